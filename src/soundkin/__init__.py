@@ -1,0 +1,1 @@
+"""Recommend music by how it sounds."""
