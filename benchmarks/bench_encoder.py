@@ -19,7 +19,7 @@ peer.
 import argparse
 import collections
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,12 @@ def scores(windows: Sequence[Array], albums: Sequence[str]) -> Scores:
     }
 
 
+def task(mels: Mels, fold: Iterable[int]) -> Mels:
+    """Keep the tracks of a fold that have at least 5 companions, in order."""
+    counts = collections.Counter(mels.albums)
+    return mels.subset(i for i in sorted(fold) if counts[mels.albums[i]] >= SMALLEST)
+
+
 def windows_of(mels: Mels, embed: Embed) -> list[Array]:
     """Embed the windows of each track."""
     return [embed(decode_db(spread_windows(track, FRAMES, WINDOWS))) for track in mels.tracks]
@@ -123,7 +129,7 @@ def with_random_weights(recipe: str, train: Mels, test: Mels, seed: int) -> Scor
     trainer.encoder.train()
     with torch.no_grad():
         for trainer.step in range(20):
-            trainer.encoder.raw(trainer.views()[0])
+            trainer.encoder.raw(trainer.batch().first)
     return with_network(to_onnx(trainer.finish()), test)
 
 
@@ -191,12 +197,10 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         mels = cache_mels(sources_in(args.music), args.cache or temporary, FrontEnd(), SECONDS)
-        counts = collections.Counter(mels.albums)
         splits = []
         for fold in deal(mels.albums, args.folds):
             train = [i for i in range(len(mels)) if i not in set(fold)]
-            test = [i for i in fold if counts[mels.albums[i]] >= SMALLEST]
-            splits.append((mels.subset(train), mels.subset(test)))
+            splits.append((mels.subset(train), task(mels, fold)))
         show_all(args, splits)
 
 

@@ -119,7 +119,8 @@ class MusiCNN:
     def _logmel(self, y: NDArray[np.float32], start: float) -> NDArray[np.float32]:
         piece = np.resize(y[round(start * RATE) :][: 3 * RATE], 3 * RATE)
         power = np.abs(librosa.stft(piece, n_fft=N_FFT, hop_length=HOP)) ** 2
-        return np.log10(10000 * (self.filters @ power).T + 1)[:FRAMES].astype(np.float32)
+        mel = (self.filters @ power).T[:FRAMES]
+        return np.asarray(np.log10(10000 * mel + 1), np.float32)
 
     def _named(self, kind: str, number: int, part: str) -> Tensor:
         return self.weights[f"{kind}_{number}/{part}" if number else f"{kind}/{part}"]

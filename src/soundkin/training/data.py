@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 STEP_DB = 0.6
 MANIFEST = "manifest.json"
+_NEAR = 8
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,11 @@ def batch_of(albums: Sequence[str], size: int, random: np.random.Generator) -> N
 
 
 def crops(
-    tracks: Sequence[Codes], which: NDArray[np.int64], frames: int, random: np.random.Generator
+    tracks: Sequence[Codes],
+    which: NDArray[np.int64],
+    frames: int,
+    random: np.random.Generator,
+    near: Sequence[int] | None = None,
 ) -> Codes:
     """Cut a random crop from each of some tracks.
 
@@ -251,6 +256,8 @@ def crops(
         Length of a crop; a shorter track is repeated.
     random : numpy.random.Generator
         The source of chance.
+    near : sequence of int, optional
+        Frames that the crops are to start at, up to 8 frames (0.2 s) earlier or later.
 
     Returns
     -------
@@ -258,10 +265,14 @@ def crops(
         Codes; `decode_db` makes them decibels.
     """
     result = np.empty((len(which), tracks[0].shape[1], frames), np.uint8)
-    for row, number in zip(result, which, strict=True):
+    for i, number in enumerate(which):
         track = tracks[number]
-        start = int(random.integers(max(1, len(track) - frames + 1)))
-        row[:] = window_at(track, start, frames)
+        last = max(0, len(track) - frames)
+        if near is None:
+            start = int(random.integers(last + 1))
+        else:
+            start = int(np.clip(near[i] + random.integers(-_NEAR, _NEAR + 1), 0, last))
+        result[i] = window_at(track, start, frames)
     return result
 
 
@@ -291,7 +302,8 @@ def spread_starts(length: int, frames: int, count: int) -> NDArray[np.int64]:
         Where they start, frames, ascending.
     """
     starts = np.arange(0, max(1, length - frames + 1), frames - 1)
-    return starts[np.unique(np.rint(np.linspace(0, len(starts) - 1, count)).astype(int))]
+    chosen: NDArray[np.int64] = starts[np.unique(np.rint(np.linspace(0, len(starts) - 1, count)).astype(int))]
+    return chosen
 
 
 def spread_windows(track: Codes, frames: int, count: int) -> Codes:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from soundkin.errors import InputError, ModelError
 from soundkin.features import FLOOR_DB
@@ -24,6 +25,7 @@ from soundkin.training.head import discriminants
 from soundkin.training.losses import info_nce, nt_xent
 from soundkin.training.network import Encoder, Projector
 from soundkin.training.recipes import Recipe
+from soundkin.training.teacher import Teacher
 
 WARM_UP_STEPS = 50
 # Windows that set the bands' statistics before training.
@@ -83,6 +85,26 @@ class Metrics:
     found: float | None = None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Parameters
+    ----------
+    first, second : float tensor (n, n_mels, frames)
+        Two augmented views of n tracks, decibels.
+    kin : bool tensor (n, n) or None
+        Where two tracks share an album; None when the recipe does not spare albums.
+    taught : float tensor (2n, d) or None
+        What the teacher says of each view; None without one.
+    """
+
+    first: Tensor
+    second: Tensor
+    kin: Tensor | None
+    taught: Tensor | None
+
+
 class Trainer:
     """A network being trained.
 
@@ -96,6 +118,8 @@ class Trainer:
         Of everything random.
     device : str
         A PyTorch device.
+    teacher : Teacher, optional
+        Of the same tracks.
 
     Raises
     ------
@@ -103,7 +127,14 @@ class Trainer:
         Fewer than two tracks.
     """
 
-    def __init__(self, mels: Mels, recipe: Recipe, seed: int = 0, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        mels: Mels,
+        recipe: Recipe,
+        seed: int = 0,
+        device: str = "cpu",
+        teacher: Teacher | None = None,
+    ) -> None:
         if len(mels) < 2:
             raise InputError(f"{len(mels)} track(s) to train on; at least 2 wanted, and better some hundreds")
         self.mels, self.recipe, self.seed, self.device = mels, recipe, seed, device
@@ -113,6 +144,9 @@ class Trainer:
         self.encoder.standardise.fit(self._sample())
         self.encoder.to(device)
         self.projector = Projector(recipe.dims).to(device) if recipe.projector else None
+        self.teacher = teacher
+        pooled = self.encoder.dense.in_features
+        self.pupil = torch.nn.Linear(pooled, teacher.dims).to(device) if teacher is not None else None
         self.optimiser = torch.optim.AdamW(
             [p for module in self._modules() for p in module.parameters()],
             lr=recipe.learning_rate,
@@ -121,7 +155,7 @@ class Trainer:
         )
 
     def _modules(self) -> list[torch.nn.Module]:
-        return [self.encoder] if self.projector is None else [self.encoder, self.projector]
+        return [m for m in (self.encoder, self.projector, self.pupil) if m is not None]
 
     def _sample(self) -> Tensor:
         """Return windows spread over all tracks, each album with the weight it has in batches."""
@@ -143,44 +177,47 @@ class Trainer:
             module.train()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
-        first, second, kin = self.views()
-        n = len(first)
+        batch = self.batch()
+        n = len(batch.first)
+        both = torch.cat([batch.first, batch.second]).to(self.device)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=has_fast_bf16(self.device)):
-            z = self.encoder.raw(torch.cat([first, second]).to(self.device)).float()
+            features = self.encoder.features(both)
+        features = features.float()
+        z = self.encoder.dense(features)
         if self.projector is not None:
             z = self.projector(z)
         if self.recipe.loss == "info_nce":
             loss = info_nce(z[:n], z[n:], self.recipe.temperature)
         else:
-            loss = nt_xent(z[:n], z[n:], self.recipe.temperature, kin)
+            loss = nt_xent(z[:n], z[n:], self.recipe.temperature, batch.kin)
+        if self.pupil is not None and batch.taught is not None:
+            error = functional.mse_loss(self.pupil(features), batch.taught.to(self.device))
+            loss = loss + self.recipe.teaching * error
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         self.step += 1
         return loss.item()
 
-    def views(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the batch of the current step.
-
-        Returns
-        -------
-        first, second : float tensor (n, n_mels, frames)
-            Two augmented views of n tracks, decibels.
-        kin : bool tensor (n, n) or None
-            Where two tracks share an album; None when the recipe does not spare albums.
-        """
-        recipe = self.recipe
+    def batch(self) -> Batch:
+        """Return the batch of the current step."""
+        recipe, tracks = self.recipe, self.mels.tracks
         random = np.random.default_rng([self.seed, 1, self.step])
         chance = torch.Generator().manual_seed(int(random.integers(1 << 62)))
         which = batch_of(self.mels.albums, recipe.batch, random)
-        first = crops(self.mels.tracks, which, recipe.frames, random)
-        second = crops(self.mels.tracks, which, recipe.frames, random) if recipe.two_crops else first
+        cut, taught = [], []
+        for _ in range(1 + recipe.two_crops):
+            near = None
+            if self.teacher is not None:
+                near, said = self.teacher.pick(which, random)
+                taught.append(torch.from_numpy(said))
+            cut.append(crops(tracks, which, recipe.frames, random, near))
+        first, second = (augmented(decibels(codes), recipe.augment, chance) for codes in (cut[0], cut[-1]))
         kin = None
         if recipe.spare_albums:
             albums = np.asarray(self.mels.albums)[which]
             kin = torch.from_numpy(albums[:, None] == albums[None]).to(self.device)
-        views = [augmented(decibels(codes), recipe.augment, chance) for codes in (first, second)]
-        return views[0], views[1], kin
+        return Batch(first, second, kin, torch.cat([taught[0], taught[-1]]) if taught else None)
 
     def finish(self) -> Encoder:
         """Set the last layer if the recipe wants it, and return the encoder ready for use, on the CPU."""
@@ -249,6 +286,7 @@ def train(
     limits: Limits,
     seed: int = 0,
     device: str = "cpu",
+    teacher: Teacher | None = None,
     checkpoint: Path | None = None,
     validation: Mels | None = None,
     report_every: int = 50,
@@ -268,6 +306,8 @@ def train(
         Same seed, same data, same machine and a limit in steps: same weights.
     device : str
         A PyTorch device.
+    teacher : Teacher, optional
+        Of the same tracks.
     checkpoint : Path, optional
         Written at every report; when it exists, training goes on from there.
     validation : Mels, optional
@@ -291,7 +331,7 @@ def train(
     """
     if limits.steps is None and limits.seconds is None:
         raise InputError("training would never end: give a number of steps or of seconds")
-    trainer = Trainer(mels, recipe, seed, device)
+    trainer = Trainer(mels, recipe, seed, device, teacher)
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
     began = time.monotonic() - trainer.elapsed
@@ -351,7 +391,7 @@ def halves_found(encoder: Encoder, mels: Mels, windows: int = 8) -> float:
         for half, rows in zip(
             halves, (vectors[::2], vectors[1::2] if len(vectors) > 1 else vectors), strict=True
         ):
-            half.append(torch.nn.functional.normalize(rows.mean(0), dim=0))
+            half.append(functional.normalize(rows.mean(0), dim=0))
     nearest = (torch.stack(halves[0]) @ torch.stack(halves[1]).T).argmax(1).cpu()
     encoder.train(was_training)
     return (nearest == torch.arange(len(nearest))).float().mean().item()

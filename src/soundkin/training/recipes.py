@@ -73,6 +73,8 @@ class Recipe:
         After training, replace the dense layer by linear discriminants of the tracks, found in closed form.
     shrinkage, flatten : float
         See `soundkin.training.head.discriminants`.
+    teaching : float
+        Weight of the squared error in foretelling a teacher, when there is one.
     augment : Augment
         What the two views differ in.
     """
@@ -95,8 +97,9 @@ class Recipe:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     discriminants: bool = False
-    shrinkage: float = 1.0
+    shrinkage: float = 0.3
     flatten: float = 0.0
+    teaching: float = 5.0
     augment: Augment = Augment()
 
 
@@ -119,6 +122,6 @@ RECIPES = {
         batch=128,
         discriminants=True,
         flatten=0.15,
-        augment=Augment(mix=0.3, pitch_bands=1, equalise_db=4.0, lowpass=0.2, mask_bands=16, mask_frames=24),
+        augment=Augment(equalise_db=1.0, lowpass=0.1, mask_bands=8, mask_frames=12),
     ),
 }

@@ -1,0 +1,102 @@
+"""Train the encoder that ships with Soundkin, from the soundtracks and the teacher named in its model card.
+
+    python benchmarks/train_cnn.py MUSIC --cache CACHE --musicnn UNPACKED_WHEEL --out FOLDER
+
+``--fold K`` leaves out the soundtracks of fold K (as `bench_encoder.py` deals them) and prints the figures on
+them: this is where the model card's figures come from. Killed, it goes on from the checkpoint in CACHE.
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+from bench_encoder import FRAMES, SECONDS, deal, task, with_network
+from numpy.typing import NDArray
+
+from soundkin.features import FrontEnd
+from soundkin.training.data import Mels, cache_mels, sources_in, spread_starts
+from soundkin.training.export import export, to_onnx
+from soundkin.training.loop import Limits, Metrics, train
+from soundkin.training.recipes import RECIPES
+from soundkin.training.teacher import Teacher
+
+log = logging.getLogger("train_cnn")
+
+TAUGHT_WINDOWS = 8
+
+
+def teacher_vectors(mels: Mels, package: Path, cache: Path) -> list[NDArray[np.float32]]:
+    """Ask MusiCNN about 8 windows of each track; its answers are kept in the cache."""
+    from musicnn_reader import MusiCNN
+
+    network = MusiCNN(package / "musicnn" / "MTT_musicnn")
+    vectors = []
+    for source, starts in zip(mels.sources, taught_starts(mels), strict=True):
+        kept = cache / f"musicnn-{Path(source.album).name}-{Path(source.path).name}.npy"
+        if not kept.exists():
+            np.save(kept, network.embed(source.path, SECONDS, starts * mels.front.hop / mels.front.rate))
+        vectors.append(np.load(kept))
+    return vectors
+
+
+def taught_starts(mels: Mels) -> list[NDArray[np.int64]]:
+    """Return where the taught windows of each track begin, frames."""
+    return [spread_starts(len(track), FRAMES, TAUGHT_WINDOWS) for track in mels.tracks]
+
+
+def report(metrics: Metrics) -> None:
+    log.info("step %d, %.0f s, loss %.3f", metrics.step, metrics.seconds, metrics.loss)
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("music", type=Path)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--musicnn", type=Path, help="the unpacked wheel; without it there is no teacher")
+    parser.add_argument("--out", type=Path, help="write the encoder here")
+    parser.add_argument("--fold", type=int, help="leave out and score this fold of three")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--metrics", type=Path, help="JSON that goes into the encoder's card")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train and write, or train and score."""
+    args = arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    mels = cache_mels(sources_in(args.music), args.cache, FrontEnd(), SECONDS)
+    unheard = [] if args.fold is None else deal(mels.albums, 3)[args.fold]
+    heard = mels.subset(sorted(set(range(len(mels))) - set(unheard)))
+    teacher = None
+    if args.musicnn:
+        teacher = Teacher.of(taught_starts(heard), teacher_vectors(heard, args.musicnn, args.cache))
+    encoder = train(
+        heard,
+        RECIPES["soundkin"],
+        Limits(args.steps),
+        args.seed,
+        teacher=teacher,
+        checkpoint=args.cache / f"checkpoint-{args.fold}-{args.seed}-{args.steps}.pt",
+        on_metrics=report,
+    )
+    if unheard:
+        log.info("fold %d: %s", args.fold, json.dumps(with_network(to_onnx(encoder), task(mels, unheard))))
+    if args.out:
+        export(
+            encoder,
+            args.out,
+            mels.front,
+            name="cnn",
+            data=f"{len(heard)} tracks of {len(set(heard.albums))} freely licensed game soundtracks; "
+            "each one's licence and author: docs/model-card.md",
+            licence="Apache-2.0",
+            metrics=json.loads(args.metrics.read_text()) if args.metrics else {},
+        )
+
+
+if __name__ == "__main__":
+    main()
