@@ -12,9 +12,9 @@ import contextlib
 import logging
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from soundkin.errors import DecodeError, InputError
 
 Array = NDArray[np.float32]
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +104,18 @@ class Excerpt:
     start: float
     samples: Array
     rate: int
-    _resampled: dict[int, Array] = field(default_factory=dict, repr=False, compare=False)
+    _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def cached(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` gives, computed once per `key`: encoders of one run share what they derive."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        value: T = self._cache[key]
+        return value
 
     def at(self, rate: int) -> Array:
-        """Return the samples at another rate, float32 (m,); computed once per rate."""
-        if rate not in self._resampled:
-            self._resampled[rate] = resample(self.samples, self.rate, rate)
-        return self._resampled[rate]
+        """Return the samples at another rate, float32 (m,)."""
+        return self.cached(rate, lambda: resample(self.samples, self.rate, rate))
 
 
 @dataclass(frozen=True)
