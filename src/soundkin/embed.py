@@ -8,7 +8,7 @@ exception.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from soundkin import workers
 from soundkin.audio import Excerpt, Listening, hear, valid_pcm
 from soundkin.encoders import Encoder, load_encoder
-from soundkin.encoders.descriptors import Analysis, analyse, describe
+from soundkin.encoders.descriptors import Analysis, Description, analyse, describe
 from soundkin.errors import DecodeError
 from soundkin.tags import Tags, read
 
 Array = NDArray[np.float32]
+Vectors = dict[str, Array]  # space id -> track vector
+Windows = dict[str, tuple[Array, Array]]  # space id -> (starts, window vectors)
 
 # Three windows of the built-in encoder per excerpt. Five excerpts are the cheapest listening whose retrieval is within
 # 1 % of hearing everything: benchmarks/bench_listening.py prints the table.
@@ -103,7 +105,7 @@ class Embedded:
     file : FileState
         Taken before it was read.
     content : str
-        BLAKE2b of all its bytes, 32 hex digits.
+        First half of the SHA-256 of all its bytes, 32 hex digits.
     duration : float
         Seconds.
     sample_rate, channels : int
@@ -128,8 +130,8 @@ class Embedded:
     format: str
     tags: Tags
     analysis: Analysis
-    vectors: dict[str, Array] = field(default_factory=dict)
-    windows: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    vectors: Vectors = field(default_factory=dict)
+    windows: Windows = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -237,19 +239,19 @@ class Embedder:
             return Failure(task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS")
         return result
 
-    def excerpts(self, excerpts: Iterable[Excerpt]) -> dict[str, Array]:
+    def excerpts(self, excerpts: Iterable[Excerpt]) -> Vectors:
         """Embed PCM already in memory: space id -> track vector, float32 (d,)."""
         return self._encode(excerpts)[1]
 
-    def _encode(self, excerpts: Iterable[Excerpt]):  # type: ignore[no-untyped-def]
+    def _encode(self, excerpts: Iterable[Excerpt]) -> tuple[list[Description], Vectors, Windows]:
         descriptions = []
         parts: dict[str, list[tuple[Array, Array]]] = {space.id: [] for space in self.spaces}
         for excerpt in excerpts:
             descriptions.append(describe(excerpt))
             for space, encoder in self._encoders:
                 parts[space.id].append(encoder.windows(excerpt))
-        vectors: dict[str, Array] = {}
-        windows: dict[str, tuple[Array, Array]] = {}
+        vectors: Vectors = {}
+        windows: Windows = {}
         for space, encoder in self._encoders if descriptions else ():
             starts, rows = (np.concatenate(column) for column in zip(*parts[space.id], strict=True))
             windows[space.id] = starts, rows
@@ -333,9 +335,9 @@ def embed_files(
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
-    """Return the BLAKE2b of a file's bytes, 32 hex digits."""
+    """Return half the SHA-256 of a file's bytes, 32 hex digits: twice as fast as BLAKE2 where the CPU helps."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def cores() -> int:
@@ -343,7 +345,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _worker(names: tuple[str, ...], listening: Listening):  # type: ignore[no-untyped-def]
+def _worker(names: tuple[str, ...], listening: Listening) -> Callable[[Task], Outcome]:
     return Embedder(names, listening).file
 
 

@@ -195,7 +195,9 @@ class _Child:
         )
         self._timed_out = False
         if self.ask((factory, arguments, nice), _START_SECONDS) is None:
-            raise SoundkinError(f"a worker process cannot start: {self._last_words()}; run: soundkin doctor")
+            words = self._last_words()
+            self.kill()
+            raise SoundkinError(f"a worker process cannot start: {words}; run: soundkin doctor")
 
     def ask(self, message: Any, seconds: float) -> tuple[bool, Any] | None:
         """Send a message and wait for the answer; None when the child died or was killed for taking too long."""
