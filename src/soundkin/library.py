@@ -1,0 +1,811 @@
+"""Library: what users hold. It ties scanning, embedding, the record and the index together.
+
+    library = Library.open("~/my-library")
+    library.add(["~/Music"])
+    for hit in library.similar("blue in green"):
+        print(hit.similarity, hit.artist, hit.title)
+
+Reading never needs the writer's lock, so any number of processes may ask while one indexes. The index follows the
+record: whoever opens it applies what the record has gained since, and where another process holds it, the answer comes
+from the vectors in the record, exactly, only slower.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin import recommend
+from soundkin.audio import Listening
+from soundkin.embed import (
+    DEFAULT_LISTENING,
+    Embedded,
+    Embedder,
+    Failure,
+    FileState,
+    Outcome,
+    Same,
+    Space,
+    Task,
+    cores,
+    embed_files,
+)
+from soundkin.encoders import DEFAULT, ENCODERS
+from soundkin.errors import InputError, ModelError, NotFound, StoreError
+from soundkin.filters import Filter, parse
+from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, open_index, rebuild
+from soundkin.recommend import Hit, Query
+from soundkin.record import Record, Summary, Track
+from soundkin.record.rows import to_track
+from soundkin.scan import Found, Plan, plan, printable, roots_of, walk
+
+Array = NDArray[np.float32]
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = "SOUNDKIN_LIBRARY"
+# Up to here searching without a graph is as fast as with one, and building it not worth a process of its own.
+_SMALL = 10_000
+
+
+@dataclass
+class Progress:
+    """How far a scan is.
+
+    Parameters
+    ----------
+    total, done, failed : int
+        Files to look into, looked into, and of those the ones that failed.
+    audio_seconds : float
+        Length of the tracks embedded so far.
+    elapsed : float
+        Seconds since embedding began.
+    """
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    audio_seconds: float = 0.0
+    elapsed: float = 0.0
+
+
+@dataclass
+class ScanReport:
+    """What a scan did.
+
+    Parameters
+    ----------
+    found : int
+        Audio files on disk.
+    added, updated, moved, touched : int
+        New tracks; tracks embedded again; tracks found at another path; files with a new date and the same content.
+    unchanged, known_bad : int
+        Files not looked into: as they were; failed before and not changed since.
+    failed : int
+        Files that failed in this scan.
+    gone, removed : int
+        Tracks whose file is no longer there; of those, the ones removed because of `prune`.
+    audio_seconds, elapsed : float
+        Length of what was embedded; seconds the whole scan took.
+    """
+
+    found: int = 0
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    touched: int = 0
+    unchanged: int = 0
+    known_bad: int = 0
+    failed: int = 0
+    gone: int = 0
+    removed: int = 0
+    audio_seconds: float = 0.0
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How to scan.
+
+    Parameters
+    ----------
+    encoders : tuple of str
+        Names or folders; empty keeps those the library has, or takes the default.
+    listening : Listening or None
+        None keeps what the library has, or takes the default.
+    jobs : int or None
+        Worker processes; None for one per core.
+    nice : bool
+        Give way to other programs.
+    retry : bool
+        Look again into files that failed.
+    prune : bool
+        Forget tracks whose files are gone.
+    """
+
+    encoders: tuple[str, ...] = ()
+    listening: Listening | None = None
+    jobs: int | None = None
+    nice: bool = True
+    retry: bool = False
+    prune: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a library holds.
+
+    Parameters
+    ----------
+    folder : str
+        Where it is.
+    summary : Summary
+        Tracks, seconds, bytes, formats, failures.
+    spaces : list of (Space, int, bool)
+        Each space, how many tracks have a vector in it, and whether scans fill it.
+    """
+
+    folder: str
+    summary: Summary
+    spaces: list[tuple[Space, int, bool]] = field(default_factory=list)
+
+
+class Ambiguous(NotFound):
+    """Words that match several tracks.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    choices : list of Track
+        What they match.
+    """
+
+    def __init__(self, message: str, choices: list[Track]) -> None:
+        super().__init__(message)
+        self.choices = choices
+
+
+def default_folder() -> Path:
+    """Return the library used when none is named: `SOUNDKIN_LIBRARY`, or the platform's folder for user data."""
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
+
+
+class Library:
+    """A folder that holds the record, the index and the encoders of one collection of music.
+
+    Open it with `Library.open`; use it as a context manager, or `close` it.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not exist yet: `add` makes it.
+    qdrant, api_key : str, optional
+        URL of a Qdrant server that holds the index instead of the folder.
+    """
+
+    def __init__(self, folder: Path, qdrant: str | None = None, api_key: str | None = None) -> None:
+        self.folder = folder
+        self._where: str | Path = qdrant or folder / "index"
+        self._server = {"api_key": api_key} if qdrant else {}
+        self._record: Record | None = None
+        self._index: Index | None = None
+        self._embedders: dict[str, Embedder] = {}
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str] | None = None,
+        qdrant: str | None = None,
+        api_key: str | None = None,
+    ) -> Self:
+        """Open a library.
+
+        Parameters
+        ----------
+        folder : path-like, optional
+            Default: `default_folder()`. ``~`` is expanded.
+        qdrant : str, optional
+            URL of a Qdrant server that holds the index.
+        api_key : str, optional
+            Its key.
+
+        Returns
+        -------
+        Library
+            Nothing is read or made before it is needed.
+        """
+        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key)
+
+    # ---- writing
+
+    def add(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        options: ScanOptions | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ScanReport:
+        """Index files and folders: embed what is new or changed, follow what moved.
+
+        Parameters
+        ----------
+        paths : path-like, or iterable of them
+            Folders are searched through.
+        options : ScanOptions, optional
+            How.
+        progress : callable, optional
+            Called with a `Progress` after every file.
+
+        Returns
+        -------
+        ScanReport
+            What happened. Files that failed are in the record with their reasons, see `failures`.
+
+        Raises
+        ------
+        InputError
+            A path does not exist; or everything known below a path is gone and `prune` would empty the library.
+        StoreError
+            Another process is writing, the disk is full, the folder cannot be written.
+        """
+        begin = time.monotonic()
+        options = options or ScanOptions()
+        roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
+        with Record.open(self.folder, write=True) as record:
+            names, listening = self._settings(record, options)
+            lacking = self._prepare(record, names, listening)
+            found = walk(roots)
+            failed = {} if options.retry else record.failed_files()
+            todo = plan(found, roots, record.files(), failed, lacking, options.retry)
+            report = ScanReport(
+                found=len(found.files), unchanged=todo.unchanged, known_bad=todo.known_bad
+            )
+            with record.batch():
+                self._note_failures(record, found, failed, report)
+                self._embed(record, todo, names, listening, options, report, progress)
+                self._forget_gone(record, found, todo, roots, options.prune, report)
+        self._renew_index()
+        report.elapsed = time.monotonic() - begin
+        return report
+
+    def watch(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        options: ScanOptions | None = None,
+        report: Callable[[ScanReport], None] | None = None,
+        stop: Any = None,
+    ) -> None:
+        """Keep the library up to date as files come and go, until interrupted.
+
+        Parameters
+        ----------
+        paths : iterable of path-like
+            Folders to watch.
+        options : ScanOptions, optional
+            As for `add`; files that go are forgotten when `prune` is set.
+        report : callable, optional
+            Called after every round that did something.
+        stop : threading.Event, optional
+            Ends the watch when set.
+        """
+        import watchfiles
+
+        roots = roots_of(paths)
+        for changes in watchfiles.watch(*roots, debounce=2000, step=200, stop_event=stop, recursive=True):
+            folders = {_existing_folder(path, roots) for _, path in changes}
+            done = self.add(_topmost(folders), options)
+            if report and (done.added or done.updated or done.moved or done.failed or done.removed):
+                report(done)
+
+    def remove(self, queries: Iterable[str | os.PathLike[str]]) -> int:
+        """Forget tracks. Files are not touched; what is still on disk comes back with the next scan of its folder.
+
+        Parameters
+        ----------
+        queries : iterable
+            Ids, files, folders (everything below them) or words.
+
+        Returns
+        -------
+        int
+            Tracks removed.
+
+        Raises
+        ------
+        NotFound
+            A query names nothing, or several tracks.
+        """
+        ids: set[str] = set()
+        for query in queries:
+            below = os.path.abspath(os.fspath(query)).rstrip(os.sep) + os.sep
+            under = [row.track_id for path, row in self._reader().files().items() if path.startswith(below)]
+            ids.update(under or [self.find(query).id])
+        with Record.open(self.folder, write=True) as record:
+            removed = record.remove(ids=sorted(ids))
+        self._renew_index()
+        return removed
+
+    # ---- reading
+
+    def tracks(self) -> list[Track]:
+        """Return every track of the library."""
+        return list(self._reader().tracks())
+
+    def failures(self) -> list[tuple[Failure, float]]:
+        """Return the files that could not be embedded, with the time of the attempt (seconds since 1970)."""
+        return [(row.failure, row.at) for row in self._reader().failures()]
+
+    def vectors(self, space: str | None = None) -> tuple[list[str], Array]:
+        """Return the vectors of a space.
+
+        Parameters
+        ----------
+        space : str, optional
+            A space id or the name of an encoder; default the one that answers queries.
+
+        Returns
+        -------
+        ids : list of str
+            Track ids.
+        vectors : float32 (n, d)
+            Of unit length, in the order of `ids`.
+        """
+        return self._reader().vectors(self.space(space).id)
+
+    def status(self) -> Status:
+        """Return what the library holds."""
+        record = self._reader()
+        summary = record.counts()
+        active = {space.id for space in record.active_spaces()}
+        spaces = [(space, summary.vectors.get(space.id, 0), space.id in active) for space in record.spaces()]
+        return Status(os.fspath(self.folder), summary, spaces)
+
+    def space(self, name: str | None = None) -> Space:
+        """Choose a space.
+
+        Parameters
+        ----------
+        name : str, optional
+            A space id, or the name of an encoder.
+
+        Returns
+        -------
+        Space
+            Of those that match, the one that most tracks have; so a new encoder takes over when it has caught up.
+
+        Raises
+        ------
+        NotFound
+            No space matches.
+        """
+        record = self._reader()
+        counts = record.counts().vectors
+        spaces = [s for s in record.spaces() if name is None or name in (s.id, s.encoder)]
+        if not spaces:
+            known = ", ".join(s.id for s in record.spaces()) or "none yet"
+            raise NotFound(f"no space {name!r} in this library; there is: {known}")
+        order = {space.id: place for place, space in enumerate(spaces)}
+        return max(spaces, key=lambda s: (counts.get(s.id, 0), s.encoder == DEFAULT, order[s.id]))
+
+    def find(self, query: str | os.PathLike[str]) -> Track:
+        """Find the one track that a query names.
+
+        Parameters
+        ----------
+        query : str or path-like
+            An id, a path, or words of title, artist, album or file name.
+
+        Returns
+        -------
+        Track
+            The track.
+
+        Raises
+        ------
+        NotFound
+            Nothing matches.
+        Ambiguous
+            Several tracks match; it lists them.
+        """
+        record, text = self._reader(), os.fspath(query)
+        with contextlib.suppress(NotFound, InputError):
+            return record.track(text)
+        if (track := record.by_path(os.path.abspath(text))) is not None:
+            return track
+        matches = record.search(text)
+        if not matches:
+            raise NotFound(f"nothing in the library matches {printable(text)!r}: no id, no file, no words")
+        if len(matches) > 1:
+            raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", matches)
+        return matches[0]
+
+    def similar(
+        self,
+        query: str | os.PathLike[str] | Track | Array,
+        k: int = 10,
+        filters: str | Sequence[str] | Filter | None = None,
+        space: str | None = None,
+    ) -> list[Hit]:
+        """Find what sounds like a track.
+
+        Parameters
+        ----------
+        query : str, path-like, Track or float32 (d,)
+            An id, a file (in the library or not), words, a track, or a vector of the space.
+        k : int
+            How many.
+        filters : str, sequence of str, or Filter, optional
+            ``"genre=samba"``, ``"year>=1990"``, ...; all must hold.
+        space : str, optional
+            A space id or the name of an encoder.
+
+        Returns
+        -------
+        list of Hit
+            Best first, without the query itself and other copies of its recording.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            The query names nothing, or several tracks.
+        DecodeError
+            The file is no audio.
+        InputError
+            An unusable filter or vector.
+        """
+        if k < 1:
+            raise InputError(f"k={k}; wanted how many tracks to find, 1 or more")
+        chosen = self.space(space)
+        record = self._reader()
+        where = self._filter(filters)
+        return recommend.similar(record, self._current_index(), chosen.id, self._query(query, chosen), k, where)
+
+    def embedder(self, space: Space) -> Embedder:
+        """Return what embeds into a space of this library.
+
+        Raises
+        ------
+        ModelError
+            The encoder that made the space is no longer here.
+        """
+        if space.id not in self._embedders:
+            made = Embedder([self._encoder_source(space.encoder)], _listening(space))
+            if made.spaces[0].id != space.id:
+                raise ModelError(
+                    f"the vectors of {space.id} were made by another version of {space.encoder!r}; "
+                    "index the library again to bring them up to date"
+                )
+            self._embedders[space.id] = made
+        return self._embedders[space.id]
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for part in (self._index, self._record):
+            if part is not None:
+                part.close()
+        self._index = self._record = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- scanning
+
+    def _settings(self, record: Record, options: ScanOptions) -> tuple[list[str], Listening]:
+        active = record.active_spaces()
+        names = list(options.encoders) or list(dict.fromkeys(space.encoder for space in active)) or [DEFAULT]
+        listening = options.listening or (_listening(active[0]) if active else DEFAULT_LISTENING)
+        return [self._keep_encoder(name) for name in names], listening
+
+    def _keep_encoder(self, name: str) -> str:
+        """Copy an encoder folder into the library, so that it can be queried wherever the original goes."""
+        if name in ENCODERS or not (Path(name) / "encoder.json").is_file():
+            return self._encoder_source(name)
+        from soundkin.encoders import load_encoder
+
+        home = self.folder / "encoders" / load_encoder(name).name
+        if Path(name).resolve() != home.resolve():
+            shutil.copytree(name, home, dirs_exist_ok=True)
+        return os.fspath(home)
+
+    def _encoder_source(self, name: str) -> str:
+        home = self.folder / "encoders" / name
+        return os.fspath(home) if name not in ENCODERS and home.is_dir() else name
+
+    def _prepare(self, record: Record, names: list[str], listening: Listening) -> set[str]:
+        """Make the spaces of a scan the active ones; return the paths that lack a vector in one of them."""
+        wanted = Embedder(names, listening).spaces
+        for space in wanted:
+            record.add_space(space)
+        for space in record.active_spaces():
+            newer = any(space.encoder == new.encoder and space.id != new.id for new in wanted)
+            if newer:
+                record.deactivate(space.id)
+        return {path for space in wanted for path in record.missing(space.id)}
+
+    def _note_failures(
+        self, record: Record, found: Found, failed: dict[str, tuple[int, int]], report: ScanReport
+    ) -> None:
+        for failure in found.failures:
+            file = failure.file
+            if failed.get(file.path) == (file.size, file.mtime_ns):
+                report.known_bad += 1
+            else:
+                record.fail(failure)
+                report.failed += 1
+
+    def _embed(
+        self,
+        record: Record,
+        todo: Plan,
+        names: list[str],
+        listening: Listening,
+        options: ScanOptions,
+        report: ScanReport,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        if not todo.tasks:
+            return
+        begin = time.monotonic()
+        at = Progress(total=len(todo.tasks))
+        known = record.files()
+        jobs = min(options.jobs or cores(), len(todo.tasks))
+        for task, outcome in embed_files(todo.tasks, names, listening, jobs, options.nice):
+            self._settle(record, task, outcome, todo, task.file.path in known, report)
+            at.done += 1
+            at.failed += isinstance(outcome, Failure)
+            at.audio_seconds = report.audio_seconds
+            at.elapsed = time.monotonic() - begin
+            if progress:
+                progress(at)
+
+    def _settle(
+        self, record: Record, task: Task, outcome: Outcome, todo: Plan, known: bool, report: ScanReport
+    ) -> None:
+        """Write the outcome of one task into the record."""
+        if isinstance(outcome, Failure):
+            record.fail(outcome)
+            report.failed += 1
+        elif isinstance(outcome, Embedded):
+            record.put(outcome)
+            report.audio_seconds += outcome.duration
+            if known:
+                report.updated += 1
+            else:
+                report.added += 1
+        elif known:
+            record.touch(task.file)
+            report.touched += 1
+        else:
+            self._follow(record, outcome, todo, report)
+
+    def _follow(self, record: Record, outcome: Same, todo: Plan, report: ScanReport) -> None:
+        old_path = todo.homeless.pop(outcome.content, None)
+        if old_path is None:  # a second copy of a moved file: the first one was the move
+            copy = Task(outcome.file)
+            again = self.embedder_of_active(record).file(copy)
+            self._settle(record, copy, again, todo, False, report)
+            return
+        record.move(old_path, outcome.file)
+        report.moved += 1
+        if old_path in todo.gone:
+            todo.gone.remove(old_path)
+
+    def embedder_of_active(self, record: Record) -> Embedder:
+        """Return what embeds into all active spaces at once."""
+        active = record.active_spaces()
+        return Embedder([self._encoder_source(space.encoder) for space in active], _listening(active[0]))
+
+    def _forget_gone(
+        self, record: Record, found: Found, todo: Plan, roots: list[str], prune: bool, report: ScanReport
+    ) -> None:
+        report.gone = len(todo.gone)
+        if not (prune and todo.gone):
+            return
+        if not found.files:
+            # An empty mount point looks just like this.
+            raise InputError(
+                f"no audio below {', '.join(map(printable, roots))}, but the library knows {len(todo.gone)} tracks there: "
+                "is the disk mounted? nothing was removed; use 'soundkin remove' if they are really gone"
+            )
+        report.removed = record.remove(paths=todo.gone)
+
+    # ---- reading, inside
+
+    def _reader(self) -> Record:
+        if self._record is None:
+            self._record = Record.open(self.folder)
+        return self._record
+
+    def _filter(self, filters: str | Sequence[str] | Filter | None) -> Filter | None:
+        if filters is None or not isinstance(filters, (str, list, tuple)):
+            return filters  # type: ignore[return-value]
+        record = self._reader()
+
+        def known(name: str) -> list[str]:
+            return record.distinct("genre" if name == "subgenre" else name)
+
+        return parse([filters] if isinstance(filters, str) else filters, known)
+
+    def _query(self, query: str | os.PathLike[str] | Track | Array, space: Space) -> Query:
+        if isinstance(query, np.ndarray):
+            return Query(query)
+        if not isinstance(query, Track):
+            path = os.path.abspath(os.fspath(query))
+            if os.path.isfile(path) and self._reader().by_path(path) is None:
+                return self._outside(path, space)
+            query = self.find(query)
+        try:
+            return Query(self._reader().vector(query.id, space.id), query)
+        except NotFound:
+            # The space is still being filled, and this track is not there yet.
+            return self._outside(query.path, space)
+
+    def _outside(self, path: str, space: Space) -> Query:
+        """Embed a file for a query; the library keeps nothing of it."""
+        status = os.stat(path)
+        outcome = self.embedder(space).file(Task(FileState(path, status.st_size, status.st_mtime_ns)))
+        if isinstance(outcome, Failure):
+            from soundkin.errors import DecodeError
+
+            raise DecodeError(f"{printable(path)}: {outcome.reason}")
+        assert isinstance(outcome, Embedded)
+        return Query(outcome.vectors[space.id], to_track(outcome, "", 0.0))
+
+    # ---- the index
+
+    def _current_index(self) -> Index:
+        """Return an index that reflects the record as it is now."""
+        record = self._reader()
+        if self._index is None:
+            self._index = self._open_index(record)
+        try:
+            _catch_up(self._index, record)
+        except (RebuildNeeded, _Stale):
+            self._index.close()
+            self._index = None
+            self._rebuild(record)
+            self._index = open_index(self._where, **self._server)
+            _catch_up(self._index, record)
+        return self._index
+
+    def _open_index(self, record: Record) -> Index:
+        try:
+            return open_index(self._where, **self._server)
+        except RebuildNeeded as error:
+            log.info("building the index: %s", error)
+            try:
+                self._rebuild(record)
+                return open_index(self._where, **self._server)
+            except StoreError as problem:
+                if self._server:
+                    raise
+                log.info("the index cannot be built (%s): searching the record itself", problem)
+        except IndexLocked:
+            log.info("another process holds the index: searching the record itself")
+        except StoreError as problem:
+            if self._server:
+                raise
+            log.info("the index cannot be used (%s): searching the record itself", problem)
+        from soundkin.index.exact import ExactIndex
+
+        return ExactIndex(_dims(record))
+
+    def _rebuild(self, record: Record) -> None:
+        if self._server or record.counts().tracks < _SMALL:
+            rebuild_index(self.folder, self._where, **self._server)
+            return
+        # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
+        code = "import sys; from soundkin.library import rebuild_index; rebuild_index(sys.argv[1], sys.argv[2])"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run(
+            [sys.executable, "-c", code, os.fspath(self.folder), os.fspath(self._where)],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise StoreError(f"the index could not be built: {done.stderr.strip().splitlines()[-1:]}")
+
+    def _renew_index(self) -> None:
+        """After a change: bring the index up to date, and rebuild it when much of it is outside the graph."""
+        index = self._current_index()
+        state = getattr(index, "state", None)
+        if state is not None and index.count() - state.optimized >= _SMALL:
+            index.close()
+            self._index = None
+            self._rebuild(self._reader())
+
+
+class _Stale(Exception):
+    """The index is not of this record, or ahead of it."""
+
+
+def rebuild_index(folder: str | Path, where: str | Path, **server: Any) -> None:
+    """Build the index of a library from its record alone.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The library.
+    where : str or Path
+        The index: a folder, or the URL of a Qdrant server.
+    **server
+        As in `open_index`.
+    """
+    with Record.open(folder) as record:
+        changes = record.changes(0)
+        mark = Mark(record.uuid, changes.revision)
+        rebuild(where, mark, _dims(record), (_point(*change) for change in changes.changed), **server)
+
+
+def _catch_up(index: Index, record: Record) -> None:
+    """Apply to an index what its record has gained since."""
+    mark = index.mark or Mark(record.uuid, 0)
+    if mark.record != record.uuid or mark.revision > record.revision:
+        raise _Stale
+    if mark.revision == record.revision and index.mark is not None:
+        return
+    for space, dims in _dims(record).items():
+        index.add_space(space, dims)
+    changes = record.changes(mark.revision)
+    index.delete(int(id_, 16) for id_ in changes.removed)
+    index.upsert(_point(*change) for change in changes.changed)
+    index.flush(Mark(record.uuid, changes.revision))
+
+
+def _dims(record: Record) -> dict[str, int]:
+    return {space.id: space.dims for space in record.spaces()}
+
+
+def _point(track: Track, vectors: dict[str, Array]) -> Point:
+    payload = {
+        "artist": track.artist, "album": track.album, "name": track.title, "genre": list(track.genres),
+        "subgenres": list(track.genres[1:]), "file": track.path, "format": track.format, "key": track.key,
+        "year": track.year, "added": int(track.added), "duration": track.duration, "bpm": track.bpm,
+        "energy": track.energy,
+    }  # fmt: skip
+    return Point(int(track.id, 16), vectors, payload)
+
+
+def _listening(space: Space) -> Listening:
+    """Read a listening back from the name it has in a space."""
+    from soundkin.embed import WHOLE
+
+    if space.listening == WHOLE.name:
+        return WHOLE
+    excerpts, _, seconds = space.listening.partition("x")
+    return Listening(int(excerpts), float(seconds.removesuffix("s")))
+
+
+def _existing_folder(path: str, roots: list[str]) -> str:
+    """Return the nearest folder that is still there, up to the root it was seen from."""
+    while path not in roots and not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _topmost(folders: Iterable[str]) -> Iterator[str]:
+    """Leave out folders inside other ones."""
+    last: str | None = None
+    for folder in sorted(folders):
+        if last is None or not folder.startswith(last.rstrip(os.sep) + os.sep):
+            last = folder
+            yield folder
