@@ -85,8 +85,12 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
     file = folder / FILE_NAME
     nothing = NotFound(f"there is no library in {folder}: make one with `soundkin index PATH...`")
     with plain_words(folder):
-        if not file.exists():
-            raise nothing
+        try:
+            file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise nothing from None
+        except OSError as error:
+            raise StoreError(f"{file} cannot be read ({error.strerror}): check its permissions") from error
         try:
             db, version = _connect(file, "mode=ro")
         except sqlite3.OperationalError as error:
@@ -147,23 +151,21 @@ def lock_for_writing(folder: Path) -> "BaseFileLock":
     """Become the only writer. The system lets go of the lock when this process dies, however it dies."""
     from filelock import FileLock, Timeout
 
+    lock = FileLock(folder / "writer.lock", timeout=0, thread_local=False)
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "writer.lock", timeout=0, thread_local=False)
         lock.acquire()
-        (folder / "writer.json").write_text(
-            json.dumps(
-                {
-                    "pid": os.getpid(),
-                    "host": socket.gethostname(),
-                    "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-                    "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
-                }
-            )
-        )
+        (folder / "writer.json").write_text(json.dumps(holder))
     except Timeout:
         raise StoreError(f"{_holder(folder)} is writing to {folder}: wait for it, or stop it") from None
     except OSError as error:
+        lock.release()
         reason = error.strerror or str(error)
         raise StoreError(
             f"{folder} cannot be written ({reason}): check its permissions and its disk"
@@ -183,7 +185,7 @@ def _holder(folder: Path) -> str:
     try:
         found = json.loads((folder / "writer.json").read_text())
         pid, host = int(found["pid"]), str(found["host"])
-        if host == socket.gethostname():
+        if host == socket.gethostname() and os.name == "posix":
             with suppress(PermissionError):  # it lives, and is another user's
                 os.kill(pid, 0)
         return f"process {pid} on {host} (since {found['since']}: {found['command']})"
@@ -200,15 +202,13 @@ def plain_words(folder: Path) -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", "")
         words = next((text for start, text in _WORDS.items() if name.startswith(start)), _OTHERWISE)
         raise StoreError(f"{words.format(folder)} ({error})") from error
-    except PermissionError as error:
-        raise StoreError(f"{folder} may not be read: check its permissions ({error.strerror})") from error
 
 
 _DAMAGED = "the record in {} is damaged: restore a copy of record.sqlite, or delete it and index anew"
 _LOCKED = "the record in {} is locked by another program: wait for it, or close it"
 _OTHERWISE = "the record in {} could not be used: if this stays, restore a copy or index anew"
 _WORDS = {
-    "SQLITE_FULL": "no room for {}, disk or quota is full: make room and try again; what was committed is safe",
+    "SQLITE_FULL": "no room for {}: disk or quota is full, make room and try again; what is committed is safe",
     "SQLITE_READONLY": "{} cannot be written, it is read-only: check its permissions and its disk",
     "SQLITE_CANTOPEN": "the record in {} cannot be opened: check the permissions of the folder and its files",
     "SQLITE_NOTADB": _DAMAGED,

@@ -5,6 +5,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -189,7 +190,7 @@ def words_of(track: Track) -> str:
 
 
 def storable(value: Any) -> Any:
-    """Return a value as SQLite takes it: no numpy scalars, no surrogates (a path inside a message brings them)."""
+    """Return a value as SQLite takes it: no numpy scalars, no surrogates (of a path inside a message)."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, tuple):
