@@ -2,8 +2,8 @@
 
 Two readers share the work. tinytag (pure Python) reads what nearly every music file carries in well under a
 millisecond. What it does not know (WavPack, Matroska, ...), finds nothing in or stumbles over goes to FFmpeg
-through PyAV. A small reader for APEv2, which WavPack files and mp3s treated with mp3gain have at their end, is
-our own.
+through PyAV. A small reader for APEv2, which WavPack files and mp3s treated with mp3gain have at their end,
+is our own.
 
 All three give one flat dictionary from a squashed key (`"musicbrainztrackid"`) to the values found, and one
 function turns that into `Tags`, so that every format follows the same rules.
@@ -30,7 +30,8 @@ _T = TypeVar("_T")
 
 _MAX_TEXT = 500  # characters; longer "titles" are lyrics, licences or damage
 _MAX_VALUES = 16  # genres, artists
-_READ_BUDGET = 32 << 20  # bytes; a base64 cover inside Vorbis comments may take several MB
+_READ_BUDGET = 8 << 20  # bytes; a base64 cover inside Vorbis comments may take several MB
+_ASF = bytes.fromhex("3026b2758e66cf11a6d9")  # here tinytag takes a track number "3", but not "3/12"
 _READ_COST = 256  # bytes that a small read is charged, so that a walk in 8-byte steps ends too
 
 
@@ -101,13 +102,12 @@ def read(path: str | os.PathLike[str]) -> Tags:
     with open(path, "rb") as file:
         head = file.read(10)
         ape = _attempt(_read_ape, file)
-        if _is_plain(head):
-            tiny = _attempt(_read_tinytag, file)
-            # Without ID3v2 in front, tinytag saw at most ID3v1, whose texts end after 30 characters.
-            fields = {**ape, **tiny} if head.startswith(b"ID3") else {**tiny, **ape}
-        else:
-            fields = ape
-        if fields.keys().isdisjoint(("title", "artist", "album", "genre")):
+        tiny = _attempt(_read_tinytag, file)
+        # Without ID3v2 in front, tinytag saw at most ID3v1, whose texts end after 30 characters.
+        fields = {**ape, **tiny} if head.startswith(b"ID3") else {**tiny, **ape}
+        if head.startswith(b"RIFF"):
+            pass  # FFmpeg allocates and clears what a damaged INFO chunk says it needs: 2 GB
+        elif head.startswith(_ASF) or fields.keys().isdisjoint(("title", "artist", "album", "genre")):
             fields = {**_attempt(_read_av, file), **fields}
         elif fields.get("genre", [""])[0] in _DOUBTFUL_GENRES and len(fields["genre"]) == 1:
             fields["genre"] = _attempt(_read_av, file).get("genre", fields["genre"])
@@ -127,38 +127,34 @@ def _attempt(reader: Callable[[BinaryIO], _Fields], file: BinaryIO) -> _Fields:
 class _Bounded:
     """A read-only view of a file that reports its end when too much was read.
 
-    Parsers believe lengths: a damaged size makes them ask for 4 GB at once, or walk through the whole audio in
-    steps of 8 bytes.
+    Parsers believe lengths: a damaged size makes them ask for 4 GB at once, or walk through the whole audio
+    in steps of 8 bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._left = _READ_BUDGET
+        self._end = os.fstat(file.fileno()).st_size
 
     def read(self, size: int = -1) -> bytes:
         """Read at most `size` bytes; none once the budget is spent."""
         if self._left <= 0:
             return b""
-        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        rest = max(0, self._end - self._file.tell())  # asking for more would allocate more
+        data = self._file.read(min(self._left, rest, size if size >= 0 else rest))
         self._left -= max(len(data), _READ_COST)
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move like `io.IOBase.seek`."""
-        return self._file.seek(offset, whence)
+        """Move like `io.IOBase.seek`, at most to the end; return -1, as FFmpeg wants, for no place."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._end}.get(whence)
+        if base is None or base + offset < 0:
+            return -1
+        return self._file.seek(min(base + offset, self._end))
 
     def tell(self) -> int:
         """Return the position like `io.IOBase.tell`."""
         return self._file.tell()
-
-
-def _is_plain(head: bytes) -> bool:
-    """Tell whether tinytag understands the header.
-
-    It ignores unsynchronisation and misreads extended headers of ID3v2, which gives mojibake; FFmpeg knows both.
-    Flags: ID3v2.4 structure, section 3.1, https://id3.org/id3v2.4.0-structure
-    """
-    return not (head.startswith(b"ID3") and len(head) == 10 and head[5] & 0xC0)
 
 
 def _squash(key: str) -> str:
@@ -176,12 +172,35 @@ def _collect(pairs: Iterable[tuple[str, Iterable[str]]]) -> _Fields:
 
 def _read_tinytag(file: BinaryIO) -> _Fields:
     """Read ID3, Vorbis comments, MP4 atoms, RIFF INFO, AIFF chunks and ASF descriptors."""
+    head = file.read(10)
+    file.seek(0)
+    if head.startswith(b"ID3") and len(head) == 10 and head[5] & 0xC0:
+        if head[3] == 4 and head[5] & 0x80:
+            return {}  # every frame is stuffed on its own: FFmpeg undoes that
+        if head[3] < 4:
+            file = _plain_id3(file)
     try:
         found = TinyTag.get(file_obj=file, duration=False)
     except TinyTagException as error:
         log.debug("tinytag: %s", error)
         return {}
     return _collect((key, values) for key, values in found.as_dict().items() if isinstance(values, list))
+
+
+def _plain_id3(file: BinaryIO) -> BinaryIO:
+    """Rewrite ID3v2.2 or 2.3 without what tinytag misreads: stuffing against false sync, extended header.
+
+    FFmpeg misreads stuffed frames too. Layout: https://id3.org/id3v2.3.0, sections 3.1, 3.2 and 5
+    """
+    head = file.read(10)
+    size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    body = file.read(size)
+    if head[5] & 0x80:
+        body = body.replace(b"\xff\0", b"\xff")
+    if head[3] == 3 and head[5] & 0x40:
+        body = body[4 + int.from_bytes(body[:4], "big") :]
+    plain_size = bytes(len(body) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return io.BytesIO(head[:5] + b"\0" + plain_size + body)
 
 
 def _read_ape(file: BinaryIO) -> _Fields:
@@ -218,7 +237,7 @@ def _read_av(file: BinaryIO) -> _Fields:
     """Read what FFmpeg finds in the container and its first audio stream."""
     import av
 
-    # The empty whitelist: a playlist disguised as music must not make FFmpeg open files or addresses it names.
+    # The empty whitelist: a playlist disguised as music must not make FFmpeg open what it names.
     options = {"protocol_whitelist": "", "probesize": "262144", "analyzeduration": "1"}
     with av.open(file, options=options, metadata_errors="replace") as container:
         streams: Sequence[Any] = container.streams.audio[:1]
@@ -262,8 +281,8 @@ def _clean(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(words))[:_MAX_TEXT].rstrip()
 
 
-# Control characters become spaces. Byte order marks, and marks that turn the direction of the rest of the line,
-# go. What stands for an undecodable byte (a lone surrogate) could not be encoded again.
+# Control characters become spaces. Byte order marks, and marks that turn the direction of the rest of the
+# line, go. What stands for an undecodable byte (a lone surrogate) could not be encoded again.
 _NOISE: dict[int, str] = {
     **dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], " "),
     **dict.fromkeys([0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], ""),
@@ -407,6 +426,6 @@ _NUMBERED_GENRES = (
 )
 _ID3_GENRES = _NUMBERED_GENRES.split("|")
 
-# tinytag 2.3 lacks "Crossover" (139) and two more, so that the number of Salsa reads as Thrash Metal: where one
-# of the names that it gives to numbers from 139 on is the only genre, FFmpeg, whose list is complete, is asked.
+# tinytag 2.3 lacks "Crossover" (139) and two more, so that the number of Salsa reads as Thrash Metal: where
+# one of the names that it gives to numbers from 139 on is the only genre, FFmpeg, which lists all, is asked.
 _DOUBTFUL_GENRES = frozenset(_ID3_GENRES[139:])
