@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from soundkin.audio import hear, is_audio_name
-from soundkin.embed import DEFAULT_LISTENING
+from soundkin.audio import DEFAULT_LISTENING, hear, is_audio_name
 from soundkin.encoders.descriptors import describe
 from soundkin.errors import DecodeError
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from soundkin.errors import DecodeError, InputError
 
@@ -85,6 +85,21 @@ class Listening:
             return [i * self.seconds for i in range(whole + (whole == 0 or rest >= MIN_SECONDS))]
         n = max(1, min(self.excerpts, whole))
         return [max(0.0, (i + 0.5) * duration / n - self.seconds / 2) for i in range(n)]
+
+    @classmethod
+    def named(cls, name: str) -> "Listening":
+        """Return the listening that has this name."""
+        if name == WHOLE.name:
+            return WHOLE
+        excerpts, _, seconds = name.partition("x")
+        return cls(int(excerpts), float(seconds.removesuffix("s")))
+
+
+# Three windows of the built-in encoder per excerpt. Five excerpts are the cheapest listening whose retrieval is within
+# 1 % of hearing everything: benchmarks/bench_listening.py prints the table.
+DEFAULT_LISTENING = Listening(5, 9.02)
+# Everything, in blocks of ten windows.
+WHOLE = Listening(None, 29.8)
 
 
 @dataclass(frozen=True)
@@ -248,39 +263,46 @@ def resample(y: Array, rate: int, new_rate: int) -> Array:
     return np.ascontiguousarray(soxr.resample(y, rate, new_rate, quality="HQ"), np.float32)
 
 
-def valid_pcm(y: Any, rate: int) -> Array:
-    """Check PCM handed in by a caller and make it mono float32.
+def excerpts_of(y: ArrayLike, rate: int, listening: Listening) -> Iterator[Excerpt]:
+    """Hear PCM that is in memory already.
 
     Parameters
     ----------
-    y : array (n,) or (n, channels)
-        Floating point, full scale +-1.
+    y : float (n,) or (n, channels)
+        Full scale +-1, at least half a second.
     rate : int
         Hz, 4 000 to 384 000.
+    listening : Listening
+        How much of it.
 
-    Returns
-    -------
-    float32 (n,)
-        Contiguous.
+    Yields
+    ------
+    Excerpt
+        As `hear` gives them.
 
     Raises
     ------
     InputError
-        Wrong shape or type, not finite, empty, or an unusable rate.
+        Wrong shape or type, not finite, too short, or an unusable rate.
     """
     y = np.asarray(y)
     if not np.issubdtype(y.dtype, np.floating):
         raise InputError(
             f"audio came as {y.dtype}; wanted floating point in -1..1: divide integers by full scale"
         )
-    if y.ndim not in (1, 2) or y.size == 0:
+    if y.ndim not in (1, 2) or len(y) == 0:
         raise InputError(f"audio came with shape {y.shape}; wanted (n,) or (n, channels), not empty")
     if not MIN_RATE <= rate <= MAX_RATE:
         raise InputError(f"sample rate {rate} Hz; wanted {MIN_RATE} to {MAX_RATE} Hz")
-    mono = y if y.ndim == 1 else y.mean(axis=1)
+    if len(y) < MIN_SECONDS * rate:
+        raise InputError(f"audio came with {len(y) / rate:.2f} s; wanted at least {MIN_SECONDS} s")
+    mono = np.ascontiguousarray(y if y.ndim == 1 else y.mean(axis=1), np.float32)
     if not np.isfinite(mono).all():
         raise InputError("audio holds NaN or infinite samples; wanted finite values in -1..1")
-    return np.ascontiguousarray(mono, np.float32)
+    n = round(listening.seconds * rate)
+    for start in listening.starts(len(mono) / rate):
+        first = round(start * rate)
+        yield Excerpt(start, mono[first : first + n], rate)
 
 
 def _believable(frames: int | None, rate: int) -> int | None:
@@ -349,7 +371,7 @@ def _open(path: str | os.PathLike[str]) -> Iterator[list[_Decoder]]:
                 reasons.append(str(error))
                 continue
             stack.callback(decoder.close)
-            others = [_Later(k, name, decoder.rate, stack) for k in kinds if k is not kind]
+            others: list[_Decoder] = [_Later(k, name, decoder.rate, stack) for k in kinds if k is not kind]
             yield [decoder, *others] if kind is kinds[0] else [decoder]
             return
         raise DecodeError("not audio that can be decoded: " + "; ".join(reasons))

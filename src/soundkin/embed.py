@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin import workers
-from soundkin.audio import Excerpt, Listening, hear, valid_pcm
+from soundkin.audio import DEFAULT_LISTENING, Excerpt, Listening, hear
 from soundkin.encoders import Encoder, load_encoder
 from soundkin.encoders.descriptors import Analysis, Description, analyse, describe
 from soundkin.errors import DecodeError
@@ -25,11 +25,6 @@ Array = NDArray[np.float32]
 Vectors = dict[str, Array]  # space id -> track vector
 Windows = dict[str, tuple[Array, Array]]  # space id -> (starts, window vectors)
 
-# Three windows of the built-in encoder per excerpt. Five excerpts are the cheapest listening whose retrieval is within
-# 1 % of hearing everything: benchmarks/bench_listening.py prints the table.
-DEFAULT_LISTENING = Listening(5, 9.02)
-# Everything, in blocks of ten windows.
-WHOLE = Listening(None, 29.8)
 _SILENCE_DBFS = -80.0
 # A file may take a minute, and a second more per 200 kB: a hundred times what the slowest format needs.
 _BASE_SECONDS, _BYTES_PER_SECOND = 60.0, 200_000
@@ -265,37 +260,6 @@ def space_of(encoder: Encoder, listening: Listening) -> Space:
         encoder.name, encoder.weights, encoder.front_end, round(encoder.window_seconds, 4),
         round(encoder.hop_seconds, 4), listening.name, encoder.pooling, encoder.dims,
     )  # fmt: skip
-
-
-def embed_pcm(encoder: Encoder, y: Array, rate: int, listening: Listening = DEFAULT_LISTENING) -> Array:
-    """Embed PCM in memory.
-
-    Parameters
-    ----------
-    encoder : Encoder
-        From `load_encoder`.
-    y : float32 (n,) or (n, channels)
-        At least half a second.
-    rate : int
-        Hz.
-    listening : Listening
-        How much of it is heard.
-
-    Returns
-    -------
-    float32 (d,)
-        Unit length.
-
-    Raises
-    ------
-    InputError
-        Not usable PCM.
-    """
-    y = valid_pcm(y, rate)
-    n = round(listening.seconds * rate)
-    starts = (round(start * rate) for start in listening.starts(len(y) / rate))
-    rows = [encoder.windows(Excerpt(start / rate, y[start : start + n], rate))[1] for start in starts]
-    return encoder.pool(np.concatenate(rows))
 
 
 def embed_files(

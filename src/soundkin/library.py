@@ -27,9 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin import recommend
-from soundkin.audio import Listening
+from soundkin.audio import DEFAULT_LISTENING, Listening
 from soundkin.embed import (
-    DEFAULT_LISTENING,
     Embedded,
     Embedder,
     Failure,
@@ -202,7 +201,7 @@ class Library:
     def __init__(self, folder: Path, qdrant: str | None = None, api_key: str | None = None) -> None:
         self.folder = folder
         self._where: str | Path = qdrant or folder / "index"
-        self._server = {"api_key": api_key} if qdrant else {}
+        self._server: dict[str, Any] = {"api_key": api_key} if qdrant else {}
         self._record: Record | None = None
         self._index: Index | None = None
         self._embedders: dict[str, Embedder] = {}
@@ -272,9 +271,7 @@ class Library:
             found = walk(roots)
             failed = {} if options.retry else record.failed_files()
             todo = plan(found, roots, record.files(), failed, lacking, options.retry)
-            report = ScanReport(
-                found=len(found.files), unchanged=todo.unchanged, known_bad=todo.known_bad
-            )
+            report = ScanReport(found=len(found.files), unchanged=todo.unchanged, known_bad=todo.known_bad)
             with record.batch():
                 self._note_failures(record, found, failed, report)
                 self._embed(record, todo, names, listening, options, report, progress)
@@ -473,7 +470,9 @@ class Library:
         chosen = self.space(space)
         record = self._reader()
         where = self._filter(filters)
-        return recommend.similar(record, self._current_index(), chosen.id, self._query(query, chosen), k, where)
+        return recommend.similar(
+            record, self._current_index(), chosen.id, self._query(query, chosen), k, where
+        )
 
     def embedder(self, space: Space) -> Embedder:
         """Return what embeds into a space of this library.
@@ -484,7 +483,7 @@ class Library:
             The encoder that made the space is no longer here.
         """
         if space.id not in self._embedders:
-            made = Embedder([self._encoder_source(space.encoder)], _listening(space))
+            made = Embedder([self._encoder_source(space.encoder)], Listening.named(space.listening))
             if made.spaces[0].id != space.id:
                 raise ModelError(
                     f"the vectors of {space.id} were made by another version of {space.encoder!r}; "
@@ -513,7 +512,9 @@ class Library:
     def _settings(self, record: Record, options: ScanOptions) -> tuple[list[str], Listening]:
         active = record.active_spaces()
         names = list(options.encoders) or list(dict.fromkeys(space.encoder for space in active)) or [DEFAULT]
-        listening = options.listening or (_listening(active[0]) if active else DEFAULT_LISTENING)
+        listening = options.listening or (
+            Listening.named(active[0].listening) if active else DEFAULT_LISTENING
+        )
         return [self._keep_encoder(name) for name in names], listening
 
     def _keep_encoder(self, name: str) -> str:
@@ -613,7 +614,9 @@ class Library:
     def embedder_of_active(self, record: Record) -> Embedder:
         """Return what embeds into all active spaces at once."""
         active = record.active_spaces()
-        return Embedder([self._encoder_source(space.encoder) for space in active], _listening(active[0]))
+        return Embedder(
+            [self._encoder_source(space.encoder) for space in active], Listening.named(active[0].listening)
+        )
 
     def _forget_gone(
         self, record: Record, found: Found, todo: Plan, roots: list[str], prune: bool, report: ScanReport
@@ -715,7 +718,9 @@ class Library:
             rebuild_index(self.folder, self._where, **self._server)
             return
         # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
-        code = "import sys; from soundkin.library import rebuild_index; rebuild_index(sys.argv[1], sys.argv[2])"
+        code = (
+            "import sys; from soundkin.library import rebuild_index; rebuild_index(sys.argv[1], sys.argv[2])"
+        )
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run(
             [sys.executable, "-c", code, os.fspath(self.folder), os.fspath(self._where)],
@@ -783,16 +788,6 @@ def _point(track: Track, vectors: dict[str, Array]) -> Point:
         "energy": track.energy,
     }  # fmt: skip
     return Point(int(track.id, 16), vectors, payload)
-
-
-def _listening(space: Space) -> Listening:
-    """Read a listening back from the name it has in a space."""
-    from soundkin.embed import WHOLE
-
-    if space.listening == WHOLE.name:
-        return WHOLE
-    excerpts, _, seconds = space.listening.partition("x")
-    return Listening(int(excerpts), float(seconds.removesuffix("s")))
 
 
 def _existing_folder(path: str, roots: list[str]) -> str:

@@ -130,9 +130,7 @@ def is_copy(a: Track, b: Track, similarity: float) -> bool:
     """
     if a.content and a.content == b.content:
         return True
-    same_tempo = (
-        abs(a.bpm - b.bpm) <= COPY_BPM if a.bpm is not None and b.bpm is not None else a.bpm == b.bpm
-    )
+    same_tempo = abs(a.bpm - b.bpm) <= COPY_BPM if a.bpm is not None and b.bpm is not None else a.bpm == b.bpm
     return similarity >= COPY_SIMILARITY and abs(a.duration - b.duration) <= COPY_SECONDS and same_tempo
 
 

@@ -26,7 +26,7 @@ from soundkin.errors import SoundkinError
 
 _START_SECONDS = 120.0
 # One thread per process: the processes are the parallelism, and more threads would only fight over the cores.
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PARENT_CHECK_SECONDS = 2.0
 
 

@@ -4,24 +4,25 @@ An encoder turns an `Excerpt` into window vectors and pools the windows of a tra
 everything that shaped its vectors (weights, front end, window, hop, pooling), because that names the space they live in.
 """
 
-from collections.abc import Callable
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from soundkin.audio import Excerpt
-from soundkin.errors import ModelError
+from soundkin.audio import DEFAULT_LISTENING, Excerpt, Listening, excerpts_of, hear
+from soundkin.errors import InputError, ModelError
 
 Array = NDArray[np.float32]
 
 DEFAULT = "cnn"
 
 
-class Encoder(Protocol):
-    """What every encoder offers.
+class Encoder(ABC):
+    """What every encoder is.
 
     Attributes
     ----------
@@ -47,6 +48,7 @@ class Encoder(Protocol):
     pooling: str
     dims: int
 
+    @abstractmethod
     def windows(self, excerpt: Excerpt) -> tuple[Array, Array]:
         """Encode the windows of an excerpt.
 
@@ -63,8 +65,48 @@ class Encoder(Protocol):
             One vector per window.
         """
 
+    @abstractmethod
     def pool(self, vectors: Array) -> Array:
         """Pool window vectors, float32 (w, d), into a track vector, float32 (dims,), of unit length."""
+
+    def embed(
+        self,
+        audio: str | os.PathLike[str] | ArrayLike,
+        rate: int | None = None,
+        listening: Listening = DEFAULT_LISTENING,
+    ) -> Array:
+        """Embed one track.
+
+        Parameters
+        ----------
+        audio : path-like, or float (n,) or (n, channels)
+            A file, or PCM with full scale +-1.
+        rate : int, optional
+            Sample rate of PCM, Hz.
+        listening : Listening
+            How much of it is heard.
+
+        Returns
+        -------
+        float32 (dims,)
+            Unit length.
+
+        Raises
+        ------
+        DecodeError
+            The file is no audio.
+        InputError
+            PCM without a rate, or not usable.
+        """
+        if isinstance(audio, (str, os.PathLike)):
+            with hear(audio, listening) as hearing:
+                return self._embed(hearing.excerpts)
+        if rate is None:
+            raise InputError("PCM came without its sample rate; wanted embed(samples, rate)")
+        return self._embed(excerpts_of(audio, rate, listening))
+
+    def _embed(self, excerpts: Iterable[Excerpt]) -> Array:
+        return self.pool(np.concatenate([self.windows(excerpt)[1] for excerpt in excerpts]))
 
 
 @dataclass(frozen=True)

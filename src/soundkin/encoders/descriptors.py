@@ -12,7 +12,7 @@ from importlib.resources import files
 import numpy as np
 
 from soundkin.audio import Excerpt
-from soundkin.encoders import Array, unit
+from soundkin.encoders import Array, Encoder, unit
 from soundkin.features import FrontEnd, decibels, spectra_of
 
 FRONT = FrontEnd()
@@ -78,7 +78,7 @@ class Analysis:
     loudness: float | None = None
 
 
-class Descriptors:
+class Descriptors(Encoder):
     """The hand-made encoder; its window is the excerpt."""
 
     name = "descriptors"
@@ -227,9 +227,7 @@ def _pulse(onset: Array) -> Array:
     correlation = np.fft.irfft(np.abs(spectrum) ** 2, size)[: len(centred)]
     correlation = correlation / max(float(correlation[0]), 1e-9)
     lags = 60 / _TEMPI * _FRAME_RATE
-    beats = [
-        np.interp(n * lags, np.arange(len(correlation)), correlation, right=0.0) for n in (1, 2, 3, 4)
-    ]
+    beats = [np.interp(n * lags, np.arange(len(correlation)), correlation, right=0.0) for n in (1, 2, 3, 4)]
     return np.mean(beats, axis=0).astype(np.float32)
 
 
@@ -260,5 +258,7 @@ def _scale() -> tuple[Array, Array]:
 
     Made by ``python benchmarks/fit_descriptors.py FOLDER`` on the soundtracks that the CNN is trained on.
     """
-    table = np.loadtxt(files("soundkin.encoders").joinpath("descriptors.csv").open(), delimiter=",", dtype=np.float32)
+    table = np.loadtxt(
+        files("soundkin.encoders").joinpath("descriptors.csv").open(), delimiter=",", dtype=np.float32
+    )
     return table[:, 0], table[:, 1]

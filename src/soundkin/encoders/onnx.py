@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from soundkin.audio import Excerpt
-from soundkin.encoders import Array, mean_of_units
+from soundkin.encoders import Array, Encoder, mean_of_units
 from soundkin.errors import ModelError
 from soundkin.features import FrontEnd, decibels, spectra_of
 
@@ -20,7 +20,7 @@ from soundkin.features import FrontEnd, decibels, spectra_of
 _BATCH = 4
 
 
-class OnnxEncoder:
+class OnnxEncoder(Encoder):
     """A log-mel network run by ONNX Runtime in float32 on one thread.
 
     Precision and threads are pinned, so that a vector does not depend on the machine that made it.
