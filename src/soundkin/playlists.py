@@ -39,7 +39,7 @@ def write_m3u8(
 
     One line is one path, so a path with a line break has no form of its own; nor has one whose name is not
     valid UTF-8, or ends in a space, which players strip. Such a track is written as a percent-encoded `file://`
-    address (RFC 8089), which players like VLC and mpv open. Everything else stays a plain path, which all open.
+    address (RFC 8089), which VLC and mpv, for two, open. Everything else stays a plain path, which all open.
 
     Parameters
     ----------
