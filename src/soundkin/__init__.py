@@ -24,9 +24,10 @@ if TYPE_CHECKING:
         SoundkinError,
         StoreError,
     )
-    from soundkin.library import Ambiguous, Library, Progress, ScanOptions, ScanReport
+    from soundkin.library import Ambiguous, Library
     from soundkin.recommend import Hit
     from soundkin.record import Track
+    from soundkin.scan import Progress, ScanOptions, ScanReport
 
 _HOME = {
     "Space": "embed",
@@ -43,7 +44,8 @@ _HOME = {
         ),
         "errors",
     ),
-    **dict.fromkeys(("Ambiguous", "Library", "Progress", "ScanOptions", "ScanReport"), "library"),
+    **dict.fromkeys(("Ambiguous", "Library"), "library"),
+    **dict.fromkeys(("Progress", "ScanOptions", "ScanReport"), "scan"),
     "Hit": "recommend",
     "Track": "record",
 }

@@ -528,11 +528,12 @@ class _Later:
     def __init__(
         self, kind: type[_SoundFile] | type[_Av], path: str, rate: int, stack: contextlib.ExitStack
     ) -> None:
-        self._make = lambda: kind(path)
+        self._make: Callable[[], _Decoder] = lambda: kind(path)
         self._stack = stack
         self._decoder: _Decoder | None = None
         self._failed = False
-        self.rate, self.channels, self.format, self.frames = rate, 0, "", None
+        self.rate, self.channels, self.format = rate, 0, ""
+        self.frames: int | None = None
 
     def read(self, start: int, n: int) -> Array:
         """Return up to `n` mono samples from frame `start`."""
@@ -562,7 +563,7 @@ def _valid_rate(rate: int) -> int:
 
 
 def _mono(samples: Array) -> Array:
-    """Average channels: (n, channels) -> (n,). A matrix product, as numpy's mean over a short axis is ten times slower."""
+    """Average channels, (n, channels) -> (n,), by a matrix product: numpy's mean over a short axis is far slower."""
     channels = samples.shape[1]
     if channels == 1:
         return samples[:, 0]

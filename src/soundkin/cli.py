@@ -7,6 +7,7 @@ JSON document.
 import contextlib
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,9 +20,10 @@ from soundkin.errors import SoundkinError
 
 if TYPE_CHECKING:
     from soundkin.audio import Listening
-    from soundkin.library import Library, Progress, ScanReport
+    from soundkin.library import Library
     from soundkin.recommend import Hit
     from soundkin.record import Track
+    from soundkin.scan import Progress, ScanReport
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -131,7 +133,8 @@ def index(
     as_json: bool,
 ) -> None:
     """Index audio files and folders: only what is new or changed is embedded."""
-    from soundkin.library import Library, ScanOptions
+    from soundkin.library import Library
+    from soundkin.scan import ScanOptions
 
     options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune)
     with Library.open(folder, qdrant, api_key) as library:
@@ -493,13 +496,10 @@ def _hours(seconds: float) -> str:
 
 
 def _size(n: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n < 1000:
-            break
-        n /= 1000
-    else:
-        unit = "TB"
-    return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
+    if n < 1000:
+        return f"{n:.0f} bytes"
+    power = min(4, int(math.log10(n) / 3))
+    return f"{n / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
 if __name__ == "__main__":

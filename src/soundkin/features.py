@@ -186,9 +186,8 @@ def mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
 @cache
 def mel_filters(front: FrontEnd) -> Array:
     """Return triangular mel filters of equal area, float32 (n_fft // 2 + 1, n_mels)."""
-    edges = mel_to_hz(
-        np.linspace(hz_to_mel(np.float64(front.fmin)), hz_to_mel(np.float64(front.fmax)), front.n_mels + 2)
-    )
+    ends = hz_to_mel(np.array([front.fmin, front.fmax]))
+    edges = mel_to_hz(np.linspace(ends[0], ends[1], front.n_mels + 2))
     bins = np.fft.rfftfreq(front.n_fft, 1 / front.rate)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])

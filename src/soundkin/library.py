@@ -28,26 +28,17 @@ from numpy.typing import NDArray
 
 from soundkin import recommend
 from soundkin.audio import DEFAULT_LISTENING, Listening
-from soundkin.embed import (
-    Embedded,
-    Embedder,
-    Failure,
-    FileState,
-    Outcome,
-    Same,
-    Space,
-    Task,
-    cores,
-    embed_files,
-)
-from soundkin.encoders import DEFAULT, ENCODERS
-from soundkin.errors import InputError, ModelError, NotFound, StoreError
+from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
+from soundkin.encoders import DEFAULT, ENCODERS, load_encoder
+from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, parse
-from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, open_index, rebuild
+from soundkin.index import Index, IndexLocked, RebuildNeeded, open_index
+from soundkin.index.exact import ExactIndex
+from soundkin.index.follow import catch_up, dims_of, rebuild_from
 from soundkin.recommend import Hit, Query
 from soundkin.record import Record, Summary, Track
 from soundkin.record.rows import to_track
-from soundkin.scan import Found, Plan, plan, printable, roots_of, walk
+from soundkin.scan import Progress, Scan, ScanOptions, ScanReport, printable, roots_of
 
 Array = NDArray[np.float32]
 
@@ -56,89 +47,6 @@ log = logging.getLogger(__name__)
 ENVIRONMENT = "SOUNDKIN_LIBRARY"
 # Up to here searching without a graph is as fast as with one, and building it not worth a process of its own.
 _SMALL = 10_000
-
-
-@dataclass
-class Progress:
-    """How far a scan is.
-
-    Parameters
-    ----------
-    total, done, failed : int
-        Files to look into, looked into, and of those the ones that failed.
-    audio_seconds : float
-        Length of the tracks embedded so far.
-    elapsed : float
-        Seconds since embedding began.
-    """
-
-    total: int = 0
-    done: int = 0
-    failed: int = 0
-    audio_seconds: float = 0.0
-    elapsed: float = 0.0
-
-
-@dataclass
-class ScanReport:
-    """What a scan did.
-
-    Parameters
-    ----------
-    found : int
-        Audio files on disk.
-    added, updated, moved, touched : int
-        New tracks; tracks embedded again; tracks found at another path; files with a new date and the same content.
-    unchanged, known_bad : int
-        Files not looked into: as they were; failed before and not changed since.
-    failed : int
-        Files that failed in this scan.
-    gone, removed : int
-        Tracks whose file is no longer there; of those, the ones removed because of `prune`.
-    audio_seconds, elapsed : float
-        Length of what was embedded; seconds the whole scan took.
-    """
-
-    found: int = 0
-    added: int = 0
-    updated: int = 0
-    moved: int = 0
-    touched: int = 0
-    unchanged: int = 0
-    known_bad: int = 0
-    failed: int = 0
-    gone: int = 0
-    removed: int = 0
-    audio_seconds: float = 0.0
-    elapsed: float = 0.0
-
-
-@dataclass(frozen=True)
-class ScanOptions:
-    """How to scan.
-
-    Parameters
-    ----------
-    encoders : tuple of str
-        Names or folders; empty keeps those the library has, or takes the default.
-    listening : Listening or None
-        None keeps what the library has, or takes the default.
-    jobs : int or None
-        Worker processes; None for one per core.
-    nice : bool
-        Give way to other programs.
-    retry : bool
-        Look again into files that failed.
-    prune : bool
-        Forget tracks whose files are gone.
-    """
-
-    encoders: tuple[str, ...] = ()
-    listening: Listening | None = None
-    jobs: int | None = None
-    nice: bool = True
-    retry: bool = False
-    prune: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,15 +175,7 @@ class Library:
         roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
         with Record.open(self.folder, write=True) as record:
             names, listening = self._settings(record, options)
-            lacking = self._prepare(record, names, listening)
-            found = walk(roots)
-            failed = {} if options.retry else record.failed_files()
-            todo = plan(found, roots, record.files(), failed, lacking, options.retry)
-            report = ScanReport(found=len(found.files), unchanged=todo.unchanged, known_bad=todo.known_bad)
-            with record.batch():
-                self._note_failures(record, found, failed, report)
-                self._embed(record, todo, names, listening, options, report, progress)
-                self._forget_gone(record, found, todo, roots, options.prune, report)
+            report = Scan(record, names, listening, options, progress).run(roots)
         self._renew_index()
         report.elapsed = time.monotonic() - begin
         return report
@@ -507,22 +407,18 @@ class Library:
     ) -> None:
         self.close()
 
-    # ---- scanning
+    # ---- inside
 
     def _settings(self, record: Record, options: ScanOptions) -> tuple[list[str], Listening]:
         active = record.active_spaces()
-        names = list(options.encoders) or list(dict.fromkeys(space.encoder for space in active)) or [DEFAULT]
-        listening = options.listening or (
-            Listening.named(active[0].listening) if active else DEFAULT_LISTENING
-        )
-        return [self._keep_encoder(name) for name in names], listening
+        names = list(dict.fromkeys([*(s.encoder for s in active), *options.encoders])) or [DEFAULT]
+        kept = Listening.named(active[0].listening) if active else DEFAULT_LISTENING
+        return [self._keep_encoder(name) for name in names], options.listening or kept
 
     def _keep_encoder(self, name: str) -> str:
         """Copy an encoder folder into the library, so that it can be queried wherever the original goes."""
         if name in ENCODERS or not (Path(name) / "encoder.json").is_file():
             return self._encoder_source(name)
-        from soundkin.encoders import load_encoder
-
         home = self.folder / "encoders" / load_encoder(name).name
         if Path(name).resolve() != home.resolve():
             shutil.copytree(name, home, dirs_exist_ok=True)
@@ -531,108 +427,6 @@ class Library:
     def _encoder_source(self, name: str) -> str:
         home = self.folder / "encoders" / name
         return os.fspath(home) if name not in ENCODERS and home.is_dir() else name
-
-    def _prepare(self, record: Record, names: list[str], listening: Listening) -> set[str]:
-        """Make the spaces of a scan the active ones; return the paths that lack a vector in one of them."""
-        wanted = Embedder(names, listening).spaces
-        for space in wanted:
-            record.add_space(space)
-        for space in record.active_spaces():
-            newer = any(space.encoder == new.encoder and space.id != new.id for new in wanted)
-            if newer:
-                record.deactivate(space.id)
-        return {path for space in wanted for path in record.missing(space.id)}
-
-    def _note_failures(
-        self, record: Record, found: Found, failed: dict[str, tuple[int, int]], report: ScanReport
-    ) -> None:
-        for failure in found.failures:
-            file = failure.file
-            if failed.get(file.path) == (file.size, file.mtime_ns):
-                report.known_bad += 1
-            else:
-                record.fail(failure)
-                report.failed += 1
-
-    def _embed(
-        self,
-        record: Record,
-        todo: Plan,
-        names: list[str],
-        listening: Listening,
-        options: ScanOptions,
-        report: ScanReport,
-        progress: Callable[[Progress], None] | None,
-    ) -> None:
-        if not todo.tasks:
-            return
-        begin = time.monotonic()
-        at = Progress(total=len(todo.tasks))
-        known = record.files()
-        jobs = min(options.jobs or cores(), len(todo.tasks))
-        for task, outcome in embed_files(todo.tasks, names, listening, jobs, options.nice):
-            self._settle(record, task, outcome, todo, task.file.path in known, report)
-            at.done += 1
-            at.failed += isinstance(outcome, Failure)
-            at.audio_seconds = report.audio_seconds
-            at.elapsed = time.monotonic() - begin
-            if progress:
-                progress(at)
-
-    def _settle(
-        self, record: Record, task: Task, outcome: Outcome, todo: Plan, known: bool, report: ScanReport
-    ) -> None:
-        """Write the outcome of one task into the record."""
-        if isinstance(outcome, Failure):
-            record.fail(outcome)
-            report.failed += 1
-        elif isinstance(outcome, Embedded):
-            record.put(outcome)
-            report.audio_seconds += outcome.duration
-            if known:
-                report.updated += 1
-            else:
-                report.added += 1
-        elif known:
-            record.touch(task.file)
-            report.touched += 1
-        else:
-            self._follow(record, outcome, todo, report)
-
-    def _follow(self, record: Record, outcome: Same, todo: Plan, report: ScanReport) -> None:
-        old_path = todo.homeless.pop(outcome.content, None)
-        if old_path is None:  # a second copy of a moved file: the first one was the move
-            copy = Task(outcome.file)
-            again = self.embedder_of_active(record).file(copy)
-            self._settle(record, copy, again, todo, False, report)
-            return
-        record.move(old_path, outcome.file)
-        report.moved += 1
-        if old_path in todo.gone:
-            todo.gone.remove(old_path)
-
-    def embedder_of_active(self, record: Record) -> Embedder:
-        """Return what embeds into all active spaces at once."""
-        active = record.active_spaces()
-        return Embedder(
-            [self._encoder_source(space.encoder) for space in active], Listening.named(active[0].listening)
-        )
-
-    def _forget_gone(
-        self, record: Record, found: Found, todo: Plan, roots: list[str], prune: bool, report: ScanReport
-    ) -> None:
-        report.gone = len(todo.gone)
-        if not (prune and todo.gone):
-            return
-        if not found.files:
-            # An empty mount point looks just like this.
-            raise InputError(
-                f"no audio below {', '.join(map(printable, roots))}, but the library knows {len(todo.gone)} tracks there: "
-                "is the disk mounted? nothing was removed; use 'soundkin remove' if they are really gone"
-            )
-        report.removed = record.remove(paths=todo.gone)
-
-    # ---- reading, inside
 
     def _reader(self) -> Record:
         if self._record is None:
@@ -668,8 +462,6 @@ class Library:
         status = os.stat(path)
         outcome = self.embedder(space).file(Task(FileState(path, status.st_size, status.st_mtime_ns)))
         if isinstance(outcome, Failure):
-            from soundkin.errors import DecodeError
-
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
         return Query(outcome.vectors[space.id], to_track(outcome, "", 0.0))
@@ -682,13 +474,13 @@ class Library:
         if self._index is None:
             self._index = self._open_index(record)
         try:
-            _catch_up(self._index, record)
-        except (RebuildNeeded, _Stale):
+            catch_up(self._index, record)
+        except RebuildNeeded:
             self._index.close()
             self._index = None
             self._rebuild(record)
             self._index = open_index(self._where, **self._server)
-            _catch_up(self._index, record)
+            catch_up(self._index, record)
         return self._index
 
     def _open_index(self, record: Record) -> Index:
@@ -709,18 +501,14 @@ class Library:
             if self._server:
                 raise
             log.info("the index cannot be used (%s): searching the record itself", problem)
-        from soundkin.index.exact import ExactIndex
-
-        return ExactIndex(_dims(record))
+        return ExactIndex(dims_of(record))
 
     def _rebuild(self, record: Record) -> None:
         if self._server or record.counts().tracks < _SMALL:
-            rebuild_index(self.folder, self._where, **self._server)
+            rebuild_from(self.folder, self._where, **self._server)
             return
         # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
-        code = (
-            "import sys; from soundkin.library import rebuild_index; rebuild_index(sys.argv[1], sys.argv[2])"
-        )
+        code = "import sys; from soundkin.index.follow import rebuild_from; rebuild_from(sys.argv[1], sys.argv[2])"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run(
             [sys.executable, "-c", code, os.fspath(self.folder), os.fspath(self._where)],
@@ -737,57 +525,6 @@ class Library:
             index.close()
             self._index = None
             self._rebuild(self._reader())
-
-
-class _Stale(Exception):
-    """The index is not of this record, or ahead of it."""
-
-
-def rebuild_index(folder: str | Path, where: str | Path, **server: Any) -> None:
-    """Build the index of a library from its record alone.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The library.
-    where : str or Path
-        The index: a folder, or the URL of a Qdrant server.
-    **server
-        As in `open_index`.
-    """
-    with Record.open(folder) as record:
-        changes = record.changes(0)
-        mark = Mark(record.uuid, changes.revision)
-        rebuild(where, mark, _dims(record), (_point(*change) for change in changes.changed), **server)
-
-
-def _catch_up(index: Index, record: Record) -> None:
-    """Apply to an index what its record has gained since."""
-    mark = index.mark or Mark(record.uuid, 0)
-    if mark.record != record.uuid or mark.revision > record.revision:
-        raise _Stale
-    if mark.revision == record.revision and index.mark is not None:
-        return
-    for space, dims in _dims(record).items():
-        index.add_space(space, dims)
-    changes = record.changes(mark.revision)
-    index.delete(int(id_, 16) for id_ in changes.removed)
-    index.upsert(_point(*change) for change in changes.changed)
-    index.flush(Mark(record.uuid, changes.revision))
-
-
-def _dims(record: Record) -> dict[str, int]:
-    return {space.id: space.dims for space in record.spaces()}
-
-
-def _point(track: Track, vectors: dict[str, Array]) -> Point:
-    payload = {
-        "artist": track.artist, "album": track.album, "name": track.title, "genre": list(track.genres),
-        "subgenres": list(track.genres[1:]), "file": track.path, "format": track.format, "key": track.key,
-        "year": track.year, "added": int(track.added), "duration": track.duration, "bpm": track.bpm,
-        "energy": track.energy,
-    }  # fmt: skip
-    return Point(int(track.id, 16), vectors, payload)
 
 
 def _existing_folder(path: str, roots: list[str]) -> str:

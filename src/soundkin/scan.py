@@ -1,19 +1,21 @@
-"""Files on disk against the record: what is new, changed, moved, gone.
+"""Files on disk -> rows in the record: only what is new, changed or moved is looked into.
 
-`walk` lists audio files, `plan` compares them with what the record knows and says what has to be embedded. Neither opens
-an audio file: size and modification time decide, and where they differ the worker compares contents before it decodes.
+`walk` lists audio files, `plan` compares them with what the record knows, `Scan` does the rest. The first two open no
+file: size and modification time decide, and where they differ the worker compares contents before it decodes.
 """
 
+import contextlib
 import os
 import stat
+import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from soundkin.audio import is_audio_name
-from soundkin.embed import Failure, FileState, Task
+from soundkin.audio import Listening, is_audio_name
+from soundkin.embed import Embedded, Embedder, Failure, FileState, Outcome, Task, cores, embed_files
 from soundkin.errors import InputError
-from soundkin.record import FileRow
+from soundkin.record import FileRow, Record
 
 
 @dataclass
@@ -75,8 +77,8 @@ def roots_of(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
 def walk(roots: Sequence[str]) -> Found:
     """List the audio files below folders.
 
-    Hidden files and folders are passed over (``._song.mp3`` is no song); links are followed, each folder once, so a loop
-    ends. A root that is itself a file is taken whatever its name.
+    Hidden files and folders are passed over (``._song.mp3`` is no song); links are followed, each folder once, so a
+    loop ends. A root that is itself a file is taken whatever its name.
 
     Parameters
     ----------
@@ -104,7 +106,6 @@ def plan(
     files: Mapping[str, FileRow],
     failed: Mapping[str, tuple[int, int]],
     lacking: Collection[str],
-    retry: bool = False,
 ) -> Plan:
     """Compare what is on disk with what the record knows.
 
@@ -117,11 +118,9 @@ def plan(
     files : mapping
         Path -> row, of every track in the record.
     failed : mapping
-        Path -> (size, mtime_ns) at the last failure.
+        Path -> (size, mtime_ns) at the last failure, of files that are not to be tried again.
     lacking : collection of str
         Paths of tracks without a vector in one of the wanted spaces.
-    retry : bool
-        Look again into files that failed and have not changed.
 
     Returns
     -------
@@ -139,7 +138,7 @@ def plan(
                 movable[row.size].append(row.content)
     for path, state in found.files.items():
         known = files.get(path)
-        if failed.get(path) == (state.size, state.mtime_ns) and not retry:
+        if failed.get(path) == (state.size, state.mtime_ns):
             result.known_bad += 1
         elif known is None:
             result.tasks.append(Task(state, tuple(movable.get(state.size, ()))))
@@ -156,6 +155,223 @@ def printable(path: str) -> str:
     """Make a path fit for a terminal: bytes that are no text and control characters are escaped."""
     text = path.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@dataclass
+class Progress:
+    """How far a scan is.
+
+    Parameters
+    ----------
+    total, done, failed : int
+        Files to look into, looked into, and of those the ones that failed.
+    audio_seconds : float
+        Length of the tracks embedded so far.
+    elapsed : float
+        Seconds since embedding began.
+    """
+
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    audio_seconds: float = 0.0
+    elapsed: float = 0.0
+
+
+@dataclass
+class ScanReport:
+    """What a scan did.
+
+    Parameters
+    ----------
+    found : int
+        Audio files on disk.
+    added, updated, moved, touched : int
+        New tracks; tracks embedded again; tracks found at another path; files with a new date and the same content.
+    unchanged, known_bad : int
+        Files not looked into: as they were; failed before and not changed since.
+    failed : int
+        Files that failed in this scan.
+    gone, removed : int
+        Tracks whose file is no longer there; of those, the ones removed because of `prune`.
+    audio_seconds, elapsed : float
+        Length of what was embedded; seconds the whole scan took.
+    """
+
+    found: int = 0
+    added: int = 0
+    updated: int = 0
+    moved: int = 0
+    touched: int = 0
+    unchanged: int = 0
+    known_bad: int = 0
+    failed: int = 0
+    gone: int = 0
+    removed: int = 0
+    audio_seconds: float = 0.0
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How to scan.
+
+    Parameters
+    ----------
+    encoders : tuple of str
+        Names or folders, besides those the library has; a new library takes the default when none is given.
+    listening : Listening or None
+        None keeps what the library has, or takes the default.
+    jobs : int or None
+        Worker processes; None for one per core.
+    nice : bool
+        Give way to other programs.
+    retry : bool
+        Look again into files that failed.
+    prune : bool
+        Forget tracks whose files are gone.
+    """
+
+    encoders: tuple[str, ...] = ()
+    listening: Listening | None = None
+    jobs: int | None = None
+    nice: bool = True
+    retry: bool = False
+    prune: bool = False
+
+
+class Scan:
+    """One scan: from folders on disk to rows in the record.
+
+    Parameters
+    ----------
+    record : Record
+        Open for writing.
+    names : sequence of str
+        Names or folders of the encoders.
+    listening : Listening
+        How much of a track is heard.
+    options : ScanOptions
+        The rest.
+    progress : callable, optional
+        Called with a `Progress` after every file.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        names: Sequence[str],
+        listening: Listening,
+        options: ScanOptions,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._record, self._names, self._listening = record, names, listening
+        self._options, self._progress = options, progress
+        self.report = ScanReport()
+
+    def run(self, roots: Sequence[str]) -> ScanReport:
+        """Scan.
+
+        Parameters
+        ----------
+        roots : sequence of str
+            From `roots_of`.
+
+        Returns
+        -------
+        ScanReport
+            What happened.
+
+        Raises
+        ------
+        InputError
+            `prune` would forget everything below the roots.
+        StoreError
+            The record cannot be written.
+        """
+        record, report = self._record, self.report
+        lacking = self._prepare_spaces()
+        found = walk(roots)
+        failed = record.failed_files()
+        todo = plan(found, roots, record.files(), {} if self._options.retry else failed, lacking)
+        report.found, report.unchanged, report.known_bad = len(found.files), todo.unchanged, todo.known_bad
+        with record.batch():
+            self._note_failures(found, failed)
+            self._embed(todo)
+            self._forget_gone(found, todo, roots)
+            record.remove(paths=[p for p in failed if _below(p, roots) and not os.path.lexists(p)])
+        return report
+
+    def _prepare_spaces(self) -> set[str]:
+        """Make the spaces of this scan the active ones; return the paths that lack a vector in one of them."""
+        wanted = Embedder(self._names, self._listening).spaces
+        for space in wanted:
+            self._record.add_space(space)
+        for space in self._record.active_spaces():
+            if any(space.encoder == new.encoder and space.id != new.id for new in wanted):
+                self._record.deactivate(space.id)
+        return {path for space in wanted for path in self._record.missing(space.id)}
+
+    def _note_failures(self, found: Found, failed: Mapping[str, tuple[int, int]]) -> None:
+        for failure in found.failures:
+            file = failure.file
+            if failed.get(file.path) == (file.size, file.mtime_ns) and not self._options.retry:
+                self.report.known_bad += 1
+            else:
+                self._record.fail(failure)
+                self.report.failed += 1
+
+    def _embed(self, todo: Plan) -> None:
+        if not todo.tasks:
+            return
+        begin = time.monotonic()
+        at = Progress(total=len(todo.tasks))
+        known = self._record.files().keys()
+        jobs = min(self._options.jobs or cores(), len(todo.tasks))
+        outcomes = embed_files(todo.tasks, self._names, self._listening, jobs, self._options.nice)
+        with contextlib.closing(outcomes):
+            for task, outcome in outcomes:
+                self._settle(task, outcome, todo, task.file.path in known)
+                at.done += 1
+                at.failed += isinstance(outcome, Failure)
+                at.audio_seconds = self.report.audio_seconds
+                at.elapsed = time.monotonic() - begin
+                if self._progress:
+                    self._progress(at)
+
+    def _settle(self, task: Task, outcome: Outcome, todo: Plan, known: bool) -> None:
+        """Write the outcome of one task into the record."""
+        record, report = self._record, self.report
+        if isinstance(outcome, Failure):
+            record.fail(outcome)
+            report.failed += 1
+        elif isinstance(outcome, Embedded):
+            record.put(outcome)
+            report.audio_seconds += outcome.duration
+            report.updated += known
+            report.added += not known
+        elif known:
+            record.touch(task.file)
+            report.touched += 1
+        elif (old_path := todo.homeless.pop(outcome.content, None)) is not None:
+            record.move(old_path, task.file)
+            report.moved += 1
+            if old_path in todo.gone:
+                todo.gone.remove(old_path)
+        else:  # a second copy of a file that moved: the first was the move, this one is a track of its own
+            copy = Task(task.file)
+            self._settle(copy, Embedder(self._names, self._listening).file(copy), todo, known)
+
+    def _forget_gone(self, found: Found, todo: Plan, roots: Sequence[str]) -> None:
+        self.report.gone = len(todo.gone)
+        if not (self._options.prune and todo.gone):
+            return
+        if not found.files:  # an empty mount point looks just like this
+            raise InputError(
+                f"no audio below {', '.join(map(printable, roots))}, but the library knows {len(todo.gone)} tracks "
+                "there: is the disk mounted? nothing was removed; 'soundkin remove' does it if they are really gone"
+            )
+        self.report.removed = self._record.remove(paths=todo.gone)
 
 
 def _audio_below(root: str, found: Found) -> Iterator[str]:

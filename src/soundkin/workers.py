@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -53,7 +53,7 @@ def run(
     jobs: int,
     timeout: Callable[[Any], float],
     nice: bool = False,
-) -> Iterator[tuple[Any, Any]]:
+) -> Generator[tuple[Any, Any], None, None]:
     """Run tasks in worker processes; yield them as they end.
 
     Parameters
@@ -200,12 +200,13 @@ class _Child:
             raise SoundkinError(f"a worker process cannot start: {words}; run: soundkin doctor")
 
     def ask(self, message: Any, seconds: float) -> tuple[bool, Any] | None:
-        """Send a message and wait for the answer; None when the child died or was killed for taking too long."""
+        """Send a message, wait for the answer; None when the child died or was killed for taking too long."""
         timer = threading.Timer(seconds, self._expire)
         timer.daemon = True
         timer.start()
         try:
-            assert self._process.stdin is not None and self._process.stdout is not None
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
             pickle.dump(message, self._process.stdin, protocol=5)
             self._process.stdin.flush()
             answer: tuple[bool, Any] = pickle.load(self._process.stdout)

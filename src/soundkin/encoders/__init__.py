@@ -1,7 +1,7 @@
 """The encoders: audio -> vectors. One file each, one registry, one contract.
 
-An encoder turns an `Excerpt` into window vectors and pools the windows of a track into one unit vector. It states
-everything that shaped its vectors (weights, front end, window, hop, pooling), because that names the space they live in.
+An encoder turns an `Excerpt` into window vectors and pools the windows of a track into one unit vector. It states all
+that shaped its vectors (weights, front end, window, hop, pooling), because that names the space they live in.
 """
 
 import os

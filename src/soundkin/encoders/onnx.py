@@ -54,7 +54,8 @@ class OnnxEncoder(Encoder):
         self.weights = hashlib.sha256(graph).hexdigest()
         if self.weights != expected:
             raise ModelError(
-                f"{folder / 'encoder.onnx'} is damaged: sha256 {self.weights[:12]}, wanted {expected[:12]}; install again"
+                f"{folder / 'encoder.onnx'} is damaged: sha256 {self.weights[:12]}, wanted {expected[:12]}; "
+                "install it again"
             )
         self.card: dict[str, Any] = card
         self.front_end = self.front.name

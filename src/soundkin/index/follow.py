@@ -1,0 +1,87 @@
+"""The index follows the record: whoever opens it applies what the record has gained since.
+
+The record stamps every change with a revision, the index remembers up to which revision it has come. A crash between
+the two costs nothing but doing the last changes again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.index import Index, Mark, Point, RebuildNeeded, rebuild
+from soundkin.record import Record, Track
+
+Array = NDArray[np.float32]
+
+
+def catch_up(index: Index, record: Record) -> None:
+    """Apply to an index what its record has gained since.
+
+    Parameters
+    ----------
+    index : Index
+        Any engine.
+    record : Record
+        Open for reading or writing.
+
+    Raises
+    ------
+    RebuildNeeded
+        The index is of another record, or of a later state of this one (an old copy was put back).
+    """
+    mark = index.mark or Mark(record.uuid, 0)
+    if mark.record != record.uuid or mark.revision > record.revision:
+        raise RebuildNeeded("the index belongs to another record; it is built again")
+    for space, dims in dims_of(record).items():
+        index.add_space(space, dims)
+    if index.mark is not None and mark.revision == record.revision:
+        return
+    changes = record.changes(mark.revision)
+    index.delete(int(id_, 16) for id_ in changes.removed)
+    index.upsert(point_of(*change) for change in changes.changed)
+    index.flush(Mark(record.uuid, changes.revision))
+
+
+def rebuild_from(folder: str | Path, where: str | Path, **server: Any) -> None:
+    """Build the index of a library from its record alone.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The library.
+    where : str or Path
+        The index: a folder, or the URL of a Qdrant server.
+    **server
+        As in `open_index`.
+    """
+    with Record.open(folder) as record:
+        changes = record.changes(0)
+        mark = Mark(record.uuid, changes.revision)
+        rebuild(where, mark, dims_of(record), (point_of(*change) for change in changes.changed), **server)
+
+
+def dims_of(record: Record) -> dict[str, int]:
+    """Return the spaces of a record with their dimensions."""
+    return {space.id: space.dims for space in record.spaces()}
+
+
+def point_of(track: Track, vectors: dict[str, Array]) -> Point:
+    """Return the point that stands for a track in an index."""
+    payload = {
+        "artist": track.artist,
+        "album": track.album,
+        "name": track.title,
+        "genre": list(track.genres),
+        "subgenres": list(track.genres[1:]),
+        "file": track.path,
+        "format": track.format,
+        "key": track.key,
+        "year": track.year,
+        "added": int(track.added),
+        "duration": track.duration,
+        "bpm": track.bpm,
+        "energy": track.energy,
+    }
+    return Point(int(track.id, 16), vectors, payload)
