@@ -227,6 +227,8 @@ class Embedder:
             return Failure(task.file, "vanished", "the file is gone, or a link leads nowhere")
         except DecodeError as error:
             return Failure(task.file, "decode", str(error))
+        except MemoryError:
+            return Failure(task.file, "decode", "decoding it takes more memory than a worker may have")
         except OSError as error:
             return Failure(task.file, "unreadable", error.strerror or str(error))
         result.analysis = analyse(descriptions)

@@ -28,6 +28,7 @@ _START_SECONDS = 120.0
 # One thread per process: the processes are the parallelism, and more threads would only fight over the cores.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PARENT_CHECK_SECONDS = 2.0
+_TASK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -257,6 +258,7 @@ def _serve() -> None:
         os.nice(10)
     module, _, name = factory.partition(":")
     work = getattr(importlib.import_module(module), name)(*arguments)
+    _limit_memory()
     _answer(answers, True, None)
     while True:
         try:
@@ -279,6 +281,16 @@ def _private_stdout() -> IO[bytes]:
     private = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return private
+
+
+def _limit_memory() -> None:
+    """Let a task have a gigabyte: files exist whose headers make a decoder ask for far more than the machine has."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not every platform counts address space
+        import resource
+
+        with open("/proc/self/statm") as file:
+            used = int(file.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + _TASK_BYTES, resource.RLIM_INFINITY))
 
 
 def _die_with_parent() -> None:
