@@ -547,8 +547,8 @@ class Record:
         Returns
         -------
         list of Track
-            First those where the words as typed are a whole field, then begin one, are whole words somewhere,
-            begin words somewhere, and the rest; ties by title.
+            First those where the words as typed are a whole field, then begin one, stand somewhere, stand
+            somewhere with the last one unfinished, and the rest; ties by title.
         """
         phrase = fold(words)
         # a word of a script without spaces is folded to several; it is found as a whole
@@ -563,7 +563,7 @@ class Record:
             (
                 *(f" {word}" for word in wanted),
                 f"| {phrase} |",
-                f"| {phrase}",
+                f"| {phrase} ",
                 f" {phrase} ",
                 f" {phrase}",
                 limit,
