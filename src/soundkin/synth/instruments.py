@@ -103,7 +103,8 @@ def make_hit(drum: Drum, rate: int, rng: np.random.Generator) -> Audio:
     tonal = np.sin(2 * np.pi * phase) * np.exp(-t / (length * drum.ring)) * (0 < drum.tone < rate / 2)
     grains = rng.uniform(-1, 1, len(t) // drum.crush + 1)
     hiss = band(np.repeat(grains, drum.crush)[: len(t)], drum.low * tuning, drum.high * tuning, rate)
-    return (tonal + drum.hiss * hiss * np.exp(-t / (length * drum.decay))).astype(np.float32)
+    out: Audio = (tonal + drum.hiss * hiss * np.exp(-t / (length * drum.decay))).astype(np.float32)
+    return out
 
 
 def band(samples: NDArray[np.float64], low: float, high: float, rate: int) -> Audio:
