@@ -1,4 +1,4 @@
-"""The demo library against independent measurements: librosa's chroma, plain arithmetic, other tag readers."""
+"""The demo library against independent measurements: librosa's chroma, arithmetic, other tag readers."""
 
 import math
 from dataclasses import replace
@@ -10,11 +10,13 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from soundkin import synth
 from soundkin.errors import InputError
 from soundkin.synth.styles import DRUMS, SHAPES
 
+Audio = NDArray[np.float32]
 RATE = 22050
 TRACKS = synth.plan(2 * len(synth.STYLES), seconds=16, seed=3)
 FIRST = {track.style: track for track in reversed(TRACKS)}
@@ -29,23 +31,26 @@ def rendered():
     return {track: synth.render(track, RATE) for track in TRACKS}
 
 
-def spectrogram(samples, size=1024, hop=256):
+def spectrogram(samples: Audio, size: int = 1024, hop: int = 256) -> Audio:
     """Magnitudes, (frames, bins)."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::hop]
-    return np.abs(np.fft.rfft(frames * np.hanning(size).astype(np.float32)))
+    magnitude: Audio = np.abs(np.fft.rfft(frames * np.hanning(size).astype(np.float32)))
+    return magnitude
 
 
-def onset_strength(samples):
+def onset_strength(samples: Audio) -> Audio:
     """Rise of log magnitude, summed over frequency, one value a frame of 256 samples."""
     rise = np.diff(np.log1p(100 * spectrogram(samples)), axis=0)
-    return np.maximum(rise, 0).sum(axis=1)
+    strength: Audio = np.maximum(rise, 0).sum(axis=1)
+    return strength
 
 
-def mean_log_spectrum(audio):
+def mean_log_spectrum(audio: Audio) -> Audio:
     """Level in 32 bands of equal width on a log axis: a crude measure of timbre."""
     power = (spectrogram(audio.mean(axis=1), 2048, 1024) ** 2).mean(axis=0)
     edges = np.unique(np.geomspace(2, len(power), 40).astype(int))
-    return np.log10(np.add.reduceat(power, edges[:-1]) / np.diff(edges) + 1e-9)
+    bands: Audio = np.log10(np.add.reduceat(power, edges[:-1]) / np.diff(edges) + 1e-9)
+    return bands
 
 
 # ------------------------------------------------------------------------------------------------ render
@@ -93,11 +98,12 @@ def test_other_rates_give_the_same_music(rate):
     assert len(audio) == round(6.0 * rate)
 
     # loudness over time below 1 kHz, where all rates agree on what there is
-    def envelope(samples, at):
+    def envelope(samples: Audio, at: int) -> Audio:
         spectrum = np.fft.rfft(samples)
         spectrum[np.fft.rfftfreq(len(samples), 1 / at) > 1000] = 0
         low = np.fft.irfft(spectrum, len(samples))
-        return np.sqrt([(block**2).mean() for block in np.array_split(low, 60)])
+        loudness: Audio = np.sqrt([(block**2).mean() for block in np.array_split(low, 60)])
+        return loudness
 
     assert np.corrcoef(envelope(audio, rate), envelope(reference, RATE))[0, 1] > 0.95
 
@@ -118,14 +124,14 @@ def test_an_artist_of_any_name_can_be_rendered():
 # ----------------------------------------------------------------------------------------- musical truth
 
 
-def measured_bar(samples, expected):
+def measured_bar(samples: Audio, expected: float) -> tuple[float, float]:
     """Lag in seconds, within 8 % of `expected`, at which onsets repeat best, and the correlation there."""
     onsets = onset_strength(samples)
     onsets = onsets - onsets.mean()
     correlation = np.correlate(onsets, onsets, "full")[len(onsets) - 1 :]
     lags = np.arange(math.floor(0.92 * expected * RATE / 256), math.ceil(1.08 * expected * RATE / 256))
     best = lags[np.argmax(correlation[lags])]
-    return best * 256 / RATE, correlation[best] / correlation[0]
+    return float(best * 256 / RATE), float(correlation[best] / correlation[0])
 
 
 @pytest.mark.parametrize("guess", [2.25, 2.4, 2.55])
@@ -158,16 +164,16 @@ def test_the_planned_key_is_heard_in_a_clear_majority(rendered):
 
 
 def test_styles_differ_in_brightness_and_density(rendered):
-    def brightness(style):
+    def brightness(style: str) -> float:
         magnitude = spectrogram(rendered[FIRST[style]].mean(axis=1)).mean(axis=0)
         return float((magnitude * np.fft.rfftfreq(1024, 1 / RATE)).sum() / magnitude.sum())
 
     strengths = {style: onset_strength(rendered[FIRST[style]].mean(axis=1)) for style in synth.STYLES}
     clear = 0.25 * np.percentile(strengths["techno"], 99)
 
-    def onsets_a_second(style):
+    def onsets_a_second(style: str) -> float:
         before, here, after = (strengths[style][start : start - 3] for start in (0, 1, 2))
-        return np.sum((here > before) & (here >= after) & (here > clear)) / FIRST[style].seconds
+        return float(np.sum((here > before) & (here >= after) & (here > clear)) / FIRST[style].seconds)
 
     assert brightness("chiptune") > 1.3 * brightness("ambient")
     assert brightness("techno") > 1.3 * brightness("ambient")
