@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from soundkin.synth.signals import Audio, level
 from soundkin.synth.styles import SHAPES, Drum, Voice
 
-_TABLE_BITS = 14  # 16,384 points: reading the nearest one, without interpolation, is 70 dB below the note
+# 16,384 points: reading the nearest one instead of interpolating adds noise of 2 pi / 16,384 / sqrt(12) per
+# harmonic of a saw, 60 dB below the note even with all 96 of them
+_TABLE_BITS = 14
 
 
 def make_note(voice: Voice, midi: int, gate: int, rate: int, sound: int) -> Audio:
