@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from soundkin.synth.signals import Audio, level
 from soundkin.synth.styles import SHAPES, Drum, Voice
 
-# 16,384 points: reading the nearest one instead of interpolating adds noise of 2 pi / 16,384 / sqrt(12) per
-# harmonic of a saw, 60 dB below the note even with all 96 of them
+# 16,384 points, read without interpolation: against a sum of 96 sines, the error is 55 dB below a saw
 _TABLE_BITS = 14
 
 
