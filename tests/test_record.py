@@ -155,6 +155,7 @@ def test_ids_are_blake2b_of_content_and_number(record):
     assert record.put(song("/a", mtime_ns=9)) == "f91dad7f8983e7e5"
     record.remove(paths=["/a"])
     assert record.put(song("/again")) == "f91dad7f8983e7e5"
+    assert record.changes(0).removed == []
     assert record.put(song("/third")) == "ba6748af4a5d253f"
     assert [t.path for t in record.by_content(A)] == ["/third", "/copy", "/again"]  # ba, e7, f9
 
