@@ -458,7 +458,7 @@ def test_progress_counts_every_file_once(place, fake):
 class Folder(RuleBasedStateMachine):
     """A folder in which anything happens between scans; the record must equal a model kept beside it."""
 
-    NAMES = st.sampled_from([f"{folder}{i}.wav" for folder in ("", "a/", "b/") for i in range(3)])
+    NAMES = st.sampled_from([f"{folder}{i}.wav" for folder in ("", "a/") for i in range(3)])
     CONTENTS = st.sampled_from([b"one", b"two", b"six", b"longer", b"bad", b"bad too"])
 
     def __init__(self):

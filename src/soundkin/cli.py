@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _INTERRUPTED, _OUR_BUG = 130, 70
+_CHOICES = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,8 +56,11 @@ def _run(arguments: list[str]) -> int:
         if debug:
             raise
         _say(f"error: {error}")
-        for track in getattr(error, "choices", []):
+        choices = getattr(error, "choices", [])
+        for track in choices[:_CHOICES]:
             _say(f"  {track.id}  {_name(track)}")
+        if len(choices) > _CHOICES:
+            _say(f"  ... and {len(choices) - _CHOICES} more: add words")
         return error.exit_status
     except Exception as error:
         if debug:

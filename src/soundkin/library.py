@@ -38,7 +38,7 @@ from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
 from soundkin.recommend import Hit, Query
 from soundkin.record import Record, Summary, Track
-from soundkin.record.rows import to_track
+from soundkin.record.rows import fold, to_track
 from soundkin.scan import (
     Progress,
     Scan,
@@ -324,11 +324,13 @@ class Library:
             No space matches.
         """
         record = self._reader()
-        counts = record.counts().vectors
         spaces = [s for s in record.spaces() if name is None or name in (s.id, s.encoder)]
         if not spaces:
             known = ", ".join(s.id for s in record.spaces()) or "none yet"
             raise NotFound(f"no space {name!r} in this library; there is: {known}")
+        if len(spaces) == 1:
+            return spaces[0]
+        counts = record.counts().vectors
         order = {space.id: place for place, space in enumerate(spaces)}
         active = {space.id for space in record.active_spaces()}
 
@@ -369,6 +371,9 @@ class Library:
         matches = record.search(text)
         if not matches:
             raise NotFound(f"nothing in the library matches {printable(text)!r}: no id, no file, no words")
+        exact = [t for t in matches if fold(text) in (fold(t.title), fold(f"{t.artist} {t.title}"))]
+        if len(exact) == 1:
+            return exact[0]
         if len(matches) > 1:
             raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", matches)
         return matches[0]

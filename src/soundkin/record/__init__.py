@@ -243,7 +243,7 @@ class Record:
         """
         with self._change():
             spaces = self._spaces()
-            vectors = {_number(spaces, s): _checked(spaces[s], v, 1) for s, v in embedded.vectors.items()}
+            vectors = {_number(spaces, s): _checked(spaces[s], v) for s, v in embedded.vectors.items()}
             windows = {
                 _number(spaces, s): _checked_windows(spaces[s], *w) for s, w in embedded.windows.items()
             }
@@ -547,8 +547,8 @@ class Record:
         Returns
         -------
         list of Track
-            First those where the words as typed are a whole field, then begin one, are whole words somewhere,
-            begin words somewhere, and the rest; ties by title.
+            First those where the words as typed are a whole field, then begin one, stand somewhere, stand
+            somewhere with the last one unfinished, and the rest; ties by title.
         """
         phrase = fold(words)
         # a word of a script without spaces is folded to several; it is found as a whole
@@ -563,7 +563,7 @@ class Record:
             (
                 *(f" {word}" for word in wanted),
                 f"| {phrase} |",
-                f"| {phrase}",
+                f"| {phrase} ",
                 f" {phrase} ",
                 f" {phrase}",
                 limit,
@@ -904,16 +904,13 @@ def _number(spaces: dict[str, tuple[int, Space]], space_id: str) -> int:
     return spaces[space_id][0]
 
 
-def _checked(numbered: tuple[int, Space], vectors: npt.ArrayLike, ndim: int) -> npt.NDArray[np.float32]:
-    """Return vectors as they are stored, or refuse what is not of the space."""
+def _checked(numbered: tuple[int, Space], vector: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Return a track vector as it is stored, or refuse what is not of the space."""
     space = numbered[1]
-    out = np.asarray(vectors, "<f4")
-    if out.ndim != ndim or out.shape[-1] != space.dims:
-        wanted = f"({space.dims},)" if ndim == 1 else f"(w, {space.dims})"
-        raise StoreError(f"vectors of shape {out.shape} came for the space {space.id}, which has {wanted}")
-    if not np.isfinite(out).all():
+    out = _finite(space, vector)
+    if out.shape != (space.dims,):
         raise StoreError(
-            f"a vector with NaN or infinity came for the space {space.id}: wanted finite numbers"
+            f"a vector of shape {out.shape} came for the space {space.id}, which has ({space.dims},)"
         )
     return out
 
@@ -921,10 +918,22 @@ def _checked(numbered: tuple[int, Space], vectors: npt.ArrayLike, ndim: int) -> 
 def _checked_windows(
     numbered: tuple[int, Space], starts: npt.ArrayLike, vectors: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]:
-    windows, times = _checked(numbered, vectors, 2), np.asarray(starts, "<f4")
-    if times.shape != windows.shape[:1]:
-        raise StoreError(f"starts of shape {times.shape} came for {len(windows)} windows: wanted one each")
+    """Return windows as they are stored; their width is the encoder's own, since pooling may change it."""
+    windows, times = _finite(numbered[1], vectors), np.asarray(starts, "<f4")
+    if windows.ndim != 2 or times.shape != windows.shape[:1]:
+        raise StoreError(
+            f"starts of shape {times.shape} came for windows of shape {windows.shape}: wanted (w,), (w, d)"
+        )
     limit = np.finfo(np.float16).max
     if windows.size and np.abs(windows).max() > limit:
         raise StoreError(f"a window vector beyond {limit} came for the space {numbered[1].id}: scale it down")
     return times, windows.astype("<f2")
+
+
+def _finite(space: Space, vectors: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    out = np.asarray(vectors, "<f4")
+    if not np.isfinite(out).all():
+        raise StoreError(
+            f"a vector with NaN or infinity came for the space {space.id}: wanted finite numbers"
+        )
+    return out

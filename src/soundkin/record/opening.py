@@ -208,7 +208,7 @@ _DAMAGED = "the record in {} is damaged: restore a copy of record.sqlite, or del
 _LOCKED = "the record in {} is locked by another program: wait for it, or close it"
 _OTHERWISE = "the record in {} could not be used: if this stays, restore a copy or index anew"
 _WORDS = {
-    "SQLITE_FULL": "no room for {}: disk or quota is full, make room and try again; what is committed is safe",
+    "SQLITE_FULL": "no room for {}: disk or quota full, make room and try again; what is committed is safe",
     "SQLITE_READONLY": "{} cannot be written, it is read-only: check its permissions and its disk",
     "SQLITE_CANTOPEN": "the record in {} cannot be opened: check the permissions of the folder and its files",
     "SQLITE_NOTADB": _DAMAGED,

@@ -91,8 +91,12 @@ def write_library(
     ----------
     folder : path
         Where; made if missing.
-    n_tracks, seconds, seed
-        As in `plan`.
+    n_tracks : int
+        How many, as in `plan`.
+    seconds : float
+        Mean length of a track, as in `plan`.
+    seed : int
+        Same seed, same library, as in `plan`.
     progress : callable, optional
         Called with (files done, files in all) after every file.
 

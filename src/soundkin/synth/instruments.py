@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from soundkin.synth.signals import Audio, level
 from soundkin.synth.styles import SHAPES, Drum, Voice
 
-_TABLE_BITS = 14  # 16,384 points: reading the nearest one, without interpolation, is 70 dB below the note
+# 16,384 points, read without interpolation: against a sum of 96 sines, the error is 55 dB below a saw
+_TABLE_BITS = 14
 
 
 def make_note(voice: Voice, midi: int, gate: int, rate: int, sound: int) -> Audio:
@@ -103,7 +104,8 @@ def make_hit(drum: Drum, rate: int, rng: np.random.Generator) -> Audio:
     tonal = np.sin(2 * np.pi * phase) * np.exp(-t / (length * drum.ring)) * (0 < drum.tone < rate / 2)
     grains = rng.uniform(-1, 1, len(t) // drum.crush + 1)
     hiss = band(np.repeat(grains, drum.crush)[: len(t)], drum.low * tuning, drum.high * tuning, rate)
-    return (tonal + drum.hiss * hiss * np.exp(-t / (length * drum.decay))).astype(np.float32)
+    out: Audio = (tonal + drum.hiss * hiss * np.exp(-t / (length * drum.decay))).astype(np.float32)
+    return out
 
 
 def band(samples: NDArray[np.float64], low: float, high: float, rate: int) -> Audio:

@@ -36,7 +36,8 @@ def tone(freq: float, seconds: float, rate: int = 44100) -> Audio:
     n = checked_length(seconds, rate)
     if not 0 < freq <= rate / 2:
         raise InputError(f"freq is {freq}, wanted above 0 and at most half the rate ({rate / 2} Hz)")
-    return (0.5 * np.sin(2 * np.pi * freq / rate * np.arange(n))).astype(np.float32)
+    out: Audio = (0.5 * np.sin(2 * np.pi * freq / rate * np.arange(n))).astype(np.float32)
+    return out
 
 
 def noise(seconds: float, rate: int = 44100, seed: int = 0) -> Audio:

@@ -1,9 +1,9 @@
 """The styles of the demo library: data only.
 
-Patterns are read one character a step, four steps a beat (`.` rest, `-` hold the note before). Drums know `x`
-loud, `o` soft, `?` a soft hit that half of the artists play. Parts know `#` the whole chord, `0`-`9` one of
-its tones, counted from the lowest, `<` a semitone below the next chord's root, `*` a melody note, `?` a melody note
-that half of the artists play.
+Patterns are read one character a step, four steps a beat: `.` rest, `-` hold the note before.
+Drums know `x` loud, `o` soft, `?` a soft hit that half of the artists play.
+Parts know `#` the whole chord, `0` to `9` one of its tones counted from the lowest, `<` a semitone below the
+next chord's root, `*` a melody note, `?` a melody note that half of the artists play.
 """
 
 from collections.abc import Callable
