@@ -158,7 +158,10 @@ def show_costs(files: Sequence[Path], encoder: str, repeats: int, targets: commo
     print(f"CPU seconds per track of {length:.0f} s on average, and ratios to a full decode")
     table_titles = ("format", "decode", "default", "all", "default / decode", "all / decode")
     means = {k: statistics.mean(v) for k, v in ratios.items()}
-    common.table(table_titles, [*rows, ["mean", "", "", "", means["default"], means["all"]]])
+    totals = {k: sum(cost[k] for cost in measured.values()) for k in ("decode", *ratios)}
+    whole = [f"{v / len(files):.3f}" for v in totals.values()]
+    together = ["all files", *whole, *[totals[k] / totals["decode"] for k in ratios]]
+    common.table(table_titles, [*rows, ["mean of formats", "", "", "", *means.values()], together])
     for name, limit in (("default", DEFAULT_RATIO), ("all", ALL_RATIO)):
         targets.at_most(f"indexing / decoding, {name}, mean of formats", means[name], limit)
         for suffix, ratio in zip(FORMATS, ratios[name], strict=True):
@@ -216,7 +219,7 @@ def show_workers(
     common.table(("workers", "wall s", "CPU s", "cores used"), rows)
     # Two workers that spend together what one spends, and never wait, are twice as fast on two idle cores.
     ideal = 2 * cpu[1] / cpu[2]
-    if busy < 0.15:
+    if busy < common.IDLE:
         targets.at_least("two workers / one, wall clock", wall[1] / wall[2], SPEED_UP)
     else:
         print(

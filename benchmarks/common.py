@@ -1,11 +1,13 @@
 """What the benchmarks share: a table, targets, clocks, and audio files of every format."""
 
 import os
+import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import _one_thread  # noqa: F401 - it must come before numpy
 import numpy as np
@@ -14,6 +16,9 @@ from numpy.typing import NDArray
 from soundkin.audio import is_audio_name
 
 Array = NDArray[np.float32]
+
+# A machine on which others use less of one core than this is called idle.
+IDLE = 0.15
 
 _PYTHONPATH = str(Path(__file__).parents[1] / "src")
 
@@ -79,6 +84,42 @@ class Bystanders:
         """Return the average since this was made."""
         elapsed = max(time.monotonic() - self._begin, 1e-3)
         return max(0.0, (_busy_seconds() - self._busy - (_own_seconds() - self._own)) / elapsed)
+
+
+@dataclass
+class Runs:
+    """Timed runs of child processes.
+
+    On a busy machine the wall clock measures the other programs; then targets look at CPU seconds, which are what
+    one process would take on an idle core (but for waits for a disk), and say so.
+    """
+
+    walls: list[float] = field(default_factory=list)
+    cpus: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
+
+    def run(self, command: Sequence[str], **variables: str) -> str:
+        """Run a command, time it, return what it printed."""
+        others, begin, before = Bystanders(), time.monotonic(), os.times()
+        done = subprocess.run(command, env={**environment(), **variables}, stdout=subprocess.PIPE, check=True)
+        after = os.times()
+        self.walls.append(time.monotonic() - begin)
+        self.cpus.append(sum(after[2:4]) - sum(before[2:4]))
+        self.busy.append(others.cores())
+        return done.stdout.decode()
+
+    def row(self, name: str) -> list[object]:
+        """Return cells for the titles `Runs.TITLES`."""
+        seconds = min(self.walls), statistics.median(self.walls), statistics.median(self.cpus)
+        return [name, *[f"{s:.3f}" for s in seconds], f"{statistics.median(self.busy):.2f}"]
+
+    def judge(self, targets: Targets, name: str, limit: float) -> None:
+        """Note the median wall-clock or, when others kept cores busy, CPU seconds."""
+        idle = not statistics.median(self.busy) > IDLE
+        value = statistics.median(self.walls if idle else self.cpus)
+        targets.at_most(f"{name}, {'wall' if idle else 'CPU'} seconds", value, limit, " s")
+
+    TITLES: ClassVar = ("", "wall s, least", "wall s, median", "CPU s, median", "cores busy with others")
 
 
 def _busy_seconds() -> float:
