@@ -197,8 +197,11 @@ def similar(n: int, repeats: int, targets: common.Targets) -> None:
             steps.append(
                 json.loads(common.Runs().run([sys.executable, __file__, "--steps", temporary, asked]))
             )
+            for name, code in PARTS.items():
+                parts[name].run([sys.executable, "-c", code])
     _show_steps(steps)
-    common.table(common.Runs.TITLES, [runs.row("soundkin similar ID")])
+    rows = [runs.row("soundkin similar ID"), *[part.row(name) for name, part in parts.items()]]
+    common.table(common.Runs.TITLES, rows)
     runs.judge(targets, f"similar among {n} tracks, whole process", SIMILAR_SECONDS)
 
 

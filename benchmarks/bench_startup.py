@@ -36,10 +36,9 @@ def start(repeats: int, targets: common.Targets) -> None:
 
 def imported(repeats: int, targets: common.Targets) -> None:
     """Time the import alone."""
-    runs, inside = common.Runs(), []
-    for _ in range(repeats):
-        inside.append([float(x) for x in runs.run([sys.executable, "-c", _IMPORT]).split()])
-    wall, cpu, modules = (statistics.median(column) for column in zip(*inside, strict=True))
+    runs = common.Runs()
+    inside = [runs.run([sys.executable, "-c", _IMPORT]).split() for _ in range(repeats)]
+    wall, cpu, modules = (statistics.median(map(float, column)) for column in zip(*inside, strict=True))
     print(
         f"import soundkin: {1000 * wall:.1f} ms wall, {1000 * cpu:.1f} ms CPU, {modules:.0f} modules loaded after it\n"
     )
@@ -50,7 +49,9 @@ def imported(repeats: int, targets: common.Targets) -> None:
 
 def installed(venv: Path, targets: common.Targets) -> None:
     """Measure site-packages."""
-    (site,) = venv.glob("[Ll]ib*/**/site-packages")
+    site = next((p for p in venv.rglob("site-packages") if p.is_dir()), None)
+    if site is None:
+        raise SystemExit(f"{venv} is no environment: there is no site-packages below it")
     sizes: Counter[str] = Counter()
     for path in site.rglob("*"):
         if path.is_file() and not path.is_symlink():
