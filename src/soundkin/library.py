@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin import recommend
+from soundkin import exchange, recommend
 from soundkin.audio import DEFAULT_LISTENING, Listening
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
 from soundkin.encoders import DEFAULT, ENCODERS, load_encoder
@@ -270,7 +270,74 @@ class Library:
         self._renew_index()
         return removed
 
+    def import_(
+        self, path: str | os.PathLike[str], encoder_name: str = exchange.IMPORTED
+    ) -> exchange.ImportReport:
+        """Take in vectors that were made elsewhere, see `exchange` for the formats.
+
+        A library that has no space yet goes on in the imported one, if its encoder is here: then the next scan finds
+        nothing to embed.
+
+        Parameters
+        ----------
+        path : path-like
+            What `export` wrote, here or on another machine; or an SQLite file with a table ``songs_vectors``.
+        encoder_name : str
+            What to call whatever made the vectors of such a table.
+
+        Returns
+        -------
+        ImportReport
+            What became of the rows. A second time changes nothing.
+
+        Raises
+        ------
+        InputError
+            The file is not there, damaged, or of another kind.
+        MissingExtra
+            Its format needs an extra that is not installed.
+        StoreError
+            Another process is writing, the disk is full, the folder cannot be written.
+        """
+        content = exchange.read(path, encoder_name)
+        with Record.open(self.folder, write=True) as record:
+            report = exchange.merge(
+                record, content, not record.active_spaces() and self._makes(content.space)
+            )
+        self._renew_index()
+        return report
+
     # ---- reading
+
+    def export(self, path: str | os.PathLike[str], space: str | None = None) -> int:
+        """Write the tracks of a space with their vectors to a file, see `exchange` for the formats.
+
+        Parameters
+        ----------
+        path : path-like
+            To create or replace; ``.npz``, ``.parquet``, ``.sqlite`` or ``.db``.
+        space : str, optional
+            A space id or the name of an encoder; default the one that answers queries.
+
+        Returns
+        -------
+        int
+            Tracks written.
+
+        Raises
+        ------
+        InputError
+            The suffix is unknown, or the file cannot be written.
+        MissingExtra
+            The format needs an extra that is not installed.
+        NotFound
+            No space matches.
+        """
+        if Path(path).expanduser().resolve().is_relative_to(self.folder.resolve()):
+            raise InputError(f"{printable(os.fspath(path))} is inside the library: name a file outside of it")
+        exported = exchange.take(self._reader(), self.space(space))
+        exchange.write(path, exported)
+        return len(exported.tracks)
 
     def tracks(self) -> list[Track]:
         """Return every track of the library."""
@@ -477,6 +544,13 @@ class Library:
         if Path(name).resolve() != home.resolve():
             shutil.copytree(name, home, dirs_exist_ok=True)
         return os.fspath(home)
+
+    def _makes(self, space: Space) -> bool:
+        """Tell whether an encoder that is here makes vectors of a space."""
+        try:
+            return self.embedder(space).spaces == [space]
+        except ModelError:
+            return False
 
     def _encoder_source(self, name: str) -> str:
         home = self.folder / "encoders" / name
