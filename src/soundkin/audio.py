@@ -65,7 +65,9 @@ class Listening:
     seconds: float
 
     def __post_init__(self) -> None:
-        if (self.excerpts is not None and self.excerpts < 1) or not MIN_SECONDS <= self.seconds <= MAX_SECONDS:
+        if (
+            self.excerpts is not None and self.excerpts < 1
+        ) or not MIN_SECONDS <= self.seconds <= MAX_SECONDS:
             raise InputError(
                 f"listening to {self.excerpts} excerpts of {self.seconds} s; "
                 f"wanted at least one (or None for all), of {MIN_SECONDS} s or more"
@@ -74,7 +76,9 @@ class Listening:
     @property
     def name(self) -> str:
         """The listening in one word, as it stands in the name of a space."""
-        seconds = repr(float(self.seconds)).removesuffix(".0")  # every digit: other excerpts make another space
+        seconds = repr(float(self.seconds)).removesuffix(
+            ".0"
+        )  # every digit: other excerpts make another space
         return "all" if self.excerpts is None else f"{self.excerpts}x{seconds}s"
 
     def starts(self, duration: float) -> list[float]:
