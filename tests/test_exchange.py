@@ -6,6 +6,8 @@ import os
 import sqlite3
 import struct
 import sys
+import warnings
+import zipfile
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -420,6 +422,36 @@ def test_a_damaged_file_is_refused_or_still_holds_together(tmp_path, suffix, dat
     with contextlib.suppress(InputError):  # anything else is our own bug
         back = read(damaged)
         assert back.vectors.shape[1] == back.space.dims
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_array_behind_a_right_checksum_is_refused_or_holds_together(tmp_path, data):
+    if not (tmp_path / "out.npz").exists():
+        an_export(tmp_path, ".npz")
+    with zipfile.ZipFile(tmp_path / "out.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = data.draw(st.sampled_from(sorted(members)))
+    content = bytearray(members[name])
+    for place in data.draw(st.lists(st.integers(0, min(len(content), 128) - 1), min_size=1, max_size=4)):
+        content[place] = data.draw(st.sampled_from(b"()[]{}'\\,: 019<U\0\xff"))
+    with zipfile.ZipFile(tmp_path / "damaged.npz", "w") as archive:
+        for member, old in members.items():
+            archive.writestr(member, bytes(content) if member == name else old)
+    with contextlib.suppress(InputError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote
+        back = read(tmp_path / "damaged.npz")
+        assert back.vectors.shape[1] == back.space.dims
+
+
+@pytest.mark.parametrize("suffix", [".sqlite", ".npz"])
+def test_a_vector_beyond_float32_is_refused(tmp_path, suffix):
+    library = library_of(tmp_path / "library", song(tmp_path / "a.mp3", b"a", unit(1, 2, 3)))
+    with Record.open(library) as record:
+        exported = take(record, SPACE)
+    wide = np.array([[1e300, 0, 0]])
+    write(tmp_path / f"x{suffix}", Exported(SPACE, exported.tracks, wide))
+    assert import_into(tmp_path / "new", tmp_path / f"x{suffix}").refused == 1
 
 
 def test_a_pickle_is_never_loaded(tmp_path):
