@@ -454,6 +454,20 @@ def test_a_vector_beyond_float32_is_refused(tmp_path, suffix):
     assert import_into(tmp_path / "new", tmp_path / f"x{suffix}").refused == 1
 
 
+def test_parquet_with_lists_of_several_lengths_is_refused(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file, _ = an_export(tmp_path, ".parquet")
+    table = parquet.read_table(file)
+    ragged = pa.array([[1.0, 0.0], [0.0, 1.0, 0.0, 0.0]], pa.list_(pa.float32()))  # six numbers, as 2 x 3 has
+    place = table.column_names.index("vector")
+    parquet.write_table(table.set_column(place, "vector", ragged), file)
+    with pytest.raises(InputError, match="cannot be imported"):
+        read(file)
+    even = pa.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], pa.list_(pa.float64()))  # as pandas writes them
+    parquet.write_table(table.set_column(place, "vector", even), file)
+    assert read(file).vectors.tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
 def test_a_pickle_is_never_loaded(tmp_path):
     class Bomb:
         def __reduce__(self):
@@ -528,6 +542,7 @@ def test_nothing_is_embedded_twice(indexed, tmp_path, suffix):
     with Library.open(indexed / "library") as old, Library.open(tmp_path / "new") as new:
         assert old.export(tmp_path / f"x{suffix}") == 8
         assert new.import_(tmp_path / f"x{suffix}").added == 8
+        assert any((tmp_path / "new" / "index").iterdir())  # the next question need not wait for it
         report = new.add(indexed / "music", ScanOptions(jobs=1))
         assert (report.found, report.unchanged) == (8, 8)
         for track in old.tracks():
@@ -548,6 +563,12 @@ def test_a_library_goes_on_in_its_own_space(tmp_path):
             assert library.space("not-here") == other
             active = {space.id for space, _, is_active in library.status().spaces if is_active}
             assert active == ({SPACE.id} if name == "old" else set())
+
+
+def test_vectors_of_nothing_make_no_library_fail(tmp_path):
+    with Library.open(tmp_path / "fresh") as library:
+        assert library.import_(foreign(tmp_path / "x.db", [("b", doubles(1))])).unmatched == 1
+        assert library.tracks() == []
 
 
 def test_an_export_never_replaces_a_part_of_the_library(indexed):
