@@ -565,6 +565,14 @@ def test_a_library_goes_on_in_its_own_space(tmp_path):
             assert active == ({SPACE.id} if name == "old" else set())
 
 
+def test_a_library_with_a_space_of_its_own_does_not_take_over_another_encoder(indexed, tmp_path):
+    library_of(tmp_path / "own", song(tmp_path / "a.mp3", b"a", unit(1, 2, 3)))
+    with Library.open(indexed / "library") as old, Library.open(tmp_path / "own") as library:
+        old.export(tmp_path / "x.npz")
+        assert library.import_(tmp_path / "x.npz").added == 8
+        assert [space for space, _, active in library.status().spaces if active] == [SPACE]
+
+
 def test_vectors_of_nothing_make_no_library_fail(tmp_path):
     with Library.open(tmp_path / "fresh") as library:
         assert library.import_(foreign(tmp_path / "x.db", [("b", doubles(1))])).unmatched == 1
