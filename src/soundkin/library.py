@@ -304,7 +304,8 @@ class Library:
             report = exchange.merge(
                 record, content, not record.active_spaces() and self._makes(content.space)
             )
-        self._renew_index()
+        if report.vectors or report.added:
+            self._renew_index()
         return report
 
     # ---- reading
