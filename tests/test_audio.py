@@ -1,9 +1,7 @@
 import os
-import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +28,10 @@ from soundkin.errors import DecodeError, InputError
 
 SECONDS = 8.0
 RATES = {name: 48000 if name == "opus" else 44100 for name in FORMATS}
-LOSSLESS = {"flac", "wav", "aiff", "alac", "wavpack"}
 # What encoders add in front or at the end, seconds: one or two blocks.
 PADDING = {"adts": 0.1, "aac": 0.05, "wma": 0.15}
+# How far what is not the tone lies below it, dB: what each encoder makes of a pure tone.
+NOISE = {"mp3": -40, "aac": -30, "adts": -30, "vorbis": -40, "opus": -40, "wma": -40}
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +67,21 @@ def peak_hz(y: Sound, rate: int) -> tuple[float, float, float]:
     spectrum = np.abs(np.fft.rfft(y * window)) * 2 / window.sum()
     peak = int(np.argmax(spectrum))
     power = spectrum**2
-    around = power[max(0, peak - 8) : peak + 9].sum()
+    around = power[max(0, peak - 40) : peak + 41].sum()
     return (
         peak * rate / len(y),
-        float(spectrum[peak]),
+        float(np.sqrt(around / 1.5)),  # a Hann window spreads a sine's power over 1.5 bins
         10 * np.log10((power.sum() - around) / around + 1e-12),
     )
+
+
+def lag(whole: Sound, part: Sound, at: int, most: int) -> int:
+    """How many samples after `at` a part is found in the whole, at most `most` either way."""
+    from scipy.signal import correlate
+
+    first = max(0, at - most)
+    around = whole[first : at + len(part) + most]
+    return int(np.argmax(correlate(around, part, mode="valid", method="fft"))) + first - at
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -86,7 +94,7 @@ def test_every_format_decodes_to_the_sound_that_was_written(tones: dict[str, Pat
     hz, level, rest = peak_hz(middle, rate)
     assert hz == pytest.approx(997, abs=0.2)
     assert 20 * np.log10(level / 0.4) == pytest.approx(0, abs=0.1)  # the mean of 0.6 and 0.2
-    assert rest < (-80 if name in LOSSLESS else -40)
+    assert rest < NOISE.get(name, -80)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -95,7 +103,10 @@ def test_a_file_says_what_it_is(tones: dict[str, Path], name: str) -> None:
     with hear(tones[name], DEFAULT_LISTENING) as hearing:
         assert (hearing.rate, hearing.channels) == (RATES[name], 2)
         assert hearing.format == formats.get(name, name)
-        assert hearing.duration == pytest.approx(SECONDS, abs=PADDING.get(name, 0.03))
+        # a stream without an index says nothing about its length; ffmpeg guesses from the bit rate
+        assert hearing.duration == pytest.approx(
+            SECONDS, abs=0.5 if name == "adts" else PADDING.get(name, 0.03)
+        )
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -110,14 +121,27 @@ def test_excerpts_reached_by_seeking_are_the_same_stretch_of_the_whole(
     for excerpt in excerpts:
         at = round(excerpt.start * rate)
         assert len(excerpt.samples) == rate
-        if name in ("wma", "adts"):  # time stamps in whole milliseconds, or none: found within a few of them
-            slack = round(0.002 * rate) if name == "wma" else round(0.12 * rate)
-            around = whole[max(0, at - slack) : at + rate + slack]
-            windows = np.lib.stride_tricks.sliding_window_view(around, rate)
-            assert np.abs(windows - excerpt.samples).max(axis=1).min() < 1e-3
-        else:
-            expected = whole[at : at + rate]
-            assert np.abs(expected - excerpt.samples).max() < (1e-6 if name != "aac" else 1e-3)
+        if name in ("wma", "adts"):  # time stamps in whole milliseconds, or guessed from the bit rate
+            at += lag(whole, excerpt.samples, at, round({"wma": 0.002, "adts": 0.25}[name] * rate))
+        difference = np.abs(whole[at : at + rate] - excerpt.samples).max()
+        assert difference < (1e-3 if name in ("aac", "adts") else 1e-6)
+
+
+def test_a_seek_in_an_mp3_of_small_frames_leaves_no_hole(tones: dict[str, Path]) -> None:
+    """The frames of a pure tone are small, so that each needs many before it to be decoded."""
+    whole = decode(tones["mp3"])
+    decoder = audio._SoundFile(str(tones["mp3"]))
+    for start in (150_000, 50_000, 60_000, 100_001, 0):
+        assert np.abs(decoder.read(start, 10_000) - whole[start : start + 10_000]).max() < 1e-6
+    decoder.close()
+
+
+def test_blocks_join_without_a_seam(tones: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "_BLOCK", 1 << 15)
+    for name in ("mp3", "flac"):
+        decoder = audio._SoundFile(str(tones[name]))
+        assert np.abs(decoder.read(0, 8 * 44100) - decode(tones[name])).max() < 1e-6
+        decoder.close()
 
 
 def test_noise_that_aac_makes_up_differs_but_nothing_else_does(tmp_path: Path) -> None:
@@ -329,10 +353,14 @@ def test_a_chunk_that_claims_gigabytes_does_not_get_them(tmp_path: Path, suffix:
         "import resource, sys\n"
         "from soundkin.audio import load\n"
         "from soundkin.errors import DecodeError\n"
+        "def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = rss()\n"
         "try: load(sys.argv[1], 22050)\n"
-        "except DecodeError: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "except DecodeError: print(rss(), rss() - before)"
     )
-    assert 0 < int(run_python(script, str(path))) < 400_000  # kB
+    peak, growth = map(int, run_python(script, str(path)).split())
+    assert peak < 1_500_000  # kB; a child starts with its parent's peak
+    assert growth < 200_000
 
 
 def run_python(script: str, *arguments: str) -> str:
@@ -349,7 +377,7 @@ def run_python(script: str, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["wav", "mp3", "adts"])
+@pytest.mark.parametrize("name", ["wav", "bare mp3", "adts"])
 def test_memory_stays_flat_for_three_hours(tmp_path: Path, name: str) -> None:
     path = long_file(tmp_path, name, hours=3)
     script = (
@@ -369,16 +397,13 @@ def test_memory_stays_flat_for_three_hours(tmp_path: Path, name: str) -> None:
 
 def long_file(folder: Path, name: str, hours: int) -> Path:
     """Repeat a minute; without a header that counts, joined streams are one stream."""
-    minute = rustle(60, 16000, 1)[::2]
-    path = write(folder / f"x{FORMATS[name][0]}", minute, 8000, name)
-    data = path.read_bytes()
+    minute = rustle(60, 8000, 1)
+    path = folder / "long"
     if name == "wav":
-        soundfile.write(path, np.tile(minute, (60 * hours, 1)), 8000, subtype="PCM_U8")
-    elif name == "mp3":
-        first = data.index(b"\xff", 1 + data.index(b"Info") if b"Info" in data[:2000] else 0)
-        path.write_bytes(data[:first] * 0 + data[first:] * 60 * hours)
+        soundfile.write(path, np.tile(minute, (60 * hours, 1)), 8000, format="WAV", subtype="PCM_U8")
     else:
-        path.write_bytes(data * 60 * hours)
+        write(path, minute, 8000, name, {"write_xing": "0", "id3v2_version": "0"})
+        path.write_bytes(path.read_bytes() * 60 * hours)
     return path
 
 
