@@ -2,9 +2,12 @@ import ctypes
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -712,3 +715,170 @@ def test_an_encoder_with_the_name_of_a_built_in_one_is_refused(library, tmp_path
     (folder / "encoder.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match="called 'cnn' like a built-in one"):
         library.add(made.music, ScanOptions(encoders=(str(folder),)))
+
+
+# ---- watch
+
+
+class Watched:
+    """A library that a thread keeps up to date with a folder."""
+
+    def __init__(self, folder, music, **options):
+        self.music, self.reports, self.stop = music, [], threading.Event()
+        self.library = Library.open(folder)
+        self.thread = threading.Thread(
+            target=self.library.watch,
+            args=([music], ScanOptions(jobs=1, **options), self.reports.append, self.stop),
+        )
+        self.thread.start()
+
+    def wait(self, done):
+        deadline = time.monotonic() + 60
+        while not done() and time.monotonic() < deadline:
+            assert self.thread.is_alive()
+            time.sleep(0.2)
+        assert done()
+
+    def paths(self):
+        try:
+            with Library.open(self.library.folder) as library:
+                return {os.path.relpath(track.path, self.music) for track in library.tracks()}
+        except NotFound:
+            return set()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join(30)
+        self.library.close()
+        assert not self.thread.is_alive()
+
+
+@pytest.mark.slow
+def test_watch_follows_a_folder_and_outlives_trouble(tmp_path, made):
+    music = tmp_path / "music"
+    sources = [path for path, _ in made.tracks]
+    (music / "a").mkdir(parents=True)
+    shutil.copy(sources[0], music / "a" / "0.wav")
+    # the library lies inside the music: its own files must not wake it
+    with Watched(music / "library", music, prune=True) as watched:
+        watched.wait(lambda: watched.paths() == {"a/0.wav"})  # what was there before
+        ids_before = {track.id for track in watched.library.tracks()}
+        shutil.copy(sources[1], music / "1.wav")
+        watched.wait(lambda: watched.paths() == {"a/0.wav", "1.wav"})
+        os.rename(music / "a" / "0.wav", music / "0.wav")
+        watched.wait(lambda: watched.paths() == {"0.wav", "1.wav"})
+        assert ids_before <= {track.id for track in watched.library.tracks()}
+        os.remove(music / "1.wav")
+        watched.wait(lambda: watched.paths() == {"0.wav"})
+        with Record.open(music / "library", write=True):  # another writer
+            shutil.copy(sources[2], music / "a" / "2.wav")
+            time.sleep(5)
+        watched.wait(lambda: watched.paths() == {"0.wav", "a/2.wav"})
+        shutil.rmtree(music / "a")
+        watched.wait(lambda: watched.paths() == {"0.wav"})
+        rounds = len(watched.reports)
+        time.sleep(3)
+        assert len(watched.reports) == rounds
+
+
+# ---- kill -9
+
+
+def children(pid):
+    listing = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in listing.stdout.split()]
+
+
+def lives(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def check_record(folder):
+    """Return the paths in a record that must be whole: every track with its vectors in every space."""
+    db = sqlite3.connect(folder / "record.sqlite")
+    assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    db.close()
+    with Record.open(folder) as record:
+        tracks = list(record.tracks())
+        for space in record.spaces():
+            assert record.missing(space.id) == []
+            assert record.vectors(space.id)[0] == [track.id for track in tracks]
+            assert all(len(record.windows(track.id, space.id)[0]) for track in tracks)
+        return {track.path: track for track in tracks}
+
+
+SCAN = """
+import sys
+from soundkin.library import Library
+from soundkin.scan import ScanOptions
+with Library.open(sys.argv[1]) as library:
+    report = library.add(sys.argv[2], ScanOptions(jobs=2))
+print(report.added, report.failed, report.unchanged, report.known_bad)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
+def test_kill_9_of_a_scan_loses_nothing_that_was_committed(tmp_path, made):
+    music = tmp_path / "music"
+    music.mkdir()
+    for i in range(30):
+        shutil.copy(made.tracks[i % 24][0], music / f"{i:02}.wav")
+    kept, workers_seen = {}, set()
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        with python(SCAN, tmp_path / "library", music) as process:
+            begin = time.monotonic()
+            while not (found := children(process.pid)) and time.monotonic() < begin + 30:
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0.5, 6))
+            workers_seen.update(found, children(process.pid))
+            process.kill()
+        if (tmp_path / "library" / "record.sqlite").exists():
+            now = check_record(tmp_path / "library")
+            assert {path: track.added for path, track in kept.items()} == {
+                path: now[path].added for path in kept
+            }
+            kept = now
+    with python(SCAN, tmp_path / "library", music) as process:
+        out, error = process.communicate(timeout=120)
+    assert out == f"{30 - len(kept)} 0 {len(kept)} 0\n", error
+    now = check_record(tmp_path / "library")
+    assert len(now) == 30
+    assert all(now[path].added == track.added for path, track in kept.items())
+    deadline = time.monotonic() + 10
+    while any(map(lives, workers_seen)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert workers_seen
+    assert not any(map(lives, workers_seen))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="reads /proc")
+def test_a_killed_worker_costs_one_file_and_is_replaced(tmp_path, made):
+    music = tmp_path / "music"
+    music.mkdir()
+    for i in range(24):
+        shutil.copy(made.tracks[i][0], music / f"{i:02}.wav")
+    killed = []
+
+    def kill_one(at):
+        if at.done in (1, 8):
+            killed.append(children(os.getpid())[0])
+            os.kill(killed[-1], signal.SIGKILL)
+
+    with Library.open(tmp_path / "library") as library:
+        report = library.add(music, ScanOptions(jobs=2), kill_one)
+        assert len(killed) == 2
+        assert (report.added + report.failed, report.failed <= 2) == (24, True)
+        assert [failure.kind for failure, _ in library.failures()] == ["crash"] * report.failed
+        assert library.add(music, ScanOptions(retry=True, jobs=1)).added == report.failed
+    assert len(check_record(tmp_path / "library")) == 24
