@@ -37,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    debug = "--debug" in arguments
+    # Where it stands does not matter: who sees an error adds it at the end of the line.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if debug := "--debug" in options:
+        arguments = ["--debug", *(a for a in options if a != "--debug"), *arguments[len(options) :]]
     try:
         status = cli.main(arguments, prog_name="soundkin", standalone_mode=False)
         sys.stdout.flush()
@@ -49,9 +52,11 @@ def _run(arguments: list[str]) -> int:
         _say("interrupted; what was done is kept, run the command again to go on")
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has enough (`| head`): no more to say, and no second complaint at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _nobody_listens()
+    except SystemExit as error:  # click and rich exit by themselves when a pipe breaks
+        if isinstance(error.__context__, BrokenPipeError):
+            return _nobody_listens()
+        raise
     except SoundkinError as error:
         if debug:
             raise
@@ -67,6 +72,12 @@ def _run(arguments: list[str]) -> int:
             raise
         _say(f"internal error: {type(error).__name__}: {error}; run again with --debug and report it")
         return _OUR_BUG
+
+
+def _nobody_listens() -> int:
+    """End well when whoever read us has enough (`| head`): no more to say, and no second complaint at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

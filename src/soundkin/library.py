@@ -492,6 +492,16 @@ class Library:
     def embedder(self, space: Space) -> Embedder:
         """Return what embeds into a space of this library.
 
+        Parameters
+        ----------
+        space : Space
+            One of the library's.
+
+        Returns
+        -------
+        Embedder
+            Of this space alone; made once.
+
         Raises
         ------
         ModelError

@@ -258,7 +258,6 @@ def _scale() -> tuple[Array, Array]:
 
     Made by ``python benchmarks/fit_descriptors.py FOLDER`` on the soundtracks that the CNN is trained on.
     """
-    table = np.loadtxt(
-        files("soundkin.encoders").joinpath("descriptors.csv").open(), delimiter=",", dtype=np.float32
-    )
+    with files("soundkin.encoders").joinpath("descriptors.csv").open() as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return table[:, 0], table[:, 1]
