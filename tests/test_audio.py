@@ -218,7 +218,9 @@ def test_the_mean_of_six_planes(tmp_path: Path) -> None:
     assert level == pytest.approx(0.3, rel=0.02)
 
 
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"])
+@pytest.mark.parametrize(
+    "subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"]
+)
 def test_every_sample_type_has_the_same_full_scale(tmp_path: Path, subtype: str) -> None:
     sound = tone(1, 44100, (0.6, 0.2))
     soundfile.write(tmp_path / "x.wav", sound, 44100, subtype=subtype)
@@ -261,9 +263,7 @@ def test_bad_files_end_as_they_should(
 ) -> None:
     monkeypatch.syspath_prepend(os.path.dirname(__file__))
     paths = {bad.path: bad for bad in bad_files.values()}
-    results = dict(
-        workers.run(f"{__name__}:hear_in_worker", (listening,), list(paths), 1, lambda path: 20.0)
-    )
+    results = dict(workers.run(f"{__name__}:hear_in_worker", (listening,), list(paths), 1, lambda path: 20.0))
     assert len(results) == len(paths)
     wrong = {}
     for path, result in results.items():
@@ -606,7 +606,9 @@ def test_resampling_agrees_with_an_ideal_low_pass() -> None:
 
     sound = rustle(2, 44100, 1)[:, 0]
     ours, ideal = resample(sound, 44100, 22050), by_fourier(sound, 44100)
-    assert np.abs(ours[2205:-2205] - ideal[2205:-2205]).max() < 2e-3  # its filter falls from 0.45 of the rate on
+    assert (
+        np.abs(ours[2205:-2205] - ideal[2205:-2205]).max() < 2e-3
+    )  # its filter falls from 0.45 of the rate on
 
 
 def test_the_same_rate_costs_nothing() -> None:

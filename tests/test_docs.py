@@ -77,7 +77,7 @@ def same_form(shown: Any, real: Any) -> bool:
             return True
         return shown.keys() == real.keys() and all(same_form(shown[k], real[k]) for k in shown)
     if isinstance(shown, list) and isinstance(real, list):
-        return bool(real) and all(same_form(shown[0], item) for item in real)
+        return bool(shown) == bool(real) and all(same_form(shown[0], item) for item in real)
     return type(shown) is type(real)
 
 
