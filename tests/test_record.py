@@ -155,6 +155,7 @@ def test_ids_are_blake2b_of_content_and_number(record):
     assert record.put(song("/a", mtime_ns=9)) == "f91dad7f8983e7e5"
     record.remove(paths=["/a"])
     assert record.put(song("/again")) == "f91dad7f8983e7e5"
+    assert record.changes(0).removed == []
     assert record.put(song("/third")) == "ba6748af4a5d253f"
     assert [t.path for t in record.by_content(A)] == ["/third", "/copy", "/again"]  # ba, e7, f9
 
@@ -291,6 +292,39 @@ def test_a_batch_commits_every_so_many_changes_or_seconds(record):
         pass
 
 
+def test_vectors_made_elsewhere_fill_gaps_only(record):
+    kept = record.put(song(seed=1))
+    bare = record.put(song("/music/b.mp3", B, spaces=()))
+    revision = record.revision
+    assert record.add_vectors(SPACE.id, [kept, bare], [vector(2), vector(3)]) == 1
+    assert np.array_equal(record.vector(kept, SPACE.id), vector(1))
+    assert np.array_equal(record.vector(bare, SPACE.id), vector(3))
+    assert [(t.id, set(v)) for t, v in record.changes(revision).changed] == [(bare, {SPACE.id})]
+    revision = record.revision
+    assert record.add_vectors(SPACE.id, [kept, bare], [vector(4), vector(5)]) == 0
+    assert record.revision == revision
+
+
+def test_vectors_made_elsewhere_come_all_or_none(record):
+    bare = record.put(song(spaces=()))
+    with pytest.raises(NotFound):
+        record.add_vectors(SPACE.id, [bare, "0" * 16], [vector(1), vector(2)])
+    with pytest.raises(NotFound):
+        record.add_vectors("cnn-00000000", [bare], [vector(1)])
+    with pytest.raises(StoreError):
+        record.add_vectors(SPACE.id, [bare], [vector(1, D + 1)])
+    assert record.missing(SPACE.id) == ["/music/a.mp3"]
+
+
+def test_a_space_for_vectors_from_elsewhere_does_not_change_what_scans_fill(record):
+    third = Space("imported", "", "", 0.0, 0.0, "all", "", 2)
+    record.add_space(third, active=False)
+    record.add_space(SPACE, active=False)
+    assert record.active_spaces() == [SPACE, OTHER]
+    record.add_space(third)
+    assert record.active_spaces() == [SPACE, OTHER, third]
+
+
 # ---- changes, against a model
 
 
@@ -327,9 +361,11 @@ class Model:
 
 PATHS = st.sampled_from(["/a", "/b", "/c", "/d", "/e\udcff"])
 SPACES = st.sets(st.sampled_from([SPACE, OTHER])).map(tuple)
-FILES = st.builds(FileState, PATHS, st.integers(0, 9), st.integers(0, 9))
+DIGIT = st.integers(0, 9)
+FILES = st.builds(FileState, PATHS, DIGIT, DIGIT)
+SONGS = st.builds(song, PATHS, st.sampled_from([A, B]), DIGIT, DIGIT, DIGIT, SPACES)
 OPERATIONS = st.one_of(
-    st.tuples(st.just("put"), st.builds(song, PATHS, st.sampled_from([A, B]), *[st.integers(0, 9)] * 3, SPACES)),
+    st.tuples(st.just("put"), SONGS),
     st.tuples(st.just("abort")),
     st.tuples(st.just("move"), PATHS, FILES),
     st.tuples(st.just("fail"), FILES),
@@ -386,6 +422,7 @@ def test_record_agrees_with_dicts_and_a_mirror_that_applies_changes(operations, 
                 mirror = {} if from_scratch else {i: t for i, t in mirror.items() if i not in changes.removed}
                 mirror |= {track.id: seen(track, vectors) for track, vectors in changes.changed}
                 assert changes.revision >= revision
+                assert not set(changes.removed) & set(model.state())
                 revision = changes.revision
                 assert mirror == model.state()
         assert record.failed_files() == model.failed
@@ -723,7 +760,13 @@ def test_a_second_writer_is_told_who_the_first_is(tmp_path):
     assert not (tmp_path / "writer.json").exists()
     with Record.open(tmp_path, write=True):
         # what a killed writer left, seen before the new one has said who it is
-        (tmp_path / "writer.json").write_text(json.dumps({"pid": process.pid, "host": os.uname().nodename}))
+        left = {
+            "pid": process.pid,
+            "host": os.uname().nodename,
+            "since": "yesterday",
+            "command": "soundkin index",
+        }
+        (tmp_path / "writer.json").write_text(json.dumps(left))
         with pytest.raises(StoreError, match="another process"):
             Record.open(tmp_path, write=True)
 
