@@ -1,7 +1,10 @@
+import itertools
 import os
+import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +158,7 @@ def test_noise_that_aac_makes_up_differs_but_nothing_else_does(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["mp3", "flac", "vorbis", "wav", "aiff", "opus"])
 def test_the_two_decoders_agree(rustles: dict[str, Path], name: str) -> None:
-    decoders = [audio._SoundFile(str(rustles[name])), audio._Av(str(rustles[name]))]
+    decoders: list[audio._Decoder] = [audio._SoundFile(str(rustles[name])), audio._Av(str(rustles[name]))]
     lengths = {decoder.frames for decoder in decoders}
     assert max(filter(None, lengths)) - min(filter(None, lengths)) <= 0.007 * RATES[name]
     for start in (0, 100_000):
@@ -164,7 +167,7 @@ def test_the_two_decoders_agree(rustles: dict[str, Path], name: str) -> None:
         # opus: two implementations of one decoder that rounds
         assert np.abs(one - other).max() < (1e-2 if name == "opus" else 1e-4)
     assert [decoder.rate for decoder in decoders] == [RATES[name]] * 2
-    assert [decoder.format for decoder in decoders][0] in (name, "wav", "aiff")
+    assert decoders[0].format == name
     for decoder in decoders:
         decoder.close()
 
@@ -262,7 +265,7 @@ def bad_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BadFile]:
     return make_bad_files(tmp_path_factory.mktemp("bad"))
 
 
-def hear_in_worker(listening: Listening):
+def hear_in_worker(listening: Listening) -> Callable[[str], float | str]:
     """What runs in a worker, so that a hang would be cut short: seconds heard, or the refusal."""
 
     def task(path: str) -> float | str:
@@ -275,7 +278,6 @@ def hear_in_worker(listening: Listening):
                     seconds += len(excerpt.samples) / excerpt.rate
                 return seconds
         except (DecodeError, OSError) as error:
-            assert "\n" not in str(error)
             return str(error)
 
     return task
@@ -292,7 +294,7 @@ def test_bad_files_end_as_they_should(
     wrong = {}
     for path, result in results.items():
         heard = isinstance(result, float) and result >= 0.9
-        refused = isinstance(result, str)
+        refused = isinstance(result, str) and "\n" not in result
         fine = {"ok": heard, "fail": refused, "either": heard or refused}[paths[path].expect]
         if not fine:
             wrong[path] = result
@@ -336,8 +338,6 @@ def test_headers_are_not_believed(bad_files: dict[str, BadFile], key: str) -> No
 
 def lying_riff(order: str = "<") -> bytes:
     """A tiny wav with a chunk of text that claims 2 GB."""
-    import struct
-
     form = struct.pack(f"{order}IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
     text = b"LIST" + struct.pack(f"{order}I", 0x7FFFFFF0) + b"INFOINAM" + struct.pack(f"{order}I", 0x7FFFFF00)
     body = b"WAVEfmt " + form + text + b"abcd" * 100
@@ -538,7 +538,7 @@ def test_excerpts_are_ascending_inside_and_apart(listening: Listening, duration:
     assert starts
     assert starts[0] >= 0
     slack = 1e-6 * duration
-    assert all(b - a >= listening.seconds - slack for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a >= listening.seconds - slack for a, b in itertools.pairwise(starts))
     if duration < listening.seconds:
         assert starts == [0]
     elif listening.excerpts is None:
