@@ -51,12 +51,10 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted; what was done is kept, run the command again to go on")
         return _INTERRUPTED
-    except BrokenPipeError:
-        return _nobody_listens()
-    except SystemExit as error:  # click and rich exit by themselves when a pipe breaks
-        if isinstance(error.__context__, BrokenPipeError):
-            return _nobody_listens()
-        raise
+    except (BrokenPipeError, SystemExit):  # click and rich exit by themselves, but only when a pipe breaks
+        # Whoever read us has enough (`| head`): no more to say, and no second complaint at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except SoundkinError as error:
         if debug:
             raise
@@ -72,12 +70,6 @@ def _run(arguments: list[str]) -> int:
             raise
         _say(f"internal error: {type(error).__name__}: {error}; run again with --debug and report it")
         return _OUR_BUG
-
-
-def _nobody_listens() -> int:
-    """End well when whoever read us has enough (`| head`): no more to say, and no second complaint at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
