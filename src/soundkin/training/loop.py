@@ -1,0 +1,329 @@
+"""The training loop: batches in, an encoder out; stops by steps or by time, survives a kill.
+
+Chance is drawn anew for every step from (seed, step), so a run that was resumed is the run that was never
+interrupted.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from soundkin.errors import InputError, ModelError
+from soundkin.features import FLOOR_DB
+from soundkin.training.augment import augmented
+from soundkin.training.data import STEP_DB, Mels, batch_of, crops, spread_windows
+from soundkin.training.losses import info_nce, nt_xent
+from soundkin.training.network import Encoder, Projector
+from soundkin.training.recipes import Recipe
+
+WARM_UP_STEPS = 50
+# Windows that set the bands' statistics before training, and centre and whitening after it.
+_SAMPLE = 2048
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When training ends: at whichever comes first.
+
+    Parameters
+    ----------
+    steps : int, optional
+        Batches. Only a run limited by steps alone can be repeated exactly.
+    seconds : float, optional
+        Wall-clock time, over all runs of one checkpoint.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def progress(self, step: int, elapsed: float) -> float:
+        """Return how much of the run is over, 0 to 1."""
+        by_steps = step / self.steps if self.steps else 0.0
+        by_time = elapsed / self.seconds if self.seconds else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What is known while training goes on.
+
+    Parameters
+    ----------
+    step : int
+        Batches seen.
+    progress : float
+        How much of the run is over, 0 to 1.
+    seconds : float
+        Elapsed.
+    loss : float
+        Of the last batch, nats.
+    learning_rate : float
+        Of the last step.
+    found : float or None
+        Share of validation tracks whose one half finds the other; None without validation or between
+        validations.
+    """
+
+    step: int
+    progress: float
+    seconds: float
+    loss: float
+    learning_rate: float
+    found: float | None = None
+
+
+class Trainer:
+    """A network being trained.
+
+    Parameters
+    ----------
+    mels : Mels
+        The training set; at least two tracks.
+    recipe : Recipe
+        What to train and how.
+    seed : int
+        Of everything random.
+    device : str
+        A PyTorch device.
+
+    Raises
+    ------
+    InputError
+        Fewer than two tracks.
+    """
+
+    def __init__(self, mels: Mels, recipe: Recipe, seed: int = 0, device: str = "cpu") -> None:
+        if len(mels) < 2:
+            raise InputError(f"{len(mels)} track(s) to train on; at least 2 wanted, and better some hundreds")
+        self.mels, self.recipe, self.seed, self.device = mels, recipe, seed, device
+        self.step, self.elapsed = 0, 0.0
+        torch.manual_seed(seed)
+        self.encoder = Encoder(recipe, mels.front.n_mels)
+        self.encoder.standardise.fit(self._sample())
+        self.encoder.to(device)
+        self.projector = Projector(recipe.dims).to(device) if recipe.projector else None
+        self.optimiser = torch.optim.AdamW(
+            [p for module in self._modules() for p in module.parameters()],
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            betas=(0.9, 0.98),
+        )
+
+    def _modules(self) -> list[torch.nn.Module]:
+        return [self.encoder] if self.projector is None else [self.encoder, self.projector]
+
+    def _sample(self) -> Tensor:
+        """Return windows spread over all tracks, each album with the weight it has in batches."""
+        random = np.random.default_rng([self.seed, 0])
+        drawn = [
+            crops(
+                self.mels.tracks,
+                batch_of(self.mels.albums, self.recipe.batch, random),
+                self.recipe.frames,
+                random,
+            )
+            for _ in range(math.ceil(_SAMPLE / min(self.recipe.batch, len(self.mels))))
+        ]
+        return decibels(np.concatenate(drawn))
+
+    def train_step(self, learning_rate: float) -> float:
+        """Learn from one batch and return its loss, nats."""
+        for module in self._modules():
+            module.train()
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        first, second, kin = self._views()
+        n = len(first)
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=has_fast_bf16(self.device)):
+            z = self.encoder.raw(torch.cat([first, second]).to(self.device)).float()
+        if self.projector is not None:
+            z = self.projector(z)
+        if self.recipe.loss == "info_nce":
+            loss = info_nce(z[:n], z[n:], self.recipe.temperature)
+        else:
+            loss = nt_xent(z[:n], z[n:], self.recipe.temperature, kin)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.step += 1
+        return loss.item()
+
+    def _views(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        recipe = self.recipe
+        random = np.random.default_rng([self.seed, 1, self.step])
+        chance = torch.Generator().manual_seed(int(random.integers(1 << 62)))
+        which = batch_of(self.mels.albums, recipe.batch, random)
+        first = crops(self.mels.tracks, which, recipe.frames, random)
+        second = crops(self.mels.tracks, which, recipe.frames, random) if recipe.two_crops else first
+        kin = None
+        if recipe.spare_albums:
+            albums = np.asarray(self.mels.albums)[which]
+            kin = torch.from_numpy(albums[:, None] == albums[None]).to(self.device)
+        views = [augmented(decibels(codes), recipe.augment, chance) for codes in (first, second)]
+        return views[0], views[1], kin
+
+    def finish(self) -> Encoder:
+        """Set centre and whitening, and return the encoder ready for use, on the CPU."""
+        self.encoder.to("cpu").eval()
+        if self.recipe.whiten:
+            self.encoder.fit_whitening(self._sample())
+        return self.encoder
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on, atomically."""
+        state: dict[str, Any] = {
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "tracks": len(self.mels),
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "modules": [module.state_dict() for module in self._modules()],
+            "optimiser": self.optimiser.state_dict(),
+        }
+        partial = path.with_suffix(path.suffix + ".part")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        ModelError
+            The checkpoint is of another recipe, seed or training set.
+        """
+        state = torch.load(path, weights_only=True)
+        for key, mine in (
+            ("recipe", asdict(self.recipe)),
+            ("seed", self.seed),
+            ("tracks", len(self.mels)),
+        ):
+            if state[key] != mine:
+                raise ModelError(
+                    f"checkpoint {path} has {key} {state[key]}, this run {mine}: remove it to start anew"
+                )
+        for module, saved in zip(self._modules(), state["modules"], strict=True):
+            module.load_state_dict(saved)
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.elapsed = state["step"], state["elapsed"]
+
+
+def train(
+    mels: Mels,
+    recipe: Recipe,
+    limits: Limits,
+    seed: int = 0,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    validation: Mels | None = None,
+    report_every: int = 50,
+    on_metrics: Callable[[Metrics], None] | None = None,
+) -> Encoder:
+    """Train an encoder.
+
+    Parameters
+    ----------
+    mels : Mels
+        The training set.
+    recipe : Recipe
+        What to train and how.
+    limits : Limits
+        When to stop; at least one.
+    seed : int
+        Same seed, same data, same machine and a limit in steps: same weights.
+    device : str
+        A PyTorch device.
+    checkpoint : Path, optional
+        Written at every report; when it exists, training goes on from there.
+    validation : Mels, optional
+        Other tracks, heard at every report.
+    report_every : int
+        Steps between reports.
+    on_metrics : callable, optional
+        Called at every report, and at the end.
+
+    Returns
+    -------
+    Encoder
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    InputError
+        No limit, or fewer than two tracks.
+    ModelError
+        The checkpoint belongs to another run.
+    """
+    if limits.steps is None and limits.seconds is None:
+        raise InputError("training would never end: give a number of steps or of seconds")
+    trainer = Trainer(mels, recipe, seed, device)
+    if checkpoint is not None and checkpoint.exists():
+        trainer.load(checkpoint)
+    began = time.monotonic() - trainer.elapsed
+    while (progress := limits.progress(trainer.step, trainer.elapsed)) < 1:
+        rate = learning_rate(recipe, trainer.step, progress)
+        loss = trainer.train_step(rate)
+        trainer.elapsed = time.monotonic() - began
+        progress = limits.progress(trainer.step, trainer.elapsed)
+        if trainer.step % report_every and progress < 1:
+            continue
+        if checkpoint is not None:
+            trainer.save(checkpoint)
+        if on_metrics is not None:
+            found = None if validation is None else halves_found(trainer.encoder, validation)
+            on_metrics(Metrics(trainer.step, progress, trainer.elapsed, loss, rate, found))
+    return trainer.finish()
+
+
+def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
+    """Return the rate at a step: linear warm-up, then half a cosine from full to 1 % at the end of the
+    run.""" warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    return recipe.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def has_fast_bf16(device: str) -> bool:
+    """Tell whether the hardware multiplies bfloat16 faster than float32."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capability = torch.cpu.get_capabilities()
+    return bool(capability.get("avx512_bf16") or capability.get("amx_bf16"))
+
+
+def decibels(codes: np.ndarray[Any, np.dtype[np.uint8]]) -> Tensor:
+    """Turn cached codes into a float tensor of decibels, same shape."""
+    return torch.from_numpy(codes).float() * STEP_DB + FLOOR_DB
+
+
+@torch.no_grad()
+def halves_found(encoder: Encoder, mels: Mels, windows: int = 8) -> float:
+    """Measure how often one half of a track finds the other: the share of tracks, 0 to 1.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Left in the mode it came in.
+    mels : Mels
+        Tracks to identify. Even windows of each are the query, odd windows the record.
+    windows : int
+        Per track.
+    """
+    was_training = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    halves: list[list[Tensor]] = [[], []]
+    for track in mels.tracks:
+        vectors = encoder(decibels(spread_windows(track, encoder.recipe.frames, windows)).to(device))
+        for half, rows in zip(
+            halves, (vectors[::2], vectors[1::2] if len(vectors) > 1 else vectors), strict=True
+        ):
+            half.append(torch.nn.functional.normalize(rows.mean(0), dim=0))
+    nearest = (torch.stack(halves[0]) @ torch.stack(halves[1]).T).argmax(1).cpu()
+    encoder.train(was_training)
+    return (nearest == torch.arange(len(nearest))).float().mean().item()
