@@ -1,5 +1,4 @@
-"""Training an encoder of one's own: data, losses, recipes, network, loop, and the export to an encoder
-folder.
+"""Training an encoder of one's own: from a folder of audio to an encoder folder.
 
-PyTorch is imported only inside this package's modules, never by importing the package itself.
+PyTorch is imported only by this package's modules, never by importing the package itself.
 """

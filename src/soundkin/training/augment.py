@@ -16,8 +16,7 @@ _FADE_DB_PER_BAND, _FADE_DB = 4.0, 60.0
 
 
 def augmented(x: Tensor, how: Augment, random: torch.Generator) -> Tensor:
-    """Apply a recipe's augmentations, in the order sound meets them: mixing, pitch, equaliser, codec, then
-    masks.
+    """Apply a recipe's augmentations: what happens in the air first, then the codec, then masks.
 
     Parameters
     ----------

@@ -273,13 +273,13 @@ def window_at(track: Codes, start: int, frames: int) -> Codes:
     return piece.T
 
 
-def spread_windows(track: Codes, frames: int, count: int) -> Codes:
-    """Cut windows spread evenly over a track.
+def spread_starts(length: int, frames: int, count: int) -> NDArray[np.int64]:
+    """Choose windows spread evenly over a track.
 
     Parameters
     ----------
-    track : uint8 (any, n_mels)
-        A cached log-mel.
+    length : int
+        Frames of the track.
     frames : int
         Length of a window. Windows start at multiples of ``frames - 1``, as in the encoder's own windowing.
     count : int
@@ -287,13 +287,30 @@ def spread_windows(track: Codes, frames: int, count: int) -> Codes:
 
     Returns
     -------
+    int64 (1..count,)
+        Where they start, frames, ascending.
+    """
+    starts = np.arange(0, max(1, length - frames + 1), frames - 1)
+    return starts[np.unique(np.rint(np.linspace(0, len(starts) - 1, count)).astype(int))]
+
+
+def spread_windows(track: Codes, frames: int, count: int) -> Codes:
+    """Cut the windows that `spread_starts` chooses.
+
+    Parameters
+    ----------
+    track : uint8 (any, n_mels)
+        A cached log-mel.
+    frames, count : int
+        See `spread_starts`.
+
+    Returns
+    -------
     uint8 (1..count, n_mels, frames)
         In order of time.
     """
-    starts = np.arange(0, max(1, len(track) - frames + 1), frames - 1)
-    if len(starts) > count:
-        starts = starts[np.rint(np.linspace(0, len(starts) - 1, count)).astype(int)]
-    return np.stack([window_at(track, int(start), frames) for start in starts])
+    starts = spread_starts(len(track), frames, count).tolist()
+    return np.stack([window_at(track, start, frames) for start in starts])
 
 
 def decode_db(codes: Codes) -> NDArray[np.float32]:

@@ -139,7 +139,7 @@ class Trainer:
             module.train()
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
-        first, second, kin = self._views()
+        first, second, kin = self.views()
         n = len(first)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=has_fast_bf16(self.device)):
             z = self.encoder.raw(torch.cat([first, second]).to(self.device)).float()
@@ -155,7 +155,16 @@ class Trainer:
         self.step += 1
         return loss.item()
 
-    def _views(self) -> tuple[Tensor, Tensor, Tensor | None]:
+    def views(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the batch of the current step.
+
+        Returns
+        -------
+        first, second : float tensor (n, n_mels, frames)
+            Two augmented views of n tracks, decibels.
+        kin : bool tensor (n, n) or None
+            Where two tracks share an album; None when the recipe does not spare albums.
+        """
         recipe = self.recipe
         random = np.random.default_rng([self.seed, 1, self.step])
         chance = torch.Generator().manual_seed(int(random.integers(1 << 62)))
@@ -283,8 +292,8 @@ def train(
 
 
 def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
-    """Return the rate at a step: linear warm-up, then half a cosine from full to 1 % at the end of the
-    run.""" warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    """Return the rate at a step: linear warm-up, then half a cosine down to 1 % at the end."""
+    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
     return recipe.learning_rate * warm * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
 
 

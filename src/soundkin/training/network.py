@@ -33,8 +33,8 @@ class Standardise(nn.Module):
 
     @staticmethod
     def level(x: Tensor) -> Tensor:
-        """Cut the range at 80 dB below the loudest cell and remove the mean, (n, n_mels, frames) -> the
-        same.""" x = torch.maximum(x, x.amax((1, 2), keepdim=True) - RANGE_DB)
+        """Cut (n, n_mels, frames) at 80 dB below the loudest cell and remove the mean."""
+        x = torch.maximum(x, x.amax((1, 2), keepdim=True) - RANGE_DB)
         return x - x.mean((1, 2), keepdim=True)
 
     def fit(self, x: Tensor) -> None:
