@@ -4,10 +4,13 @@ Chance is drawn anew for every step from (seed, step), so a run that was resumed
 interrupted.
 """
 
+import contextlib
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +211,7 @@ class Trainer:
         ModelError
             The checkpoint is of another recipe, seed or training set.
         """
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)  # it may come from another device
         for key, mine in (
             ("recipe", asdict(self.recipe)),
             ("seed", self.seed),
@@ -234,6 +237,7 @@ def train(
     validation: Mels | None = None,
     report_every: int = 50,
     on_metrics: Callable[[Metrics], None] | None = None,
+    on_step: Callable[[Metrics], None] | None = None,
 ) -> Encoder:
     """Train an encoder.
 
@@ -257,6 +261,8 @@ def train(
         Steps between reports.
     on_metrics : callable, optional
         Called at every report, and at the end.
+    on_step : callable, optional
+        Called after every step, with nothing found.
 
     Returns
     -------
@@ -269,6 +275,8 @@ def train(
         No limit, or fewer than two tracks.
     ModelError
         The checkpoint belongs to another run.
+    KeyboardInterrupt
+        Ctrl-C was pressed; the step under way was finished and the checkpoint written.
     """
     if limits.steps is None and limits.seconds is None:
         raise InputError("training would never end: give a number of steps or of seconds")
@@ -276,19 +284,46 @@ def train(
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
     began = time.monotonic() - trainer.elapsed
-    while (progress := limits.progress(trainer.step, trainer.elapsed)) < 1:
-        rate = learning_rate(recipe, trainer.step, progress)
-        loss = trainer.train_step(rate)
-        trainer.elapsed = time.monotonic() - began
-        progress = limits.progress(trainer.step, trainer.elapsed)
-        if trainer.step % report_every and progress < 1:
-            continue
-        if checkpoint is not None:
-            trainer.save(checkpoint)
-        if on_metrics is not None:
-            found = None if validation is None else halves_found(trainer.encoder, validation)
-            on_metrics(Metrics(trainer.step, progress, trainer.elapsed, loss, rate, found))
+    with _interrupt_held() as interrupted:
+        while (progress := limits.progress(trainer.step, trainer.elapsed)) < 1 and not interrupted():
+            rate = learning_rate(recipe, trainer.step, progress)
+            loss = trainer.train_step(rate)
+            trainer.elapsed = time.monotonic() - began
+            progress = limits.progress(trainer.step, trainer.elapsed)
+            metrics = Metrics(trainer.step, progress, trainer.elapsed, loss, rate)
+            if on_step is not None:
+                on_step(metrics)
+            if trainer.step % report_every and progress < 1 and not interrupted():
+                continue
+            if checkpoint is not None:
+                trainer.save(checkpoint)
+            if on_metrics is not None:
+                found = None if validation is None else halves_found(trainer.encoder, validation)
+                on_metrics(replace(metrics, found=found))
     return trainer.finish()
+
+
+@contextlib.contextmanager
+def _interrupt_held() -> Iterator[Callable[[], bool]]:
+    """Hold Ctrl-C back until the block ends, so that no step is cut in half; a second one is not held."""
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread
+        yield lambda: False
+        return
+    pressed = False
+
+    def press(*_: object) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def learning_rate(recipe: Recipe, step: int, progress: float) -> float:
