@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from soundkin import recommend
 from soundkin.audio import DEFAULT_LISTENING, Listening
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
-from soundkin.encoders import DEFAULT, ENCODERS, load_encoder
+from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, parse
 from soundkin.index import Index, IndexLocked, RebuildNeeded, open_index
@@ -426,7 +426,9 @@ class Library:
             return self._encoder_source(name)
         home = self.folder / "encoders" / load_encoder(name).name
         if Path(name).resolve() != home.resolve():
-            shutil.copytree(name, home, dirs_exist_ok=True)
+            home.mkdir(parents=True, exist_ok=True)
+            for part in FOLDER_FILES:  # training leaves gigabytes of cache beside them
+                shutil.copy(Path(name) / part, home)
         return os.fspath(home)
 
     def _encoder_source(self, name: str) -> str:
