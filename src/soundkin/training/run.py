@@ -442,7 +442,7 @@ def _export(encoder: "Encoder", folder: Path, name: str, front: FrontEnd, report
     from soundkin.training.export import export
 
     data = (
-        f"{report.tracks} tracks of {report.albums} albums, {report.hours:.1f} hours; soundkin {version('soundkin')}, "
+        f"{report.tracks} tracks of {report.albums} albums, {report.hours:.3g} hours; soundkin {version('soundkin')}, "
         f"recipe {report.recipe}, seed {report.seed}, {report.steps} steps"
     )
     metrics = {key: value for key, value in asdict(report).items() if key not in ("folder", "resumed_at")}
