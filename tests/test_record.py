@@ -292,6 +292,39 @@ def test_a_batch_commits_every_so_many_changes_or_seconds(record):
         pass
 
 
+def test_vectors_made_elsewhere_fill_gaps_only(record):
+    kept = record.put(song(seed=1))
+    bare = record.put(song("/music/b.mp3", B, spaces=()))
+    revision = record.revision
+    assert record.add_vectors(SPACE.id, [kept, bare], [vector(2), vector(3)]) == 1
+    assert np.array_equal(record.vector(kept, SPACE.id), vector(1))
+    assert np.array_equal(record.vector(bare, SPACE.id), vector(3))
+    assert [(t.id, set(v)) for t, v in record.changes(revision).changed] == [(bare, {SPACE.id})]
+    revision = record.revision
+    assert record.add_vectors(SPACE.id, [kept, bare], [vector(4), vector(5)]) == 0
+    assert record.revision == revision
+
+
+def test_vectors_made_elsewhere_come_all_or_none(record):
+    bare = record.put(song(spaces=()))
+    with pytest.raises(NotFound):
+        record.add_vectors(SPACE.id, [bare, "0" * 16], [vector(1), vector(2)])
+    with pytest.raises(NotFound):
+        record.add_vectors("cnn-00000000", [bare], [vector(1)])
+    with pytest.raises(StoreError):
+        record.add_vectors(SPACE.id, [bare], [vector(1, D + 1)])
+    assert record.missing(SPACE.id) == ["/music/a.mp3"]
+
+
+def test_a_space_for_vectors_from_elsewhere_does_not_change_what_scans_fill(record):
+    third = Space("imported", "", "", 0.0, 0.0, "all", "", 2)
+    record.add_space(third, active=False)
+    record.add_space(SPACE, active=False)
+    assert record.active_spaces() == [SPACE, OTHER]
+    record.add_space(third)
+    assert record.active_spaces() == [SPACE, OTHER, third]
+
+
 # ---- changes, against a model
 
 

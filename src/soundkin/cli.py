@@ -272,6 +272,59 @@ def remove(queries: tuple[str, ...], folder: str | None, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+@library_option
+@space_option
+@json_option
+def export(file: str, folder: str | None, space: str | None, as_json: bool) -> None:
+    """Write tracks with their vectors to FILE: .npz, .parquet, or .sqlite (.db)."""
+    from soundkin.library import Library
+    from soundkin.scan import printable
+
+    with Library.open(folder) as library:
+        chosen = library.space(space).id
+        tracks = library.export(file, chosen)
+    if as_json:
+        _print_json({"file": file, "space": chosen, "tracks": tracks})
+    else:
+        click.echo(f"wrote {_count(tracks, 'track')} of the space {chosen} to {printable(file)}")
+
+
+@cli.command("import")
+@click.argument("file", type=click.Path(dir_okay=False))
+@library_option
+@click.option(
+    "--encoder-name", default="imported", show_default=True,
+    help="What to call whatever made vectors that do not say it.",
+)  # fmt: skip
+@json_option
+def import_(file: str, folder: str | None, encoder_name: str, as_json: bool) -> None:
+    """Take in vectors from FILE, so that they need not be made again.
+
+    FILE is what `soundkin export` wrote, or an SQLite file with a table songs_vectors(song_id, embedding), whose
+    song_id is a track id, a content hash, a path, or a file name without its suffix.
+    """
+    from soundkin.library import Library
+
+    with Library.open(folder) as library:
+        report = library.import_(file, encoder_name)
+    if as_json:
+        _print_json({"file": file, **asdict(report)})
+        return
+    parts = [
+        (report.matched, "in the library"), (report.added, "new"), (report.unmatched, "unmatched"),
+        (report.refused, "refused"),
+    ]  # fmt: skip
+    told = ", ".join(f"{n} {what}" for n, what in parts if n)
+    click.echo(f"{_count(report.rows, 'row')} of the space {report.space}: {told or 'nothing to do'}")
+    click.echo(f"{_count(report.vectors + report.added, 'new vector')}")
+    for line in report.left_out:
+        _say(f"  {line}")
+    if (more := report.unmatched + report.refused - len(report.left_out)) > 0:
+        _say(f"  and {more} more")
+
+
+@cli.command()
 @click.option(
     "--folder", type=click.Path(file_okay=False), help="Where to make it.  [default: a cache folder]"
 )

@@ -339,7 +339,7 @@ def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] 
     choices = list(valid)
     near = difflib.get_close_matches(_fold(got), choices, n=5, cutoff=0.5)
     shown = near or sorted(choices)[: len(FIELDS)]
-    words = ", ".join(spellings[word][0] if spellings else word for word in shown)
+    words = ", ".join(" ".join((spellings[word][0] if spellings else word).split()) for word in shown)
     if not words:
         return "no track has a value there"
     return f"nearest: {words}" if near else f"known: {words}{' ...' if len(choices) > len(shown) else ''}"

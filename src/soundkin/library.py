@@ -21,24 +21,37 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin import recommend
+from soundkin import exchange, recommend
 from soundkin.audio import DEFAULT_LISTENING, Listening
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
 from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, parse
-from soundkin.index import Index, IndexLocked, RebuildNeeded, open_index
+from soundkin.index import Index, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
-from soundkin.index.follow import catch_up, dims_of, rebuild_from
+from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
+from soundkin.index.generations import read_state
 from soundkin.recommend import Hit, Query
 from soundkin.record import Record, Summary, Track
 from soundkin.record.rows import fold, to_track
-from soundkin.scan import Progress, Scan, ScanOptions, ScanReport, printable, roots_of
+from soundkin.scan import (
+    Progress,
+    Scan,
+    ScanOptions,
+    ScanReport,
+    absolute,
+    holds_audio,
+    printable,
+    roots_of,
+)
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
 
 Array = NDArray[np.float32]
 
@@ -102,13 +115,17 @@ class Library:
     ----------
     folder : Path
         Need not exist yet: `add` makes it.
-    qdrant, api_key : str, optional
-        URL of a Qdrant server that holds the index instead of the folder.
+    qdrant : str or QdrantClient, optional
+        URL of a Qdrant server, or a client, that holds the index instead of the folder.
+    api_key : str, optional
+        Key of that server.
     """
 
-    def __init__(self, folder: Path, qdrant: str | None = None, api_key: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, qdrant: "str | QdrantClient | None" = None, api_key: str | None = None
+    ) -> None:
         self.folder = folder
-        self._where: str | Path = qdrant or folder / "index"
+        self._where: str | Path | QdrantClient = qdrant or folder / "index"
         self._server: dict[str, Any] = {"api_key": api_key} if qdrant else {}
         self._record: Record | None = None
         self._index: Index | None = None
@@ -118,7 +135,7 @@ class Library:
     def open(
         cls,
         folder: str | os.PathLike[str] | None = None,
-        qdrant: str | None = None,
+        qdrant: "str | QdrantClient | None" = None,
         api_key: str | None = None,
     ) -> Self:
         """Open a library.
@@ -127,8 +144,8 @@ class Library:
         ----------
         folder : path-like, optional
             Default: `default_folder()`. ``~`` is expanded.
-        qdrant : str, optional
-            URL of a Qdrant server that holds the index.
+        qdrant : str or QdrantClient, optional
+            URL of a Qdrant server that holds the index, or a client that is ready.
         api_key : str, optional
             Its key.
 
@@ -174,6 +191,7 @@ class Library:
         options = options or ScanOptions()
         roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
         with Record.open(self.folder, write=True) as record:
+            self._drop_foreign_index(record)
             names, listening = self._settings(record, options)
             report = Scan(record, names, listening, options, progress).run(roots)
         self._renew_index()
@@ -202,10 +220,25 @@ class Library:
         """
         import watchfiles
 
-        roots = roots_of(paths)
-        for changes in watchfiles.watch(*roots, debounce=2000, step=200, stop_event=stop, recursive=True):
-            folders = {_existing_folder(path, roots) for _, path in changes}
-            done = self.add(_topmost(folders), options)
+        roots, own = roots_of(paths), os.path.abspath(self.folder) + os.sep
+        waiting = set(roots)  # what changed before the watch began
+        for changes in watchfiles.watch(
+            *roots, watch_filter=lambda _, path: not path.startswith(own), debounce=2000, step=200,
+            stop_event=stop, rust_timeout=1000, yield_on_timeout=True,
+        ):  # fmt: skip
+            waiting.update(_nearest_folder(path, roots) for _, path in changes)
+            if not waiting:
+                continue
+            try:
+                done = self.add(_topmost(waiting), options)
+            except StoreError as error:  # another process writes, the disk is full: both pass
+                log.warning("%s; trying again", error)
+                continue
+            except InputError as error:
+                log.warning("%s", error)
+                waiting.clear()
+                continue
+            waiting.clear()
             if report and (done.added or done.updated or done.moved or done.failed or done.removed):
                 report(done)
 
@@ -229,7 +262,7 @@ class Library:
         """
         ids: set[str] = set()
         for query in queries:
-            below = os.path.abspath(os.fspath(query)).rstrip(os.sep) + os.sep
+            below = absolute(query).rstrip(os.sep) + os.sep
             under = [row.track_id for path, row in self._reader().files().items() if path.startswith(below)]
             ids.update(under or [self.find(query).id])
         with Record.open(self.folder, write=True) as record:
@@ -237,7 +270,74 @@ class Library:
         self._renew_index()
         return removed
 
+    def import_(
+        self, path: str | os.PathLike[str], encoder_name: str = exchange.IMPORTED
+    ) -> exchange.ImportReport:
+        """Take in vectors that were made elsewhere, see `exchange` for the formats.
+
+        A library that has no space yet goes on in the imported one, if its encoder is here: then the next scan finds
+        nothing to embed.
+
+        Parameters
+        ----------
+        path : path-like
+            What `export` wrote, here or on another machine; or an SQLite file with a table ``songs_vectors``.
+        encoder_name : str
+            What to call whatever made the vectors of such a table.
+
+        Returns
+        -------
+        ImportReport
+            What became of the rows. A second time changes nothing.
+
+        Raises
+        ------
+        InputError
+            The file is not there, damaged, or of another kind.
+        MissingExtra
+            Its format needs an extra that is not installed.
+        StoreError
+            Another process is writing, the disk is full, the folder cannot be written.
+        """
+        content = exchange.read(path, encoder_name)
+        with Record.open(self.folder, write=True) as record:
+            report = exchange.merge(
+                record, content, not record.active_spaces() and self._makes(content.space)
+            )
+        self._renew_index()
+        return report
+
     # ---- reading
+
+    def export(self, path: str | os.PathLike[str], space: str | None = None) -> int:
+        """Write the tracks of a space with their vectors to a file, see `exchange` for the formats.
+
+        Parameters
+        ----------
+        path : path-like
+            To create or replace; ``.npz``, ``.parquet``, ``.sqlite`` or ``.db``.
+        space : str, optional
+            A space id or the name of an encoder; default the one that answers queries.
+
+        Returns
+        -------
+        int
+            Tracks written.
+
+        Raises
+        ------
+        InputError
+            The suffix is unknown, or the file cannot be written.
+        MissingExtra
+            The format needs an extra that is not installed.
+        NotFound
+            No space matches.
+        """
+        if Path(path).expanduser().resolve().is_relative_to(self.folder.resolve()):
+            raise InputError(f"{printable(os.fspath(path))} is inside the library: name a file outside of it")
+        exported = exchange.take(self._reader(), self.space(space))
+        exchange.write(path, exported)
+        return len(exported.tracks)
 
     def tracks(self) -> list[Track]:
         """Return every track of the library."""
@@ -299,7 +399,16 @@ class Library:
             return spaces[0]
         counts = record.counts().vectors
         order = {space.id: place for place, space in enumerate(spaces)}
-        return max(spaces, key=lambda s: (counts.get(s.id, 0), s.encoder == DEFAULT, order[s.id]))
+        active = {space.id for space in record.active_spaces()}
+
+        def rank(space: Space) -> tuple[int, bool, bool, int]:
+            return counts.get(space.id, 0), space.encoder == DEFAULT, space.id in active, order[space.id]
+
+        best = max(spaces, key=rank)
+        # What a successor lacks may never come, for files go and fail: then it is as full as it can be.
+        heirs = [s for s in spaces if s.id in active and s.encoder == best.encoder and counts.get(s.id)]
+        full = [s for s in heirs if best.id not in active and self._is_full(s)]
+        return max(full, key=rank, default=best)
 
     def find(self, query: str | os.PathLike[str]) -> Track:
         """Find the one track that a query names.
@@ -324,7 +433,7 @@ class Library:
         record, text = self._reader(), os.fspath(query)
         with contextlib.suppress(NotFound, InputError):
             return record.track(text)
-        if (track := record.by_path(os.path.abspath(text))) is not None:
+        if (track := record.by_path(absolute(text))) is not None:
             return track
         matches = record.search(text)
         if not matches:
@@ -399,10 +508,10 @@ class Library:
 
     def close(self) -> None:
         """Let go of the files."""
-        for part in (self._index, self._record):
-            if part is not None:
-                part.close()
-        self._index = self._record = None
+        self._close_index()
+        if self._record is not None:
+            self._record.close()
+        self._record = None
 
     def __enter__(self) -> Self:
         return self
@@ -418,18 +527,32 @@ class Library:
         active = record.active_spaces()
         names = list(dict.fromkeys([*(s.encoder for s in active), *options.encoders])) or [DEFAULT]
         kept = Listening.named(active[0].listening) if active else DEFAULT_LISTENING
-        return [self._keep_encoder(name) for name in names], options.listening or kept
+        # An encoder that comes in a new version has the name of the one the library has: both are one folder here.
+        return list(dict.fromkeys(map(self._keep_encoder, names))), options.listening or kept
 
     def _keep_encoder(self, name: str) -> str:
         """Copy an encoder folder into the library, so that it can be queried wherever the original goes."""
         if name in ENCODERS or not (Path(name) / "encoder.json").is_file():
             return self._encoder_source(name)
-        home = self.folder / "encoders" / load_encoder(name).name
+        called = load_encoder(name).name
+        if called in ENCODERS:
+            raise ModelError(
+                f"the encoder in {printable(name)} is called {called!r} like a built-in one: give it another name "
+                "in its encoder.json"
+            )
+        home = self.folder / "encoders" / called
         if Path(name).resolve() != home.resolve():
             home.mkdir(parents=True, exist_ok=True)
             for part in FOLDER_FILES:  # training leaves gigabytes of cache beside them
                 shutil.copy(Path(name) / part, home)
         return os.fspath(home)
+
+    def _makes(self, space: Space) -> bool:
+        """Tell whether an encoder that is here makes vectors of a space."""
+        try:
+            return self.embedder(space).spaces == [space]
+        except ModelError:
+            return False
 
     def _encoder_source(self, name: str) -> str:
         home = self.folder / "encoders" / name
@@ -439,6 +562,11 @@ class Library:
         if self._record is None:
             self._record = Record.open(self.folder)
         return self._record
+
+    def _is_full(self, space: Space) -> bool:
+        record = self._reader()
+        failed = record.failed_files()
+        return all(path in failed or not os.path.exists(path) for path in record.missing(space.id))
 
     def _filter(self, filters: str | Sequence[str] | Filter | None) -> Filter | None:
         if filters is None or not isinstance(filters, (str, list, tuple)):
@@ -454,7 +582,7 @@ class Library:
         if isinstance(query, np.ndarray):
             return Query(query)
         if not isinstance(query, Track):
-            path = os.path.abspath(os.fspath(query))
+            path = absolute(query)
             if os.path.isfile(path) and self._reader().by_path(path) is None:
                 return self._outside(path, space)
             query = self.find(query)
@@ -466,7 +594,10 @@ class Library:
 
     def _outside(self, path: str, space: Space) -> Query:
         """Embed a file for a query; the library keeps nothing of it."""
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise NotFound(f"{printable(path)} has no vector in {space.id}, and: {error.strerror}") from error
         outcome = self.embedder(space).file(Task(FileState(path, status.st_size, status.st_mtime_ns)))
         if isinstance(outcome, Failure):
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
@@ -476,39 +607,41 @@ class Library:
     # ---- the index
 
     def _current_index(self) -> Index:
-        """Return an index that reflects the record as it is now."""
+        """Return an index that reflects the record as it is now; the record itself where there can be none."""
         record = self._reader()
-        if self._index is None:
-            self._index = self._open_index(record)
         try:
-            catch_up(self._index, record)
-        except RebuildNeeded:
-            self._index.close()
-            self._index = None
-            self._rebuild(record)
-            self._index = open_index(self._where, **self._server)
+            try:
+                self._index = self._index or open_index(self._where, **self._server)
+                catch_up(self._index, record)
+            except RebuildNeeded as error:
+                log.info("building the index: %s", error)
+                self._close_index()
+                self._rebuild(record)
+                self._index = open_index(self._where, **self._server)
+                catch_up(self._index, record)
+        except StoreError as error:  # held by another process, or the disk is full or cannot be written
+            if self._server:
+                raise
+            log.info("searching the record itself: %s", error)
+            self._close_index()
+            self._index = ExactIndex(dims_of(record))
             catch_up(self._index, record)
         return self._index
 
-    def _open_index(self, record: Record) -> Index:
-        try:
-            return open_index(self._where, **self._server)
-        except RebuildNeeded as error:
-            log.info("building the index: %s", error)
-            try:
-                self._rebuild(record)
-                return open_index(self._where, **self._server)
-            except StoreError as problem:
-                if self._server:
-                    raise
-                log.info("the index cannot be built (%s): searching the record itself", problem)
-        except IndexLocked:
-            log.info("another process holds the index: searching the record itself")
-        except StoreError as problem:
-            if self._server:
-                raise
-            log.info("the index cannot be used (%s): searching the record itself", problem)
-        return ExactIndex(dims_of(record))
+    def _drop_foreign_index(self, record: Record) -> None:
+        """Forget an index that is ahead of an old copy of the record, before new changes take the same numbers."""
+        if self._server:
+            if record.revision:
+                self._current_index()
+        elif (state := read_state(self.folder / "index")) and is_foreign(state.mark, record):
+            self._close_index()
+            shutil.rmtree(self.folder / "index", ignore_errors=True)
+
+    def _close_index(self) -> None:
+        if self._index is not None:
+            with contextlib.suppress(StoreError):  # what could not be written is in the record
+                self._index.close()
+            self._index = None
 
     def _rebuild(self, record: Record) -> None:
         if self._server or record.counts().tracks < _SMALL:
@@ -518,11 +651,12 @@ class Library:
         code = "import sys; from soundkin.index.follow import rebuild_from; rebuild_from(sys.argv[1], sys.argv[2])"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run(
-            [sys.executable, "-c", code, os.fspath(self.folder), os.fspath(self._where)],
+            [sys.executable, "-c", code, os.fspath(self.folder), os.fspath(self.folder / "index")],
             capture_output=True, text=True, env=environment, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise StoreError(f"the index could not be built: {done.stderr.strip().splitlines()[-1:]}")
+            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            raise StoreError(f"the index could not be built: {last}")
 
     def _renew_index(self) -> None:
         """After a change: bring the index up to date, and rebuild it when much of it is outside the graph."""
@@ -534,9 +668,9 @@ class Library:
             self._rebuild(self._reader())
 
 
-def _existing_folder(path: str, roots: list[str]) -> str:
-    """Return the nearest folder that is still there, up to the root it was seen from."""
-    while path not in roots and not os.path.isdir(path):
+def _nearest_folder(path: str, roots: list[str]) -> str:
+    """Return the nearest folder that still holds audio, up to the root that the path was seen from."""
+    while path not in roots and not (os.path.isdir(path) and holds_audio(path)):
         path = os.path.dirname(path)
     return path
 

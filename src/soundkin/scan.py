@@ -49,36 +49,82 @@ class Plan:
     gone : list of str
         Paths of tracks below the scanned roots whose files are no longer there.
     homeless : dict
-        Content hash -> path, of tracks anywhere whose files are no longer there: what may have moved.
+        Content hash -> paths, of tracks anywhere whose files are no longer there: what may have moved.
+    recovered : list of FileState
+        Files that failed for a while (a disk asleep, no permission) and are now as their tracks know them.
     """
 
     tasks: list[Task] = field(default_factory=list)
     unchanged: int = 0
     known_bad: int = 0
     gone: list[str] = field(default_factory=list)
-    homeless: dict[str, str] = field(default_factory=dict)
+    homeless: dict[str, list[str]] = field(default_factory=dict)
+    recovered: list[FileState] = field(default_factory=list)
 
 
 def roots_of(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """Make paths absolute and check that they are there.
+
+    Parameters
+    ----------
+    paths : iterable of path-like
+        Files and folders; ``~`` is expanded.
+
+    Returns
+    -------
+    list of str
+        Absolute, in the same order.
 
     Raises
     ------
     InputError
         One of them is not.
     """
-    roots = [os.path.abspath(os.fspath(path)) for path in paths]
+    roots = [absolute(path) for path in paths]
     for root in roots:
         if not os.path.exists(root):
             raise InputError(f"no such file or folder: {printable(root)}")
     return roots
 
 
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Return the absolute form of a path, as the record has it.
+
+    Parameters
+    ----------
+    path : path-like
+        As a person writes it; ``~`` is expanded.
+
+    Returns
+    -------
+    str
+        Links are not followed.
+    """
+    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+
+
+def holds_audio(folder: str) -> bool:
+    """Tell whether there is an audio file anywhere below a folder.
+
+    Parameters
+    ----------
+    folder : str
+        Absolute.
+
+    Returns
+    -------
+    bool
+        False also when the folder is not there, or cannot be read.
+    """
+    return next(_audio_below(folder, Found()), None) is not None
+
+
 def walk(roots: Sequence[str]) -> Found:
     """List the audio files below folders.
 
-    Hidden files and folders are passed over (``._song.mp3`` is no song); links are followed, each folder once, so a
-    loop ends. A root that is itself a file is taken whatever its name.
+    Hidden files and folders are passed over (``._song.mp3`` is no song). Links are followed, each folder once, so a
+    loop ends, and links last, so that a folder that can be reached in two ways is known by its own name. A root that
+    is itself a file is taken whatever its name.
 
     Parameters
     ----------
@@ -97,6 +143,7 @@ def walk(roots: Sequence[str]) -> Found:
                 _meet(path, found)
         else:
             _meet(root, found)
+    found.failures = list({failure.file.path: failure for failure in found.failures}.values())
     return found
 
 
@@ -118,7 +165,7 @@ def plan(
     files : mapping
         Path -> row, of every track in the record.
     failed : mapping
-        Path -> (size, mtime_ns) at the last failure, of files that are not to be tried again.
+        Path -> (size, mtime_ns) at the last failure; what is still like that is not tried again.
     lacking : collection of str
         Paths of tracks without a vector in one of the wanted spaces.
 
@@ -128,26 +175,29 @@ def plan(
         The tasks stand in the order of `found`.
     """
     result = Plan()
-    movable: dict[int, list[str]] = defaultdict(list)  # size -> contents whose file has gone
+    movable: dict[int, set[str]] = defaultdict(set)  # size -> contents whose file has gone
     for path, row in files.items():
-        if path not in found.files and not os.path.lexists(path):
+        if path not in found.files and _is_gone(path):
             if _below(path, roots):
                 result.gone.append(path)
             if path not in lacking:
-                result.homeless[row.content] = path
-                movable[row.size].append(row.content)
+                result.homeless.setdefault(row.content, []).append(path)
+                movable[row.size].add(row.content)
     for path, state in found.files.items():
         known = files.get(path)
+        moved = tuple(movable.get(state.size, ()))
         if failed.get(path) == (state.size, state.mtime_ns):
             result.known_bad += 1
         elif known is None:
-            result.tasks.append(Task(state, tuple(movable.get(state.size, ()))))
+            result.tasks.append(Task(state, moved))
         elif path in lacking:
             result.tasks.append(Task(state))
         elif (known.size, known.mtime_ns) != (state.size, state.mtime_ns):
-            result.tasks.append(Task(state, (known.content,)))
+            result.tasks.append(Task(state, (known.content, *moved)))
         else:
             result.unchanged += 1
+            if path in failed:
+                result.recovered.append(state)
     return result
 
 
@@ -293,13 +343,19 @@ class Scan:
         lacking = self._prepare_spaces()
         found = walk(roots)
         failed = record.failed_files()
-        todo = plan(found, roots, record.files(), {} if self._options.retry else failed, lacking)
+        # To look again into every file is to have never seen it fail.
+        avoided = dict.fromkeys(failed, (-1, -1)) if self._options.retry else failed
+        known = record.files()
+        todo = plan(found, roots, known, avoided, lacking)
         report.found, report.unchanged, report.known_bad = len(found.files), todo.unchanged, todo.known_bad
         with record.batch():
             self._note_failures(found, failed)
-            self._embed(todo)
+            self._embed(todo, known)
+            for file in todo.recovered:
+                record.touch(file)
+            settled = known.keys() | {failure.file.path for failure in found.failures}
+            record.remove(paths=[p for p in failed.keys() - settled if _below(p, roots) and _no_file(p)])
             self._forget_gone(found, todo, roots)
-            record.remove(paths=[p for p in failed if _below(p, roots) and not os.path.lexists(p)])
         return report
 
     def _prepare_spaces(self) -> set[str]:
@@ -321,26 +377,29 @@ class Scan:
                 self._record.fail(failure)
                 self.report.failed += 1
 
-    def _embed(self, todo: Plan) -> None:
-        if not todo.tasks:
-            return
+    def _embed(self, todo: Plan, known: Mapping[str, FileRow]) -> None:
         begin = time.monotonic()
         at = Progress(total=len(todo.tasks))
-        known = self._record.files().keys()
-        jobs = min(self._options.jobs or cores(), len(todo.tasks))
-        outcomes = embed_files(todo.tasks, self._names, self._listening, jobs, self._options.nice)
-        with contextlib.closing(outcomes):
-            for task, outcome in outcomes:
-                self._settle(task, outcome, todo, task.file.path in known)
-                at.done += 1
-                at.failed += isinstance(outcome, Failure)
-                at.audio_seconds = self.report.audio_seconds
-                at.elapsed = time.monotonic() - begin
-                if self._progress:
-                    self._progress(at)
+        tasks = todo.tasks
+        while tasks:
+            again: list[Task] = []
+            jobs = min(self._options.jobs or cores(), len(tasks))
+            outcomes = embed_files(tasks, self._names, self._listening, jobs, self._options.nice)
+            with contextlib.closing(outcomes):
+                for task, outcome in outcomes:
+                    if not self._settle(task, outcome, todo, known.get(task.file.path)):
+                        again.append(Task(task.file))
+                        continue
+                    at.done += 1
+                    at.failed += isinstance(outcome, Failure)
+                    at.audio_seconds = self.report.audio_seconds
+                    at.elapsed = time.monotonic() - begin
+                    if self._progress:
+                        self._progress(at)
+            tasks = again
 
-    def _settle(self, task: Task, outcome: Outcome, todo: Plan, known: bool) -> None:
-        """Write the outcome of one task into the record."""
+    def _settle(self, task: Task, outcome: Outcome, todo: Plan, known: FileRow | None) -> bool:
+        """Write the outcome of one task into the record; False when it has to be embedded after all."""
         record, report = self._record, self.report
         if isinstance(outcome, Failure):
             record.fail(outcome)
@@ -348,36 +407,39 @@ class Scan:
         elif isinstance(outcome, Embedded):
             record.put(outcome)
             report.audio_seconds += outcome.duration
-            report.updated += known
-            report.added += not known
-        elif known:
+            report.updated += known is not None
+            report.added += known is None
+        elif known is not None and outcome.content == known.content:
             record.touch(task.file)
             report.touched += 1
-        elif (old_path := todo.homeless.pop(outcome.content, None)) is not None:
+        elif old_paths := todo.homeless.get(outcome.content):
+            old_path = old_paths.pop()
             record.move(old_path, task.file)
             report.moved += 1
             if old_path in todo.gone:
                 todo.gone.remove(old_path)
-        else:  # a second copy of a file that moved: the first was the move, this one is a track of its own
-            copy = Task(task.file)
-            self._settle(copy, Embedder(self._names, self._listening).file(copy), todo, known)
+        else:  # one more copy of a file that moved: the first was the move, this one is a track of its own
+            return False
+        return True
 
     def _forget_gone(self, found: Found, todo: Plan, roots: Sequence[str]) -> None:
         self.report.gone = len(todo.gone)
         if not (self._options.prune and todo.gone):
             return
-        if not found.files:  # an empty mount point looks just like this
-            raise InputError(
-                f"no audio below {', '.join(map(printable, roots))}, but the library knows {len(todo.gone)} tracks "
-                "there: is the disk mounted? nothing was removed; 'soundkin remove' does it if they are really gone"
-            )
+        for root in roots:  # an empty mount point looks just like a folder whose files are gone
+            gone = sum(_below(path, [root]) for path in todo.gone)
+            if gone and not any(_below(path, [root]) for path in found.files):
+                raise InputError(
+                    f"no audio below {printable(root)}, but the library knows {gone} tracks there: is the disk "
+                    "mounted? nothing was removed; 'soundkin remove' does it if they are really gone"
+                )
         self.report.removed = self._record.remove(paths=todo.gone)
 
 
 def _audio_below(root: str, found: Found) -> Iterator[str]:
-    waiting, visited = [root], set()
-    while waiting:
-        folder = waiting.pop()
+    waiting, links, visited = [root], list[str](), set()
+    while waiting or links:
+        folder = waiting.pop() if waiting else links.pop(0)
         try:
             status = os.stat(folder)
             if (status.st_dev, status.st_ino) in visited:
@@ -389,9 +451,10 @@ def _audio_below(root: str, found: Found) -> Iterator[str]:
             found.failures.append(_unreadable(folder, error))
             continue
         visible = [entry for entry in entries if not entry.name.startswith(".")]
-        folders = [entry.path for entry in visible if _is_folder(entry)]
+        folders = [entry for entry in visible if _is_folder(entry)]
         yield from (e.path for e in visible if is_audio_name(e.name) and not _is_folder(e))
-        waiting.extend(reversed(folders))
+        links.extend(entry.path for entry in folders if entry.is_symlink())
+        waiting.extend(entry.path for entry in reversed(folders) if not entry.is_symlink())
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -412,6 +475,22 @@ def _meet(path: str, found: Found) -> None:
         found.files[path] = state
     else:
         found.failures.append(Failure(state, "decode", "not a regular file"))
+
+
+def _is_gone(path: str) -> bool:
+    """Tell what is not there from what cannot be seen now: only the first may be forgotten."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _no_file(path: str) -> bool:
+    """Tell whether a path that failed is gone or a folder, which can be listed again."""
+    return _is_gone(path) or os.path.isdir(path)
 
 
 def _unreadable(path: str, error: OSError) -> Failure:

@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from soundkin.errors import SoundkinError, StoreError
-from soundkin.index import IndexLocked
+from soundkin.index import IndexLocked, RebuildNeeded
 from soundkin.index.points import Mark
 
 log = logging.getLogger(__name__)
@@ -196,15 +196,23 @@ def one_line(folder: Path) -> Iterator[None]:
 
     Raises
     ------
+    RebuildNeeded
+        The engine panicked, as it does over damaged files.
     StoreError
-        The block raised something that is not ours.
+        The block raised something else that is not ours.
     """
     try:
         yield
     except SoundkinError:
         raise
-    except Exception as error:
-        raise StoreError(f"index {folder}: {' '.join(str(error).split())}") from error
+    except BaseException as error:
+        line = " ".join(str(error).split())
+        # a panic in Rust is no Exception, so that nobody catches it by accident, and has no class to import
+        if type(error).__name__ == "PanicException":
+            raise RebuildNeeded(f"index {folder}: damaged ({line}); rebuild it from the record") from error
+        if not isinstance(error, Exception):
+            raise
+        raise StoreError(f"index {folder}: {line}") from error
 
 
 def _generations(folder: Path) -> list[tuple[int, str, Path]]:

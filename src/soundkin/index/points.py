@@ -64,7 +64,7 @@ class Point:
     ----------
     id : int
         Unsigned 64-bit number.
-    vectors : mapping of str to float32 (d,)
+    vectors : mapping of str to float (d,)
         Space id -> vector; any subset of the index's spaces. Only directions count: an index keeps unit
         vectors.
     payload : mapping
@@ -72,7 +72,7 @@ class Point:
     """
 
     id: int
-    vectors: Mapping[str, npt.NDArray[np.float32]]
+    vectors: Mapping[str, npt.NDArray[np.floating[Any]]]
     payload: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -56,6 +56,7 @@ class ServerIndex(Index):
         self._client = client
         self._collection = collection
         self._owned = owned
+        self._local = client.init_options["location"] == ":memory:" or client.init_options["path"] is not None
         self._name = _name(client, collection)
         self._spaces, self._mark = self._read()
 
@@ -136,7 +137,10 @@ class ServerIndex(Index):
     def _search(
         self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
     ) -> list[tuple[int, float]]:
-        acorn = models.AcornSearchParams(enable=True, max_selectivity=1.0) if where is not None else None
+        params = None
+        if not self._local:  # the client's in-memory mode is always exact, and says so when asked to be
+            acorn = models.AcornSearchParams(enable=where is not None, max_selectivity=1.0)
+            params = models.SearchParams(exact=exact, acorn=acorn)
         found = self._call(
             lambda: self._client.query_points(
                 self._collection,
@@ -144,7 +148,7 @@ class ServerIndex(Index):
                 using=space,
                 limit=k,
                 query_filter=None if where is None else models.Filter(must=[_condition(where)]),
-                search_params=models.SearchParams(exact=exact, acorn=acorn),
+                search_params=params,
                 with_payload=False,
             )
         )
@@ -316,9 +320,9 @@ def _condition(where: Filter) -> models.Condition:
 
 def _name(client: QdrantClient, collection: str) -> str:
     """Give the name of a collection in errors."""
-    return (
-        f"Qdrant {client.init_options['url'] or client.init_options['location']}, collection {collection!r}"
-    )
+    options = client.init_options
+    place = next((options[key] for key in ("url", "host", "location", "path") if options[key]), "localhost")
+    return f"Qdrant {place}, collection {collection!r}"
 
 
 def _call(name: str, request: Callable[[], _T]) -> _T:

@@ -187,19 +187,22 @@ class Record:
         """
         return self._change()
 
-    def add_space(self, space: Space) -> None:
-        """Make a space known and active, so that its vectors are accepted.
+    def add_space(self, space: Space, active: bool = True) -> None:
+        """Make a space known, so that its vectors are accepted.
 
         Parameters
         ----------
         space : Space
             New, known or deactivated.
+        active : bool
+            True makes it active. False is for vectors from elsewhere: a known space stays as it is, a new one
+            is not active.
         """
         with self._change():
             self._db.execute(
-                "INSERT INTO spaces (id, json, created, active) VALUES (?, ?, ?, 1) "
-                "ON CONFLICT (id) DO UPDATE SET active = 1",
-                (space.id, space.to_json(), time.time()),
+                "INSERT INTO spaces (id, json, created, active) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET active = max(active, excluded.active)",
+                (space.id, space.to_json(), time.time(), int(active)),
             )
 
     def deactivate(self, space_id: str) -> None:
@@ -273,6 +276,44 @@ class Record:
             )
             self._forget_failures(path)
         return str(id_)
+
+    def add_vectors(self, space_id: str, ids: Sequence[str], vectors: Sequence[npt.ArrayLike] | Array) -> int:
+        """Give tracks vectors that were made elsewhere; a track that has one in the space keeps it.
+
+        Parameters
+        ----------
+        space_id : str
+            A known space.
+        ids : sequence of str
+            n track ids.
+        vectors : float32 (n, d)
+            Finite, in the same order.
+
+        Returns
+        -------
+        int
+            Number of tracks that had none and got one.
+
+        Raises
+        ------
+        NotFound
+            The space or a track is unknown.
+        StoreError
+            The shape or values of the vectors are wrong.
+        """
+        added = 0
+        with self._change():
+            space = self._space(space_id)
+            for id_, vector in zip(ids, vectors, strict=True):
+                found = self._db.execute("SELECT number FROM tracks WHERE id = ?", (id_,)).fetchone()
+                if found is None:
+                    raise NotFound(f"no track has the id {id_!r}: put it before its vectors")
+                values = space[0], found[0], _checked(space, vector).tobytes()
+                if self._db.execute("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?)", values).rowcount:
+                    revision = self._next_revision()
+                    self._db.execute("UPDATE tracks SET revision = ? WHERE number = ?", (revision, found[0]))
+                    added += 1
+        return added
 
     def touch(self, file: FileState) -> None:
         """Record another size or time of a file with the same content, and forget an earlier failure of it.
