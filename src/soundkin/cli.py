@@ -384,7 +384,7 @@ def demo(folder: str | None, tracks: int, seconds: float, seed: int, as_json: bo
     show_default=True,
     help="Auto takes the GPU where there is one.",
 )
-@click.option("--threads", type=click.IntRange(min=1), help="On the CPU.  [default: PyTorch's choice]")
+@click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch, on the CPU.  [default: its choice]")
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Processes for decoding.  [default: one per core]"
 )
