@@ -150,6 +150,23 @@ def test_more_tracks_than_files_a_process_may_open(tmp_path):
     )
 
 
+def test_a_full_disk_is_an_error_and_not_a_bad_file(music, tmp_path):
+    script = """
+        import resource, sys
+        from soundkin.errors import StoreError
+        from soundkin.features import FrontEnd
+        from soundkin.training.data import cache_mels, sources_in
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # the system refuses to write more
+        try:
+            cache_mels(sources_in(sys.argv[1]), sys.argv[2], FrontEnd(), jobs=1)
+        except StoreError as error:
+            print(error)
+    """
+    assert python(script, music, tmp_path / "cache").stdout.startswith(
+        f"cannot write to {tmp_path / 'cache'}: "
+    )
+
+
 # --- what does
 
 

@@ -235,8 +235,12 @@ def _prepared(out: str | os.PathLike[str]) -> tuple[Path, str]:
     try:
         (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot write to {printable(str(folder))}: {error.strerror or error}") from error
+        raise _unwritable(folder, error) from error
     return folder, name
+
+
+def _unwritable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(f"cannot write to {printable(str(folder))}: {error.strerror or error}")
 
 
 @contextlib.contextmanager
@@ -248,6 +252,8 @@ def _locked(folder: Path) -> Iterator[None]:
         raise StoreError(
             f"another process is training into {printable(str(folder))}; wait for it, or give another --out"
         ) from error
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     try:
         yield
     finally:
@@ -317,7 +323,9 @@ def _claimed(folder: Path, recipe: Recipe, seed: int, sources: Sequence[Source])
                 f"{printable(str(folder))} holds a run of another {', another '.join(different)}: "
                 f"give another --out, or delete {printable(str(checkpoint.parent))} to begin anew"
             )
-    card.write_text(json.dumps(run, indent=1) + "\n", "utf-8")
+    partial = card.with_suffix(".part")
+    partial.write_text(json.dumps(run, indent=1) + "\n", "utf-8")
+    partial.replace(card)
     return checkpoint
 
 
