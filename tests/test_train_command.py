@@ -228,6 +228,7 @@ def test_the_folder_is_an_encoder_and_says_what_it_is(trained, music):
     # 12 synthesised tracks of 8 s, each the only one of its album; 4 of them held out.
     assert (report.tracks, report.albums, report.validation_tracks, report.left_out) == (8, 8, 4, 1)
     assert report.hours == pytest.approx(8 * 8 / 3600, rel=0.15)
+    assert report.among == 12
     assert (report.steps, report.resumed_at, report.device) == (STEPS, 0, "cpu")
     card = json.loads((out / "encoder.json").read_text("utf-8"))
     assert card["recipe"]["name"] == "soundkin"
@@ -257,7 +258,10 @@ def test_the_command_trains_and_index_takes_the_encoder(music, few_windows, tmp_
     # 8 tracks fit into one batch, so an epoch is a step.
     assert (report["steps"], report["folder"]) == (STEPS, str(tmp_path / "mine"))
     assert "caching: 13 of 13 files" in answer.err
-    assert f"training: 100%, step {STEPS}, loss" in answer.err
+    lines = [line for line in answer.err.splitlines() if line.startswith("training: ")]
+    assert len(lines) == STEPS + 1  # every step, and the validation after the last
+    assert lines[-1].startswith(f"training: 100%, step {STEPS}, loss ")
+    assert "validation" in lines[-1]
 
     assert cli._run(arguments) == 0  # again: it is finished, nothing to do
     answer = capsys.readouterr()
@@ -347,3 +351,25 @@ def test_a_folder_with_another_run_is_refused(trained, music, tmp_path):
     with pytest.raises(InputError, match=r"another set of audio \(13 files, of which some changed\)"):
         train([more], out, OPTIONS)
     assert weights(out) == weights(trained[0])
+
+
+@pytest.mark.torch
+def test_tracks_in_the_way_make_validation_harder():
+    pytest.importorskip("torch")
+    from soundkin.training.data import Mels, Source
+    from soundkin.training.loop import Trainer, halves_found, in_the_way
+    from soundkin.training.recipes import RECIPES
+
+    random = np.random.default_rng(0)
+    noise = [random.integers(50, 150, (129, 128)).astype(np.uint8) for _ in range(300)]
+    mels = Mels(FrontEnd(), [Source(f"{i}", f"{i}") for i in range(300)], noise)
+    encoder = Trainer(mels, RECIPES["soundkin"]).encoder
+    assert len(in_the_way(mels)) == 200
+    assert len(in_the_way(mels.subset(range(7)))) == 7
+    # One window is both query and record, so a track finds itself unless its very double comes first.
+    assert halves_found(encoder, mels.subset(range(5))) == 1
+    unequal = Mels(
+        FrontEnd(), mels.sources[:5], [np.concatenate([noise[i], noise[i + 5][1:]]) for i in range(5)]
+    )
+    doubles = mels.subset(range(5))  # the first halves, exactly: nothing is nearer to them
+    assert halves_found(encoder, unequal, others=doubles) == 0

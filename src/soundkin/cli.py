@@ -518,8 +518,8 @@ def _print_training(report: "TrainReport", audio: Sequence[str], out: str) -> No
         click.echo("no album was held out, there are too few: how good it is was not measured")
     else:
         click.echo(
-            f"on {report.validation_tracks} held-out tracks, half of a track finds its other half: {report.found:.0%} "
-            f"(untrained {report.found_untrained:.0%}, by chance {1 / report.validation_tracks:.0%})"
+            f"{report.validation_tracks} held-out tracks, looked for among {report.among} by beginning and end: "
+            f"{report.found:.0%} found (untrained {report.found_untrained:.0%}, by chance {1 / report.among:.0%})"
         )
     command = shlex.join(["soundkin", "index", *audio, "--encoder", out])
     click.echo(f"wrote {out}; now index your music with it:\n  {command}")

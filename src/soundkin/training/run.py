@@ -102,9 +102,11 @@ class TrainReport:
         Of training in all.
     validation_tracks : int
         Tracks of albums that were held out; 0 when there are too few albums.
+    among : int
+        Tracks among which those were to be found: themselves and up to 200 others.
     found, found_untrained : float or None
-        Share of those whose one half finds the other half among all of them, 0 to 1: by the encoder, and by the same
-        network with random weights. By chance it is ``1 / validation_tracks``. None without validation.
+        Share of the validation tracks whose beginning and end find the middle, three seconds each, 0 to 1: by the
+        encoder, and by the same network with random weights. By chance it is ``1 / among``. None without validation.
     """
 
     folder: str
@@ -119,6 +121,7 @@ class TrainReport:
     steps: int
     minutes: float
     validation_tracks: int
+    among: int
     found: float | None
     found_untrained: float | None
 
@@ -432,14 +435,17 @@ def _limits(options: TrainOptions, recipe: Recipe, tracks: int) -> Any:
     return Limits(min(steps, default=None), None if minutes is None else minutes * 60)
 
 
-def _found(encoder: "Encoder", training: Mels, held: Mels, seed: int) -> tuple[float | None, float | None]:
-    """Measure on held-out albums what the encoder finds, and what it would have found untrained."""
-    from soundkin.training.loop import Trainer, halves_found
+def _found(
+    encoder: "Encoder", training: Mels, held: Mels, seed: int
+) -> tuple[int, float | None, float | None]:
+    """Measure on held-out albums what the encoder finds, among how many, and what it would have found untrained."""
+    from soundkin.training.loop import Trainer, in_the_way, middles_found
 
     if not len(held):
-        return None, None
+        return 0, None, None
     untrained = Trainer(training, encoder.recipe, seed).finish()
-    return round(halves_found(encoder, held), 4), round(halves_found(untrained, held), 4)
+    shares = [round(middles_found(network, held, training), 4) for network in (encoder, untrained)]
+    return len(held) + len(in_the_way(training)), shares[0], shares[1]
 
 
 def _hours(mels: Mels) -> float:
