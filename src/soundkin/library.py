@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from soundkin import exchange, recommend
 from soundkin.audio import DEFAULT_LISTENING, Listening
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
-from soundkin.encoders import DEFAULT, ENCODERS, load_encoder
+from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, parse
 from soundkin.index import Index, RebuildNeeded, open_index
@@ -553,7 +553,9 @@ class Library:
             )
         home = self.folder / "encoders" / called
         if Path(name).resolve() != home.resolve():
-            shutil.copytree(name, home, dirs_exist_ok=True)
+            home.mkdir(parents=True, exist_ok=True)
+            for part in FOLDER_FILES:  # training leaves gigabytes of cache beside them
+                shutil.copy(Path(name) / part, home)
         return os.fspath(home)
 
     def _makes(self, space: Space) -> bool:

@@ -19,6 +19,8 @@ from soundkin.errors import DecodeError, InputError, ModelError
 Array = NDArray[np.float32]
 
 DEFAULT = "cnn"
+# What an encoder folder is made of: what it says about itself, and the network.
+FOLDER_FILES = ("encoder.json", "encoder.onnx")
 
 
 class Encoder(ABC):
