@@ -12,6 +12,7 @@ The pairs of different tracks that the rule in use passes are listed by name: lo
 """
 
 import argparse
+import contextlib
 import itertools
 import sys
 import tempfile
@@ -25,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin import recommend
-from soundkin.audio import resample
+from soundkin.audio import DEFAULT_LISTENING, hear, resample
 from soundkin.embed import Embedded, FileState, Task, embed_files
+from soundkin.errors import DecodeError
 from soundkin.record.rows import to_track
 
 Pairs = NDArray[np.bool_]
@@ -220,10 +222,16 @@ def is_copy(sounds: Sounds, pairs: Compared) -> Pairs:
     return np.array([recommend.is_copy(tracks[i], tracks[j], score) for i, j, score in triples], bool)
 
 
-def sample(files: Sequence[Path], n: int, seed: int) -> list[Path]:
-    """Choose n of the files."""
-    chosen = np.random.default_rng(seed).permutation(len(files))[:n]
-    return [files[i] for i in sorted(chosen)]
+def sample(files: Sequence[Path], n: int, longest: float, seed: int) -> list[Path]:
+    """Choose n of the files, none of them longer than so many seconds."""
+    chosen: list[Path] = []
+    for i in np.random.default_rng(seed).permutation(len(files)):
+        with contextlib.suppress(DecodeError), hear(files[i], DEFAULT_LISTENING) as hearing:
+            if hearing.duration <= longest:
+                chosen.append(files[i])
+        if len(chosen) == n:
+            break
+    return sorted(chosen)
 
 
 def main() -> int:
@@ -234,6 +242,9 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--encoder", default="cnn")
     parser.add_argument("--tracks", type=int, default=60, help="that are copied")
+    parser.add_argument(
+        "--longest", type=float, default=300.0, help="of these, seconds; encoding takes longest here"
+    )
     parser.add_argument("--copies", type=Path, help="where copies are kept (default: a temporary folder)")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -242,7 +253,7 @@ def main() -> int:
     files = common.audio_files(args.folder)
     with tempfile.TemporaryDirectory() as temporary:
         home = args.copies or Path(temporary)
-        chosen = sample(files, args.tracks, args.seed)
+        chosen = sample(files, args.tracks, args.longest, args.seed)
         with ThreadPoolExecutor(args.jobs) as pool:
             folders = [home / "-".join(p.relative_to(args.folder).parts) for p in chosen]
             made = dict(zip(chosen, pool.map(make_copies, chosen, folders), strict=True))

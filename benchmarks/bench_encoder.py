@@ -1,9 +1,9 @@
-"""How well an encoder hears that two tracks come from the same soundtrack, on soundtracks it was not trained on.
+"""How well an encoder hears that two tracks come from the same soundtrack, on soundtracks it has not heard.
 
-Protocol: a folder of soundtracks, one folder each. Soundtracks (never tracks) are dealt into folds. Each fold is a
-retrieval task over its soundtracks of at least 6 tracks: every track is a query, the others are ranked by cosine, and
-those of the same soundtrack are right. A track is the mean of the unit vectors of up to 10 windows spread over its
-middle 4 minutes.
+Protocol: a folder of soundtracks, one folder each. Soundtracks (never tracks) are dealt into folds. Each fold
+is a retrieval task over its soundtracks of at least 6 tracks: every track is a query, the others are ranked
+by cosine, and those of the same soundtrack are right. A track is the mean of the unit vectors of up to 10
+windows spread over its middle 4 minutes.
 
 P@10     share of the same soundtrack among the 10 nearest (chance: what a random order gives)
 mAP      mean average precision
@@ -11,8 +11,9 @@ mAP      mean average precision
 halves   how often the even windows of a track find its odd windows among those of all tracks
 skew     skewness of how often a track is among the 10 nearest of others: hubness, lower is better
 
-``--recipe`` trains on the other folds and is the honest figure. ``--encoder`` takes a finished encoder folder as it is:
-fair only on music it has not heard. ``--musicnn`` takes the unpacked PyPI package of that name as a peer.
+``--recipe`` trains on the other folds and is the honest figure. ``--encoder`` takes a finished encoder folder
+as it is: fair only on music it has not heard. ``--musicnn`` takes the unpacked PyPI package of that name as a
+peer.
 """
 
 import argparse
@@ -39,7 +40,7 @@ COLUMNS = ("P@10", "mAP", "5-NN", "halves", "skew")
 
 
 def deal(albums: Sequence[str], folds: int) -> list[list[int]]:
-    """Deal albums into folds of like size, large ones first, back and forth; return the track numbers of each."""
+    """Deal albums into folds of like size, large ones first, back and forth; return their track numbers."""
     counts = collections.Counter(albums)
     large = sorted((a for a in counts if counts[a] >= SMALLEST), key=lambda a: (-counts[a], a))
     small = sorted(a for a in counts if counts[a] < SMALLEST)
@@ -92,7 +93,7 @@ def with_network(model: bytes | str, mels: Mels) -> Scores:
 
 
 def with_mfcc(mels: Mels) -> Scores:
-    """Score the classical baseline: mean and deviation of 20 MFCC, deviation of their change, standard scores."""
+    """Score the classical baseline: mean and deviation of 20 MFCC, and of their change; standard scores."""
     n = mels.front.n_mels
     cosines = np.cos(np.pi / n * (np.arange(n) + 0.5) * np.arange(20)[:, None]).astype(np.float32)
 

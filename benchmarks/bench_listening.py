@@ -12,7 +12,7 @@ tracks for real, one thread, plans in turn, median of repeats. The cheapest plan
 import argparse
 import statistics
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -114,13 +114,13 @@ def quality(vectors: common.Array, labels: Sequence[str]) -> tuple[float, float]
     return float(right[:, :10].mean()), float(average.mean())
 
 
-def tracks_in(folder: Path, at_most: int) -> tuple[list[Path], list[str]]:
-    """List the tracks of the soundtracks that are large enough, and the soundtrack of each."""
-    files = common.audio_files(folder)
-    label = {path: path.relative_to(folder).parts[0] for path in files}
-    counts = Counter(label.values())
-    kept = [path for path in files if counts[label[path]] >= SMALLEST][:at_most]
-    return kept, [label[path] for path in kept]
+def tracks_in(folder: Path, each: int) -> tuple[list[Path], list[str]]:
+    """List the tracks of the soundtracks that are large enough, and the soundtrack of each; at most so many of each."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in common.audio_files(folder):
+        found[path.relative_to(folder).parts[0]].append(path)
+    kept = [(path, name) for name, files in found.items() if len(files) >= SMALLEST for path in files[:each]]
+    return [path for path, _ in kept], [name for _, name in kept]
 
 
 def hear_all(
@@ -192,7 +192,7 @@ def main() -> int:
     )
     parser.add_argument("folder", type=Path, help="a folder with one folder per soundtrack")
     parser.add_argument("--encoder", action="append", help="name or folder; may be repeated (default: cnn)")
-    parser.add_argument("--tracks", type=int, default=10**6, help="at most so many")
+    parser.add_argument("--each", type=int, default=10**6, help="at most so many tracks of a soundtrack")
     parser.add_argument("--timed", type=int, default=12, help="tracks whose cost is measured")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--check", action="store_true", help="fail when a target is missed")
@@ -202,7 +202,7 @@ def main() -> int:
     front = FrontEnd()
     if any(encoder.front_end != front.name for encoder in encoders):
         raise SystemExit(f"only encoders that hear {front.name} can be compared here")
-    files, labels = tracks_in(args.folder, args.tracks)
+    files, labels = tracks_in(args.folder, args.each)
     if not files:
         raise SystemExit(f"no soundtrack of {SMALLEST} or more tracks in {args.folder}")
     vectors, files, labels = hear_all(files, labels, encoders, front)

@@ -18,6 +18,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from made import Made, make_library  # noqa: E402
+
+from soundkin.library import Library  # noqa: E402
 
 _HOME = pytest.StashKey[Path]()
 _SETTINGS = ("SOUNDKIN_", "XDG_", "QDRANT_")
@@ -98,3 +101,24 @@ def _same_dice() -> Iterator[None]:
     yield
     random.setstate(state)
     np.random.set_state(old)  # noqa: NPY002
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The library that no test may change."""
+    return make_library(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def shared(made: Made) -> Iterator[Library]:
+    """The library itself, open, for tests that only ask."""
+    with Library.open(made.library) as opened:
+        yield opened
+
+
+@pytest.fixture
+def library(made: Made, tmp_path: Path) -> Iterator[Library]:
+    """A copy of the library, open; its audio is the same."""
+    shutil.copytree(made.library, tmp_path / "library")
+    with Library.open(tmp_path / "library") as opened:
+        yield opened

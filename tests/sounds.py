@@ -24,6 +24,8 @@ FORMATS: dict[str, tuple[str, tuple[str, str] | None]] = {
     "wma": (".wma", ("asf", "wmav2")),
     "wavpack": (".wv", ("wv", "wavpack")),
 }
+# An mp3 through ffmpeg, which leaves the header out when told to.
+_MORE = {"bare mp3": (".mp3", ("mp3", "libmp3lame"))}
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 
@@ -43,8 +45,8 @@ def rustle(seconds: float, rate: int, channels: int = 2, seed: int = 1) -> Sound
 
 
 def write(path: Path, sound: Sound, rate: int, name: str, options: dict[str, str] | None = None) -> Path:
-    """Write (frames, channels) in one of `FORMATS` and return the path."""
-    how = FORMATS[name][1]
+    """Write (frames, channels) in one of `FORMATS`, or as "bare mp3", and return the path."""
+    how = {**FORMATS, **_MORE}[name][1]
     if how is None:
         soundfile.write(path, sound, rate)
         return path
@@ -53,6 +55,9 @@ def write(path: Path, sound: Sound, rate: int, name: str, options: dict[str, str
         stream: Any = container.add_stream(
             how[1], rate=rate, layout=_LAYOUTS[sound.shape[1]], options=codec_options
         )
+        able = {form.name for form in stream.codec_context.codec.audio_formats}
+        stream.format = next(form for form in ("s16p", "s16", "fltp", "flt") if form in able)
+        stream.bit_rate = 128_000
         stream.codec_context.open()
         form, size = stream.format.name, stream.codec_context.frame_size or 4096
         for start in range(0, len(sound), size):

@@ -1,9 +1,10 @@
+import itertools
 import os
-import resource
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,10 @@ from soundkin.errors import DecodeError, InputError
 
 SECONDS = 8.0
 RATES = {name: 48000 if name == "opus" else 44100 for name in FORMATS}
-LOSSLESS = {"flac", "wav", "aiff", "alac", "wavpack"}
 # What encoders add in front or at the end, seconds: one or two blocks.
 PADDING = {"adts": 0.1, "aac": 0.05, "wma": 0.15}
+# How far what is not the tone lies below it, dB: what each encoder makes of a pure tone.
+NOISE = {"mp3": -40, "aac": -30, "adts": -30, "vorbis": -40, "opus": -40, "wma": -40}
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +70,21 @@ def peak_hz(y: Sound, rate: int) -> tuple[float, float, float]:
     spectrum = np.abs(np.fft.rfft(y * window)) * 2 / window.sum()
     peak = int(np.argmax(spectrum))
     power = spectrum**2
-    around = power[max(0, peak - 8) : peak + 9].sum()
+    around = power[max(0, peak - 40) : peak + 41].sum()
     return (
         peak * rate / len(y),
-        float(spectrum[peak]),
+        float(np.sqrt(around / 1.5)),  # a Hann window spreads a sine's power over 1.5 bins
         10 * np.log10((power.sum() - around) / around + 1e-12),
     )
+
+
+def lag(whole: Sound, part: Sound, at: int, most: int) -> int:
+    """How many samples after `at` a part is found in the whole, at most `most` either way."""
+    from scipy.signal import correlate
+
+    first = max(0, at - most)
+    around = whole[first : at + len(part) + most]
+    return int(np.argmax(correlate(around, part, mode="valid", method="fft"))) + first - at
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -86,7 +97,7 @@ def test_every_format_decodes_to_the_sound_that_was_written(tones: dict[str, Pat
     hz, level, rest = peak_hz(middle, rate)
     assert hz == pytest.approx(997, abs=0.2)
     assert 20 * np.log10(level / 0.4) == pytest.approx(0, abs=0.1)  # the mean of 0.6 and 0.2
-    assert rest < (-80 if name in LOSSLESS else -40)
+    assert rest < NOISE.get(name, -80)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -95,7 +106,10 @@ def test_a_file_says_what_it_is(tones: dict[str, Path], name: str) -> None:
     with hear(tones[name], DEFAULT_LISTENING) as hearing:
         assert (hearing.rate, hearing.channels) == (RATES[name], 2)
         assert hearing.format == formats.get(name, name)
-        assert hearing.duration == pytest.approx(SECONDS, abs=PADDING.get(name, 0.03))
+        # a stream without an index says nothing about its length; ffmpeg guesses from the bit rate
+        assert hearing.duration == pytest.approx(
+            SECONDS, abs=0.5 if name == "adts" else PADDING.get(name, 0.03)
+        )
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -110,14 +124,27 @@ def test_excerpts_reached_by_seeking_are_the_same_stretch_of_the_whole(
     for excerpt in excerpts:
         at = round(excerpt.start * rate)
         assert len(excerpt.samples) == rate
-        if name in ("wma", "adts"):  # time stamps in whole milliseconds, or none: found within a few of them
-            slack = round(0.002 * rate) if name == "wma" else round(0.12 * rate)
-            around = whole[max(0, at - slack) : at + rate + slack]
-            windows = np.lib.stride_tricks.sliding_window_view(around, rate)
-            assert np.abs(windows - excerpt.samples).max(axis=1).min() < 1e-3
-        else:
-            expected = whole[at : at + rate]
-            assert np.abs(expected - excerpt.samples).max() < (1e-6 if name != "aac" else 1e-3)
+        if name in ("wma", "adts"):  # time stamps in whole milliseconds, or guessed from the bit rate
+            at += lag(whole, excerpt.samples, at, round({"wma": 0.002, "adts": 0.25}[name] * rate))
+        difference = np.abs(whole[at : at + rate] - excerpt.samples).max()
+        assert difference < (1e-3 if name in ("aac", "adts") else 1e-6)
+
+
+def test_a_seek_in_an_mp3_of_small_frames_leaves_no_hole(tones: dict[str, Path]) -> None:
+    """The frames of a pure tone are small, so that each needs many before it to be decoded."""
+    whole = decode(tones["mp3"])
+    decoder = audio._SoundFile(str(tones["mp3"]))
+    for start in (150_000, 50_000, 60_000, 100_001, 0):
+        assert np.abs(decoder.read(start, 10_000) - whole[start : start + 10_000]).max() < 1e-6
+    decoder.close()
+
+
+def test_blocks_join_without_a_seam(tones: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "_BLOCK", 1 << 15)
+    for name in ("mp3", "flac"):
+        decoder = audio._SoundFile(str(tones[name]))
+        assert np.abs(decoder.read(0, 8 * 44100) - decode(tones[name])).max() < 1e-6
+        decoder.close()
 
 
 def test_noise_that_aac_makes_up_differs_but_nothing_else_does(tmp_path: Path) -> None:
@@ -131,7 +158,7 @@ def test_noise_that_aac_makes_up_differs_but_nothing_else_does(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["mp3", "flac", "vorbis", "wav", "aiff", "opus"])
 def test_the_two_decoders_agree(rustles: dict[str, Path], name: str) -> None:
-    decoders = [audio._SoundFile(str(rustles[name])), audio._Av(str(rustles[name]))]
+    decoders: list[audio._Decoder] = [audio._SoundFile(str(rustles[name])), audio._Av(str(rustles[name]))]
     lengths = {decoder.frames for decoder in decoders}
     assert max(filter(None, lengths)) - min(filter(None, lengths)) <= 0.007 * RATES[name]
     for start in (0, 100_000):
@@ -140,7 +167,7 @@ def test_the_two_decoders_agree(rustles: dict[str, Path], name: str) -> None:
         # opus: two implementations of one decoder that rounds
         assert np.abs(one - other).max() < (1e-2 if name == "opus" else 1e-4)
     assert [decoder.rate for decoder in decoders] == [RATES[name]] * 2
-    assert [decoder.format for decoder in decoders][0] in (name, "wav", "aiff")
+    assert decoders[0].format == name
     for decoder in decoders:
         decoder.close()
 
@@ -218,7 +245,9 @@ def test_the_mean_of_six_planes(tmp_path: Path) -> None:
     assert level == pytest.approx(0.3, rel=0.02)
 
 
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"])
+@pytest.mark.parametrize(
+    "subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"]
+)
 def test_every_sample_type_has_the_same_full_scale(tmp_path: Path, subtype: str) -> None:
     sound = tone(1, 44100, (0.6, 0.2))
     soundfile.write(tmp_path / "x.wav", sound, 44100, subtype=subtype)
@@ -236,7 +265,7 @@ def bad_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BadFile]:
     return make_bad_files(tmp_path_factory.mktemp("bad"))
 
 
-def hear_in_worker(listening: Listening):
+def hear_in_worker(listening: Listening) -> Callable[[str], float | str]:
     """What runs in a worker, so that a hang would be cut short: seconds heard, or the refusal."""
 
     def task(path: str) -> float | str:
@@ -249,7 +278,6 @@ def hear_in_worker(listening: Listening):
                     seconds += len(excerpt.samples) / excerpt.rate
                 return seconds
         except (DecodeError, OSError) as error:
-            assert "\n" not in str(error)
             return str(error)
 
     return task
@@ -261,14 +289,12 @@ def test_bad_files_end_as_they_should(
 ) -> None:
     monkeypatch.syspath_prepend(os.path.dirname(__file__))
     paths = {bad.path: bad for bad in bad_files.values()}
-    results = dict(
-        workers.run(f"{__name__}:hear_in_worker", (listening,), list(paths), 1, lambda path: 20.0)
-    )
+    results = dict(workers.run(f"{__name__}:hear_in_worker", (listening,), list(paths), 1, lambda path: 20.0))
     assert len(results) == len(paths)
     wrong = {}
     for path, result in results.items():
         heard = isinstance(result, float) and result >= 0.9
-        refused = isinstance(result, str)
+        refused = isinstance(result, str) and "\n" not in result
         fine = {"ok": heard, "fail": refused, "either": heard or refused}[paths[path].expect]
         if not fine:
             wrong[path] = result
@@ -312,8 +338,6 @@ def test_headers_are_not_believed(bad_files: dict[str, BadFile], key: str) -> No
 
 def lying_riff(order: str = "<") -> bytes:
     """A tiny wav with a chunk of text that claims 2 GB."""
-    import struct
-
     form = struct.pack(f"{order}IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
     text = b"LIST" + struct.pack(f"{order}I", 0x7FFFFFF0) + b"INFOINAM" + struct.pack(f"{order}I", 0x7FFFFF00)
     body = b"WAVEfmt " + form + text + b"abcd" * 100
@@ -329,10 +353,14 @@ def test_a_chunk_that_claims_gigabytes_does_not_get_them(tmp_path: Path, suffix:
         "import resource, sys\n"
         "from soundkin.audio import load\n"
         "from soundkin.errors import DecodeError\n"
+        "def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = rss()\n"
         "try: load(sys.argv[1], 22050)\n"
-        "except DecodeError: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "except DecodeError: print(rss(), rss() - before)"
     )
-    assert 0 < int(run_python(script, str(path))) < 400_000  # kB
+    peak, growth = map(int, run_python(script, str(path)).split())
+    assert peak < 1_500_000  # kB; a child starts with its parent's peak
+    assert growth < 200_000
 
 
 def run_python(script: str, *arguments: str) -> str:
@@ -349,7 +377,7 @@ def run_python(script: str, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["wav", "mp3", "adts"])
+@pytest.mark.parametrize("name", ["wav", "bare mp3", "adts"])
 def test_memory_stays_flat_for_three_hours(tmp_path: Path, name: str) -> None:
     path = long_file(tmp_path, name, hours=3)
     script = (
@@ -369,16 +397,13 @@ def test_memory_stays_flat_for_three_hours(tmp_path: Path, name: str) -> None:
 
 def long_file(folder: Path, name: str, hours: int) -> Path:
     """Repeat a minute; without a header that counts, joined streams are one stream."""
-    minute = rustle(60, 16000, 1)[::2]
-    path = write(folder / f"x{FORMATS[name][0]}", minute, 8000, name)
-    data = path.read_bytes()
+    minute = rustle(60, 8000, 1)
+    path = folder / "long"
     if name == "wav":
-        soundfile.write(path, np.tile(minute, (60 * hours, 1)), 8000, subtype="PCM_U8")
-    elif name == "mp3":
-        first = data.index(b"\xff", 1 + data.index(b"Info") if b"Info" in data[:2000] else 0)
-        path.write_bytes(data[:first] * 0 + data[first:] * 60 * hours)
+        soundfile.write(path, np.tile(minute, (60 * hours, 1)), 8000, format="WAV", subtype="PCM_U8")
     else:
-        path.write_bytes(data * 60 * hours)
+        write(path, minute, 8000, name, {"write_xing": "0", "id3v2_version": "0"})
+        path.write_bytes(path.read_bytes() * 60 * hours)
     return path
 
 
@@ -513,7 +538,7 @@ def test_excerpts_are_ascending_inside_and_apart(listening: Listening, duration:
     assert starts
     assert starts[0] >= 0
     slack = 1e-6 * duration
-    assert all(b - a >= listening.seconds - slack for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a >= listening.seconds - slack for a, b in itertools.pairwise(starts))
     if duration < listening.seconds:
         assert starts == [0]
     elif listening.excerpts is None:
@@ -606,7 +631,9 @@ def test_resampling_agrees_with_an_ideal_low_pass() -> None:
 
     sound = rustle(2, 44100, 1)[:, 0]
     ours, ideal = resample(sound, 44100, 22050), by_fourier(sound, 44100)
-    assert np.abs(ours[2205:-2205] - ideal[2205:-2205]).max() < 2e-3  # its filter falls from 0.45 of the rate on
+    assert (
+        np.abs(ours[2205:-2205] - ideal[2205:-2205]).max() < 2e-3
+    )  # its filter falls from 0.45 of the rate on
 
 
 def test_the_same_rate_costs_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import json
 import pkgutil
 import re
@@ -9,7 +10,9 @@ import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import click
@@ -77,7 +80,7 @@ def same_form(shown: Any, real: Any) -> bool:
             return True
         return shown.keys() == real.keys() and all(same_form(shown[k], real[k]) for k in shown)
     if isinstance(shown, list) and isinstance(real, list):
-        return bool(real) and all(same_form(shown[0], item) for item in real)
+        return bool(shown) == bool(real) and all(same_form(shown[0], item) for item in real)
     return type(shown) is type(real)
 
 
@@ -196,9 +199,46 @@ def test_every_benchmark_is_in_the_readme_of_the_benchmarks() -> None:
 MODULES = [module.name for module in pkgutil.walk_packages(soundkin.__path__, "soundkin.")]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_hold(name: str) -> None:
+def load(name: str) -> Any:
     if name.startswith("soundkin.training"):
         pytest.importorskip("torch", reason="the train extra is not installed")
-    found = doctest.testmod(importlib.import_module(name), optionflags=SAME)
+    return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_hold(name: str) -> None:
+    found = doctest.testmod(load(name), optionflags=SAME)
     assert found.failed == 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstrings_name_the_parameters_there_are(name: str) -> None:
+    from numpydoc.validate import validate
+
+    for full_name in public_names(load(name)):
+        result = validate(full_name)
+        if "Parameters\n" not in result["docstring"]:  # one line may be enough
+            continue
+        problems = [text for code, text in result["errors"] if code in ("PR01", "PR02") and "'_" not in text]
+        assert not problems, f"{full_name}: {problems}"
+
+
+def public_names(module: Any) -> Iterator[str]:
+    """Yield the full names of the public functions, classes and methods that a module defines."""
+    for name, thing in vars(module).items():
+        if name.startswith("_") or getattr(thing, "__module__", "") != module.__name__:
+            continue
+        if inspect.isfunction(thing) or inspect.isclass(thing):
+            yield f"{module.__name__}.{name}"
+        if inspect.isclass(thing):
+            for inner, method in vars(thing).items():
+                if not inner.startswith("_") and isinstance(
+                    method, FunctionType | classmethod | staticmethod
+                ):
+                    yield f"{module.__name__}.{name}.{inner}"
+
+
+def test_the_check_of_docstrings_sees_them() -> None:
+    assert {"soundkin.library.Library", "soundkin.library.Library.similar"} <= set(
+        public_names(load("soundkin.library"))
+    )

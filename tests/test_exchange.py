@@ -6,6 +6,8 @@ import os
 import sqlite3
 import struct
 import sys
+import warnings
+import zipfile
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -422,6 +424,50 @@ def test_a_damaged_file_is_refused_or_still_holds_together(tmp_path, suffix, dat
         assert back.vectors.shape[1] == back.space.dims
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_array_behind_a_right_checksum_is_refused_or_holds_together(tmp_path, data):
+    if not (tmp_path / "out.npz").exists():
+        an_export(tmp_path, ".npz")
+    with zipfile.ZipFile(tmp_path / "out.npz") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    name = data.draw(st.sampled_from(sorted(members)))
+    content = bytearray(members[name])
+    for place in data.draw(st.lists(st.integers(0, min(len(content), 128) - 1), min_size=1, max_size=4)):
+        content[place] = data.draw(st.sampled_from(b"()[]{}'\\,: 019<U\0\xff"))
+    with zipfile.ZipFile(tmp_path / "damaged.npz", "w") as archive:
+        for member, old in members.items():
+            archive.writestr(member, bytes(content) if member == name else old)
+    with contextlib.suppress(InputError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy warns of headers that Python 2 wrote
+        back = read(tmp_path / "damaged.npz")
+        assert back.vectors.shape[1] == back.space.dims
+
+
+@pytest.mark.parametrize("suffix", [".sqlite", ".npz"])
+def test_a_vector_beyond_float32_is_refused(tmp_path, suffix):
+    library = library_of(tmp_path / "library", song(tmp_path / "a.mp3", b"a", unit(1, 2, 3)))
+    with Record.open(library) as record:
+        exported = take(record, SPACE)
+    wide = np.array([[1e300, 0, 0]])
+    write(tmp_path / f"x{suffix}", Exported(SPACE, exported.tracks, wide))
+    assert import_into(tmp_path / "new", tmp_path / f"x{suffix}").refused == 1
+
+
+def test_parquet_with_lists_of_several_lengths_is_refused(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file, _ = an_export(tmp_path, ".parquet")
+    table = parquet.read_table(file)
+    ragged = pa.array([[1.0, 0.0], [0.0, 1.0, 0.0, 0.0]], pa.list_(pa.float32()))  # six numbers, as 2 x 3 has
+    place = table.column_names.index("vector")
+    parquet.write_table(table.set_column(place, "vector", ragged), file)
+    with pytest.raises(InputError, match="cannot be imported"):
+        read(file)
+    even = pa.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], pa.list_(pa.float64()))  # as pandas writes them
+    parquet.write_table(table.set_column(place, "vector", even), file)
+    assert read(file).vectors.tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
 def test_a_pickle_is_never_loaded(tmp_path):
     class Bomb:
         def __reduce__(self):
@@ -496,6 +542,7 @@ def test_nothing_is_embedded_twice(indexed, tmp_path, suffix):
     with Library.open(indexed / "library") as old, Library.open(tmp_path / "new") as new:
         assert old.export(tmp_path / f"x{suffix}") == 8
         assert new.import_(tmp_path / f"x{suffix}").added == 8
+        assert any((tmp_path / "new" / "index").iterdir())  # the next question need not wait for it
         report = new.add(indexed / "music", ScanOptions(jobs=1))
         assert (report.found, report.unchanged) == (8, 8)
         for track in old.tracks():
@@ -516,6 +563,20 @@ def test_a_library_goes_on_in_its_own_space(tmp_path):
             assert library.space("not-here") == other
             active = {space.id for space, _, is_active in library.status().spaces if is_active}
             assert active == ({SPACE.id} if name == "old" else set())
+
+
+def test_a_library_with_a_space_of_its_own_does_not_take_over_another_encoder(indexed, tmp_path):
+    library_of(tmp_path / "own", song(tmp_path / "a.mp3", b"a", unit(1, 2, 3)))
+    with Library.open(indexed / "library") as old, Library.open(tmp_path / "own") as library:
+        old.export(tmp_path / "x.npz")
+        assert library.import_(tmp_path / "x.npz").added == 8
+        assert [space for space, _, active in library.status().spaces if active] == [SPACE]
+
+
+def test_vectors_of_nothing_make_no_library_fail(tmp_path):
+    with Library.open(tmp_path / "fresh") as library:
+        assert library.import_(foreign(tmp_path / "x.db", [("b", doubles(1))])).unmatched == 1
+        assert library.tracks() == []
 
 
 def test_an_export_never_replaces_a_part_of_the_library(indexed):

@@ -266,6 +266,15 @@ def test_damaged_files_ask_for_a_rebuild_which_works(folder: Path) -> None:
         assert index.count() == 3
 
 
+def test_a_panic_of_the_engine_asks_for_a_rebuild(folder: Path) -> None:
+    damaged = list(folder.glob("edge-0001/shard/segments/*/payload_index/**/status.dat"))
+    assert damaged
+    for path in damaged:
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(RebuildNeeded, match="damaged"):
+        open_index(folder)
+
+
 def test_trouble_from_outside_does_not_ask_for_a_rebuild(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,24 +298,28 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Path) -> None:
-    """Big enough (12 MB) for the engine to build a graph; the genre goes along with the sound."""
+    """Big enough (29 MB) for the engine to build a graph, and to use it for half of the points.
+
+    The genre goes along with the sound, as genres do.
+    """
     rng = np.random.default_rng(3)
-    n, dims = 12_000, 256
+    n, dims = 7_000, 1024
     group = rng.integers(40, size=n)
     rows = (rng.normal(size=(40, dims))[group] + 0.5 * rng.normal(size=(n, dims))).astype(np.float32)
     rebuild(
         tmp_path,
         MARK,
         {"s": dims},
-        (Point(i, {"s": row}, {"genre": [f"g{group[i] % 4}"]}) for i, row in enumerate(rows)),
+        (Point(i, {"s": row}, {"genre": [f"g{group[i] % 2}"]}) for i, row in enumerate(rows)),
     )
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     with open_index(tmp_path) as index:
         assert index._shard.info().indexed_vectors_count == n  # type: ignore[attr-defined]
-        for where, passing in ((None, np.ones(n, bool)), (Match("genre", ("g1",)), group % 4 == 1)):
+        for where, passing in ((None, np.ones(n, bool)), (Match("genre", ("g1",)), group % 2 == 1)):
             found = total = 0
-            for query in range(0, n, 300):
+            for query in range(0, n, 150):
                 scores = np.where(passing, units @ units[query], -2)
                 wanted = set(np.argsort(-scores)[:10].tolist())
                 found += len(wanted & {i for i, _ in index.search("s", rows[query], k=10, where=where)})
@@ -321,9 +334,27 @@ def test_exact_index_agrees_with_the_cosine_when_points_change() -> None:
     index.upsert(points[:20])
     index.search("sound", np.ones(8), k=1)
     index.upsert(points[20:])
+    assert len(index.search("sound", np.ones(8), k=99)) == 30
     index.delete([points[3].id])
     expected = cosines(points[:3] + points[4:], "sound", np.ones(8))
     assert dict(index.search("sound", np.ones(8), k=99)) == pytest.approx(expected, abs=1e-5)
+
+
+class Lost(ExactIndex):
+    """An index whose quick search loses its way."""
+
+    def _search(self, space, vector, k, where, exact):  # type: ignore[no-untyped-def]
+        return super()._search(space, vector, k, where, exact)[: None if exact else 1]
+
+
+def test_a_search_that_finds_too_few_is_repeated_exactly() -> None:
+    index = Lost(SPACES)
+    index.upsert(random_points(30))
+    whole = ExactIndex(SPACES)
+    whole.upsert(random_points(30))
+    nearest = whole.search("sound", np.ones(8), k=5)
+    assert index.search("sound", np.ones(8), k=5) == nearest
+    assert index.search("sound", np.ones(8), k=3, exclude=[i for i, _ in nearest[:2]]) == nearest[2:]
 
 
 def test_server_without_the_collection_asks_for_a_rebuild() -> None:

@@ -52,7 +52,7 @@ SMALL = replace(
 
 
 def invented(tracks: int = 12, frames: int = 400, seed: int = 0) -> Mels:
-    """Tracks as cached log-mels: odd ones are harmonic stacks, even ones noise with a slope, each a bit its own."""
+    """Tracks as cached log-mels: odd ones are harmonic stacks, even ones noise with a slope."""
     random = np.random.default_rng(seed)
     codes = []
     for number in range(tracks):

@@ -43,10 +43,11 @@ _CONTAINERS = (
     "aac,ac3,aiff,ape,asf,au,caf,dsf,dff,eac3,flac,flv,iff,m4a,matroska,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,ogg,"
     "tta,w64,wav,webm,wv"
 )
-# Samples read at a time, all channels together.
-_BLOCK = 1 << 18
-# Compressed formats need this much decoded before a seek's target for the samples after it to be exact.
-_PREROLL_SECONDS = 0.5
+# Samples read at a time, all channels together: an excerpt of the default length in stereo is one block.
+_BLOCK = 1 << 20
+# Lossy formats need this much decoded before a seek's target for the samples after it to be exact: mp3's frames borrow
+# from ten before them.
+_PREROLL_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class Listening:
     seconds: float
 
     def __post_init__(self) -> None:
-        if (self.excerpts is not None and self.excerpts < 1) or not MIN_SECONDS <= self.seconds <= MAX_SECONDS:
+        if (
+            self.excerpts is not None and self.excerpts < 1
+        ) or not MIN_SECONDS <= self.seconds <= MAX_SECONDS:
             raise InputError(
                 f"listening to {self.excerpts} excerpts of {self.seconds} s; "
                 f"wanted at least one (or None for all), of {MIN_SECONDS} s or more"
@@ -74,7 +77,9 @@ class Listening:
     @property
     def name(self) -> str:
         """The listening in one word, as it stands in the name of a space."""
-        seconds = repr(float(self.seconds)).removesuffix(".0")  # every digit: other excerpts make another space
+        seconds = repr(float(self.seconds)).removesuffix(
+            ".0"
+        )  # every digit: other excerpts make another space
         return "all" if self.excerpts is None else f"{self.excerpts}x{seconds}s"
 
     def starts(self, duration: float) -> list[float]:
@@ -359,8 +364,7 @@ def _read(decoders: list[_Decoder], start: int, n: int) -> Array:
         got = sum(map(len, parts))
         if got >= n - decoder.rate // 20:  # the two may disagree by a codec's padding about where the end is
             break
-        with np.errstate(invalid="ignore", over="ignore"):  # of samples that are no numbers, or too large
-            parts.append(decoder.read(start + got, n - got))
+        parts.append(decoder.read(start + got, n - got))
     y = parts[0] if len(parts) == 1 else np.concatenate(parts)
     np.nan_to_num(y, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return np.clip(y, -1.0, 1.0, out=y)
@@ -392,6 +396,10 @@ def _open(path: str | os.PathLike[str]) -> Iterator[list[_Decoder]]:
         raise DecodeError("not audio that can be decoded: " + "; ".join(reasons))
 
 
+# Files may hold NaN, infinities and 1e38; `_read` makes them sound.
+_any_numbers = np.errstate(invalid="ignore", over="ignore")
+
+
 class _SoundFile:
     """libsndfile."""
 
@@ -411,27 +419,32 @@ class _SoundFile:
         self.channels = self._file.channels
         self.format = _SNDFILE_NAMES.get(self._file.subtype, self._file.format.lower())
         self.frames: int | None = self._file.frames
+        # soundfile seeks after every read; that alone would put a hole of 40 ms into an mp3 between two blocks.
+        self._preroll = 0 if self.format in _SEEKS_EXACTLY else round(_PREROLL_SECONDS * self.rate)
         self._position = 0
 
+    @_any_numbers
     def read(self, start: int, n: int) -> Array:
         """Return up to `n` mono samples from frame `start`."""
         parts: list[Array] = []
         try:
-            if start != self._position:
-                self._file.seek(start)
-                self._position = start
             while n > 0:
+                lead = min(start, self._preroll)
+                if start - lead != self._position:
+                    self._file.seek(start - lead)
                 # Blockwise into a buffer of our own: the library would allocate what the header claims.
-                buffer = np.empty((min(n, _BLOCK // self.channels), self.channels), np.float32)
+                buffer = np.empty((lead + min(n, _BLOCK // self.channels), self.channels), np.float32)
                 block = self._file.read(out=buffer)
-                self._position += len(block)
-                n -= len(block)
+                self._position = start - lead + len(block)
+                ended = len(block) < len(buffer)
                 # A matrix product, because numpy's mean over a short axis is far slower.
-                parts.append(block @ np.full(self.channels, 1 / self.channels, np.float32))
-                if len(block) < len(buffer):
+                parts.append(block[lead:] @ np.full(self.channels, 1 / self.channels, np.float32))
+                start += len(parts[-1])
+                n -= len(parts[-1])
+                if ended:
                     break
         except self._errors as error:
-            log.debug("libsndfile stopped at frame %d: %s", self._position, error)
+            log.debug("libsndfile stopped after frame %d: %s", start, error)
             self._position = -1
         return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
@@ -444,6 +457,7 @@ class _SoundFile:
 class _Av:
     """PyAV (ffmpeg)."""
 
+    @_any_numbers
     def __init__(self, path: str) -> None:
         import av
         import av.logging
@@ -490,6 +504,7 @@ class _Av:
             return round(self._container.duration / 1e6 * self.rate)
         return None
 
+    @_any_numbers
     def read(self, start: int, n: int) -> Array:
         """Return up to `n` mono samples from frame `start`."""
         if start != self._position:
@@ -577,6 +592,7 @@ class _Later:
         """Nothing to release: the stack closes what was opened."""
 
 
+_SEEKS_EXACTLY = frozenset({"wav", "flac", "aiff", "alac"})
 _SNDFILE_NAMES = {
     "MPEG_LAYER_III": "mp3", "MPEG_LAYER_II": "mp2", "VORBIS": "vorbis", "OPUS": "opus", "ALAC_16": "alac",
 }  # fmt: skip

@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    debug = "--debug" in arguments
+    # Where it stands does not matter: who sees an error adds it at the end of the line.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if debug := "--debug" in options:
+        arguments = ["--debug", *(a for a in options if a != "--debug"), *arguments[len(options) :]]
     try:
         status = cli.main(arguments, prog_name="soundkin", standalone_mode=False)
         sys.stdout.flush()
@@ -54,7 +57,7 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted; what was done is kept, run the command again to go on")
         return _INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click and rich exit by themselves, but only when a pipe breaks
         # Whoever read us has enough (`| head`): no more to say, and no second complaint at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -8,6 +8,7 @@ exception.
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import stat
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -22,6 +23,8 @@ from soundkin.encoders import Encoder, load_encoder
 from soundkin.encoders.descriptors import Analysis, Description, analyse, describe
 from soundkin.errors import DecodeError
 from soundkin.tags import Tags, read
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 Vectors = dict[str, Array]  # space id -> track vector
@@ -231,6 +234,12 @@ class Embedder:
             return Failure(task.file, "decode", "decoding it takes more memory than a worker may have")
         except OSError as error:
             return Failure(task.file, "unreadable", error.strerror or str(error))
+        except (
+            Exception
+        ) as error:  # a bug, ours or a decoder's, costs the file that it shows in, not the scan
+            log.exception("embedding %r failed", path)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return Failure(task.file, "crash", f"a bug, please report it: {reason}")
         result.analysis = analyse(descriptions)
         if not descriptions:
             return Failure(task.file, "decode", "no excerpt of it can be decoded")
@@ -305,6 +314,11 @@ def embed_files(
 
 def content_hash(path: str | os.PathLike[str]) -> str:
     """Return half the SHA-256 of a file's bytes, 32 hex digits: twice as fast as BLAKE2 where the CPU helps.
+
+    Parameters
+    ----------
+    path : path-like
+        A regular file.
 
     Raises
     ------

@@ -201,6 +201,11 @@ def chroma_filters(front: FrontEnd) -> Array:
 
     A bin belongs to a pitch class by a Gaussian of half a semitone round the nearest pitch. Below 110 Hz bins are
     wider than a semitone, above 1760 Hz overtones outweigh fundamentals: both are left out.
+
+    Parameters
+    ----------
+    front : FrontEnd
+        Its rate and size of FFT.
     """
     bins = np.fft.rfftfreq(front.n_fft, 1 / front.rate)
     inside = (bins >= 110) & (bins <= 1760)

@@ -68,7 +68,7 @@ def clean_text(text: str) -> str:
     str
         The same string with each lone surrogate replaced by "?".
     """
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

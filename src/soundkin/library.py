@@ -304,7 +304,8 @@ class Library:
             report = exchange.merge(
                 record, content, not record.active_spaces() and self._makes(content.space)
             )
-        self._renew_index()
+        if report.vectors or report.added:
+            self._renew_index()
         return report
 
     # ---- reading
@@ -490,6 +491,16 @@ class Library:
 
     def embedder(self, space: Space) -> Embedder:
         """Return what embeds into a space of this library.
+
+        Parameters
+        ----------
+        space : Space
+            One of the library's.
+
+        Returns
+        -------
+        Embedder
+            Of this space alone; made once.
 
         Raises
         ------

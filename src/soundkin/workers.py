@@ -162,12 +162,17 @@ class _Supervisor(threading.Thread):
     def _do(self, task: Any) -> Any:
         if self._child is None:
             self._child = _Child(*self._setup)
+        if self._stopped:  # while the child started, so that `stop` did not see it
+            self._child.kill()
         seconds = self._timeout(task)
         answer = self._child.ask(task, seconds)
         if answer is None:
             lost = self._child.post_mortem(seconds)
             self._child = None
             return lost
+        if self._child.timed_out:  # just after it answered
+            self._child.kill()
+            self._child = None
         ok, value = answer
         if not ok:
             raise SoundkinError(f"a worker failed, which is a bug: {value}")
@@ -194,7 +199,7 @@ class _Child:
             env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # Ctrl-C is for the parent, which stops its children in order
         )
-        self._timed_out = False
+        self.timed_out = False
         if self.ask((factory, arguments, nice), _START_SECONDS) is None:
             words = self._last_words()
             self.kill()
@@ -216,11 +221,12 @@ class _Child:
             return None
         finally:
             timer.cancel()
+            timer.join()  # it may be killing the child right now
 
     def post_mortem(self, seconds: float) -> Lost:
         """Bury a child that gave no answer, and say why."""
         self._process.wait()
-        if self._timed_out:
+        if self.timed_out:
             lost = Lost("timeout", f"no result after {seconds:.0f} s; the decoder was stopped")
         else:
             code = self._process.returncode
@@ -230,7 +236,7 @@ class _Child:
         return lost
 
     def _expire(self) -> None:
-        self._timed_out = True
+        self.timed_out = True
         self._process.kill()
 
     def _last_words(self) -> str:

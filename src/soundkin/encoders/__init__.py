@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from soundkin.audio import DEFAULT_LISTENING, Excerpt, Listening, excerpts_of, hear
-from soundkin.errors import InputError, ModelError
+from soundkin.errors import DecodeError, InputError, ModelError
 
 Array = NDArray[np.float32]
 
@@ -96,7 +96,7 @@ class Encoder(ABC):
         Raises
         ------
         DecodeError
-            The file is no audio.
+            The file is no audio, or nothing of it can be decoded.
         InputError
             PCM without a rate, or not usable.
         """
@@ -108,7 +108,10 @@ class Encoder(ABC):
         return self._embed(excerpts_of(audio, rate, listening))
 
     def _embed(self, excerpts: Iterable[Excerpt]) -> Array:
-        return self.pool(np.concatenate([self.windows(excerpt)[1] for excerpt in excerpts]))
+        windows = [self.windows(excerpt)[1] for excerpt in excerpts]
+        if not windows:
+            raise DecodeError("no excerpt of it can be decoded")
+        return self.pool(np.concatenate(windows))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from soundkin.features import FrontEnd, decibels, spectra_of
 FRONT = FrontEnd()
 _N_MFCC = 20
 _FRAME_RATE = FRONT.rate / FRONT.hop
+_LEAST_ONSET_DB = 0.02
 _TEMPI = np.arange(55.0, 215.0, 0.5)
 _RHYTHM_BANDS = (55.0, 75.0, 90.0, 105.0, 120.0, 135.0, 150.0, 170.0, 215.0)
 N_FEATURES = 3 * _N_MFCC + 8 + 12 + (len(_RHYTHM_BANDS) - 1) + 4
@@ -225,7 +226,8 @@ def _pulse(onset: Array) -> Array:
     size = 2 ** int(np.ceil(np.log2(2 * len(centred) + 1)))
     spectrum = np.fft.rfft(centred, size)
     correlation = np.fft.irfft(np.abs(spectrum) ** 2, size)[: len(centred)]
-    correlation = correlation / max(float(correlation[0]), 1e-9)
+    # A steady sound has onsets of rounding errors, and those repeat: what varies by less than that is no rhythm.
+    correlation = correlation / max(float(correlation[0]), len(centred) * _LEAST_ONSET_DB**2)
     lags = 60 / _TEMPI * _FRAME_RATE
     beats = [np.interp(n * lags, np.arange(len(correlation)), correlation, right=0.0) for n in (1, 2, 3, 4)]
     return np.mean(beats, axis=0).astype(np.float32)
@@ -258,7 +260,6 @@ def _scale() -> tuple[Array, Array]:
 
     Made by ``python benchmarks/fit_descriptors.py FOLDER`` on the soundtracks that the CNN is trained on.
     """
-    table = np.loadtxt(
-        files("soundkin.encoders").joinpath("descriptors.csv").open(), delimiter=",", dtype=np.float32
-    )
+    with files("soundkin.encoders").joinpath("descriptors.csv").open() as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return table[:, 0], table[:, 1]

@@ -4,8 +4,8 @@ The index is derived: everything in it comes from the record, so it may be delet
 Three engines fulfil one interface: Qdrant Edge in a folder (`edge`), a Qdrant server (`server`), and plain
 numpy in memory (`exact`), which is also what the tests believe.
 
-    rebuild("~/music.index", Mark(record, 17), {"cnn-1f3a9c02": 128}, points)
-    with open_index("~/music.index") as index:
+    rebuild("library/index", Mark(record, 17), {"cnn-1f3a9c02": 128}, points)
+    with open_index("library/index") as index:
         index.search("cnn-1f3a9c02", vector, k=10, where=Match("genre", ("samba",)))
 
 No engine is imported before an index of its kind is opened.

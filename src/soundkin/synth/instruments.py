@@ -16,7 +16,18 @@ _TABLE_BITS = 14
 def make_note(voice: Voice, midi: int, gate: int, rate: int, sound: int) -> Audio:
     """Play one note: float32 (gate + release,), peak about 1.
 
-    `midi` is its pitch, `gate` its length in samples before the release, `sound` the artist's number.
+    Parameters
+    ----------
+    voice : Voice
+        Who plays it.
+    midi : int
+        Pitch.
+    gate : int
+        Length in samples before the release.
+    rate : int
+        Hz.
+    sound : int
+        The artist's number.
     """
     n, freq = gate + round(voice.release * rate), 440 * 2 ** ((midi - 69) / 12)
     t = np.arange(n, dtype=np.float32) / np.float32(rate)

@@ -63,10 +63,6 @@ def to_onnx(encoder: Encoder) -> bytes:
         x = _block(graph, x, f"block{number}", block)
     x = _pooled(graph, x, encoder)
     x = _dense(graph, x, encoder)
-    x = _unit(graph, x, "unit")
-    if encoder.recipe.whiten:
-        x = graph.node("Sub", [x, graph.constant("centre", _numpy(encoder.centre))], "centred")
-        x = graph.node("MatMul", [x, graph.constant("rotation", _numpy(encoder.rotation))], "whitened")
     _unit(graph, x, "embedding")
     n_mels = encoder.standardise.mean.shape[1]
     model = helper.make_model(
@@ -173,7 +169,7 @@ def _unit(graph: _Graph, x: str, output: str) -> str:
 
 
 def multiply_adds(encoder: Encoder) -> int:
-    """Count the multiply-adds of one window: convolutions, dense layer and whitening."""
+    """Count the multiply-adds of one window: convolutions and dense layer."""
     total = 0
 
     def count(module: nn.Conv2d, _: object, output: torch.Tensor) -> None:
@@ -184,7 +180,7 @@ def multiply_adds(encoder: Encoder) -> int:
     _height(encoder)
     for hook in hooks:
         hook.remove()
-    return total + encoder.dense.weight.numel() + (encoder.rotation.numel() if encoder.recipe.whiten else 0)
+    return total + encoder.dense.weight.numel()
 
 
 def export(

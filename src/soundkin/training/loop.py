@@ -9,8 +9,14 @@ import math
 import signal
 import threading
 import time
+<<<<<<< HEAD
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+=======
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+>>>>>>> traincmd
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +27,29 @@ from torch import Tensor
 from soundkin.errors import InputError, ModelError
 from soundkin.features import FLOOR_DB
 from soundkin.training.augment import augmented
+<<<<<<< HEAD
+from soundkin.training.data import STEP_DB, Mels, batch_of, crops, spread_windows
+from soundkin.training.head import discriminants
+=======
 from soundkin.training.data import STEP_DB, Codes, Mels, batch_of, crops, spread_windows
+>>>>>>> traincmd
 from soundkin.training.losses import info_nce, nt_xent
 from soundkin.training.network import Encoder, Projector
 from soundkin.training.recipes import Recipe
 
 WARM_UP_STEPS = 50
-# Windows that set the bands' statistics before training, and centre and whitening after it.
+# Windows that set the bands' statistics before training.
 _SAMPLE = 2048
+<<<<<<< HEAD
+# Windows of each track that set the last layer after it.
+_HEAD_WINDOWS = 16
+=======
 # Training tracks among which validation tracks are to be found: a handful of tracks alone are too easily told apart.
 _IN_THE_WAY = 200
 # Windows of a validation track: the beginning and the end have to find the middle. With eight, which lie side by side,
 # random weights find 92 % of 61 tracks, and there is nothing left to see.
 _VALIDATION_WINDOWS = 3
+>>>>>>> traincmd
 
 
 @dataclass(frozen=True)
@@ -187,11 +203,26 @@ class Trainer:
         return views[0], views[1], kin
 
     def finish(self) -> Encoder:
-        """Set centre and whitening, and return the encoder ready for use, on the CPU."""
+        """Set the last layer if the recipe wants it, and return the encoder ready for use, on the CPU."""
         self.encoder.to("cpu").eval()
-        if self.recipe.whiten:
-            self.encoder.fit_whitening(self._sample())
+        if self.recipe.discriminants:
+            counts = Counter(self.mels.albums)
+            weights = [counts[album] ** -0.5 for album in self.mels.albums]
+            weight, bias = discriminants(
+                self._features(), weights, self.recipe.dims, self.recipe.shrinkage, self.recipe.flatten
+            )
+            self.encoder.dense.load_state_dict({"weight": weight, "bias": bias})
         return self.encoder
+
+    @torch.no_grad()
+    def _features(self) -> Iterator[Tensor]:
+        """Yield the features of each track's windows, as they are and augmented."""
+        chance = torch.Generator().manual_seed(self.seed)
+        for track in self.mels.tracks:
+            windows = decibels(spread_windows(track, self.recipe.frames, _HEAD_WINDOWS))
+            views = torch.cat([windows, augmented(windows, self.recipe.augment, chance)])
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16("cpu")):
+                yield self.encoder.features(views).float()
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on, atomically."""

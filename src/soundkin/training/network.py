@@ -1,7 +1,7 @@
 """The encoder network in PyTorch: log-mel in decibels -> unit vector.
 
 Everything between decibels and vector is inside, so that what is exported needs no instructions: loudness is
-removed, bands are standardised, and the embedding is centred and partly whitened.
+removed and bands are standardised here.
 """
 
 import torch
@@ -59,9 +59,6 @@ class Encoder(nn.Module):
         Bands of the log-mel.
     """
 
-    centre: Tensor
-    rotation: Tensor
-
     def __init__(self, recipe: Recipe, n_mels: int = 128) -> None:
         super().__init__()
         self.recipe = recipe
@@ -81,39 +78,26 @@ class Encoder(nn.Module):
         pooled = recipe.channels[-1] * recipe.bands * (1 + (recipe.pooling == "mean+max"))
         self.norm = nn.BatchNorm1d(pooled)
         self.dense = nn.Linear(pooled, recipe.dims)
-        self.register_buffer("centre", torch.zeros(recipe.dims))
-        self.register_buffer("rotation", torch.eye(recipe.dims))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def raw(self, logmel: Tensor) -> Tensor:
-        """Return what the loss sees: float (n, dims), any norm, from decibels (n, n_mels, frames)."""
+    def features(self, logmel: Tensor) -> Tensor:
+        """Return what the dense layer sees: float (n, pooled), from decibels (n, n_mels, frames)."""
         x = self.standardise(logmel)[:, None].contiguous(memory_format=torch.channels_last)
         for block in self.blocks:
             x = block(x)
         x = functional.avg_pool2d(x, (x.shape[2] // self.recipe.bands, 1))
         pooled = [x.mean(3)] if self.recipe.pooling == "mean" else [x.mean(3), x.amax(3)]
-        result: Tensor = self.dense(self.norm(torch.cat(pooled, 1).flatten(1)))
+        result: Tensor = self.norm(torch.cat(pooled, 1).flatten(1))
+        return result
+
+    def raw(self, logmel: Tensor) -> Tensor:
+        """Return what the loss sees: float (n, dims), any norm, from decibels (n, n_mels, frames)."""
+        result: Tensor = self.dense(self.features(logmel))
         return result
 
     def forward(self, logmel: Tensor) -> Tensor:
-        """Embed decibels (n, n_mels, frames) as unit vectors (n, dims), centred and whitened."""
-        unit = functional.normalize(self.raw(logmel), dim=1)
-        return functional.normalize((unit - self.centre) @ self.rotation, dim=1)
-
-    @torch.no_grad()
-    def fit_whitening(self, logmel: Tensor) -> None:
-        """Set centre and rotation from a sample of windows, decibels (n, n_mels, frames).
-
-        The rotation is ``U diag(variance ** -whiten)``, U the principal directions: it spreads the vectors
-        over the sphere, which lowers hubness (Suzuki et al., 2013) and lets small differences between like
-        tracks count.
-        """
-        unit = torch.cat([functional.normalize(self.raw(x).float(), dim=1) for x in torch.split(logmel, 256)])
-        self.centre.copy_(unit.mean(0))
-        variance, directions = torch.linalg.eigh(torch.cov((unit - self.centre).T.double()))
-        # A direction that carries nothing must not be blown up.
-        variance = variance.clamp(min=float(variance.max()) * 1e-4)
-        self.rotation.copy_((directions * variance**-self.recipe.whiten).float())
+        """Embed decibels (n, n_mels, frames) as unit vectors (n, dims)."""
+        return functional.normalize(self.raw(logmel), dim=1)
 
 
 class Projector(nn.Module):

@@ -71,9 +71,10 @@ class Recipe:
         Tracks in a batch.
     learning_rate, weight_decay : float
         Of AdamW; the rate warms up over 50 steps and falls as a half cosine.
-    whiten : float
-        After training, the principal components of the embedding are scaled by variance ** -whiten: 0 leaves
-        them, 0.5 makes all equal.
+    discriminants : bool
+        After training, replace the dense layer by linear discriminants of the tracks, found in closed form.
+    shrinkage, flatten : float
+        See `soundkin.training.head.discriminants`.
     augment : Augment
         What the two views differ in.
     """
@@ -96,7 +97,9 @@ class Recipe:
     batch: int = 8
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
-    whiten: float = 0.0
+    discriminants: bool = False
+    shrinkage: float = 1.0
+    flatten: float = 0.0
     augment: Augment = Augment()
 
 
@@ -121,7 +124,8 @@ RECIPES = {
         two_crops=True,
         spare_albums=True,
         batch=128,
-        whiten=0.25,
+        discriminants=True,
+        flatten=0.15,
         augment=Augment(mix=0.3, pitch_bands=1, equalise_db=4.0, lowpass=0.2, mask_bands=16, mask_frames=24),
     ),
 }
