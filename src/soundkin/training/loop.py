@@ -9,14 +9,9 @@ import math
 import signal
 import threading
 import time
-<<<<<<< HEAD
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-=======
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
->>>>>>> traincmd
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +22,8 @@ from torch import Tensor
 from soundkin.errors import InputError, ModelError
 from soundkin.features import FLOOR_DB
 from soundkin.training.augment import augmented
-<<<<<<< HEAD
-from soundkin.training.data import STEP_DB, Mels, batch_of, crops, spread_windows
-from soundkin.training.head import discriminants
-=======
 from soundkin.training.data import STEP_DB, Codes, Mels, batch_of, crops, spread_windows
->>>>>>> traincmd
+from soundkin.training.head import discriminants
 from soundkin.training.losses import info_nce, nt_xent
 from soundkin.training.network import Encoder, Projector
 from soundkin.training.recipes import Recipe
@@ -40,16 +31,13 @@ from soundkin.training.recipes import Recipe
 WARM_UP_STEPS = 50
 # Windows that set the bands' statistics before training.
 _SAMPLE = 2048
-<<<<<<< HEAD
 # Windows of each track that set the last layer after it.
 _HEAD_WINDOWS = 16
-=======
 # Training tracks among which validation tracks are to be found: a handful of tracks alone are too easily told apart.
 _IN_THE_WAY = 200
 # Windows of a validation track: the beginning and the end have to find the middle. With eight, which lie side by side,
 # random weights find 92 % of 61 tracks, and there is nothing left to see.
 _VALIDATION_WINDOWS = 3
->>>>>>> traincmd
 
 
 @dataclass(frozen=True)
