@@ -177,6 +177,7 @@ def test_kinds_of_failure(embedder: Embedder, bad_files: dict[str, BadFile], key
     assert time.monotonic() - begin < 10  # a pipe would block for ever
 
 
+@pytest.mark.slow
 def test_every_bad_file_has_an_outcome(embedder: Embedder, bad_files: dict[str, BadFile]) -> None:
     wrong = {}
     for key, bad in bad_files.items():
