@@ -228,7 +228,7 @@ class Library:
         ):  # fmt: skip
             # The library may lie inside the music: its own files must not start a scan, which would change them.
             paths = [path for _, path in changes if not (path + os.sep).startswith(own)]
-            waiting.update(_nearest_folder(path, roots) for path in paths)
+            waiting.update(_nearest_folder(os.fspath(path), roots) for path in paths)
             if not waiting:
                 continue
             try:
