@@ -3,6 +3,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -453,6 +454,24 @@ def test_progress_counts_every_file_once(place, fake):
             record, ["fake"], DEFAULT_LISTENING, ScanOptions(), lambda at: told.append((at.total, at.done, at.failed))
         ).run([str(music)])  # fmt: skip
     assert told == [(4, 1, 0), (4, 2, 0), (4, 3, 0), (4, 4, 1)]
+
+
+@pytest.mark.slow
+def test_a_scan_of_10_000_known_files_takes_less_than_5_seconds(place, fake):
+    music, library = place
+    for i in range(10_000):
+        if i % 10 == 0:
+            (music / str(i // 10)).mkdir()
+        (music / str(i // 10) / f"{i}.mp3").write_bytes(b"%d" % i)
+    with Record.open(library, write=True) as record, record.batch(every=5000, seconds=60):
+        record.add_space(SPACE)
+        for file in walk([str(music)]).files.values():
+            record.put(fake.file(Task(file)))
+    fake.embedded = []
+    begin = time.process_time()
+    report = run_scan(library, [music])
+    assert time.process_time() - begin < 5
+    assert (report.unchanged, fake.embedded) == (10_000, [])
 
 
 class Folder(RuleBasedStateMachine):

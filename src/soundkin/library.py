@@ -32,7 +32,7 @@ from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
 from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, parse
-from soundkin.index import Index, RebuildNeeded, open_index
+from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
@@ -221,18 +221,22 @@ class Library:
         import watchfiles
 
         roots, own = roots_of(paths), os.path.abspath(self.folder) + os.sep
-        waiting = set(roots)  # what changed before the watch began
+        waiting, trouble = set(roots), ""  # what changed before the watch began
         for changes in watchfiles.watch(
-            *roots, watch_filter=lambda _, path: not path.startswith(own), debounce=2000, step=200,
-            stop_event=stop, rust_timeout=1000, yield_on_timeout=True,
+            *roots, watch_filter=None, debounce=2000, step=200, stop_event=stop, rust_timeout=1000,
+            yield_on_timeout=True,
         ):  # fmt: skip
-            waiting.update(_nearest_folder(path, roots) for _, path in changes)
+            # The library may lie inside the music: its own files must not start a scan, which would change them.
+            paths = [path for _, path in changes if not (path + os.sep).startswith(own)]
+            waiting.update(_nearest_folder(os.fspath(path), roots) for path in paths)
             if not waiting:
                 continue
             try:
                 done = self.add(_topmost(waiting), options)
             except StoreError as error:  # another process writes, the disk is full: both pass
-                log.warning("%s; trying again", error)
+                if str(error) != trouble:
+                    log.warning("%s; trying again", error)
+                trouble = str(error)
                 continue
             except InputError as error:
                 log.warning("%s", error)
@@ -671,12 +675,16 @@ class Library:
 
     def _renew_index(self) -> None:
         """After a change: bring the index up to date, and rebuild it when much of it is outside the graph."""
+        record = self._reader()
+        known = None if self._server else read_state(self.folder / "index")
+        if known and known.mark == Mark(record.uuid, record.revision):
+            return  # seen without opening it, which a large one takes a second for
         index = self._current_index()
         state = getattr(index, "state", None)
         if state is not None and index.count() - state.optimized >= _SMALL:
             index.close()
             self._index = None
-            self._rebuild(self._reader())
+            self._rebuild(record)
 
 
 def _nearest_folder(path: str, roots: list[str]) -> str:
