@@ -33,7 +33,7 @@ from soundkin.record.rows import to_track
 
 Pairs = NDArray[np.bool_]
 
-SWEEP = (0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.995, 0.997, 0.999)
+SWEEP = (0.7, 0.75, 0.8, 0.825, 0.85, 0.875, 0.9, 0.925, 0.95, 0.97, 0.985, 0.99, 0.995)
 RECALL = 0.99
 FALSE_IN_THOUSAND = 0.1
 

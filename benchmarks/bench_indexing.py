@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -184,17 +183,13 @@ def show_stages(files: Sequence[Path], encoder: str, repeats: int) -> None:
 
 def scan(files: Sequence[Path], encoder: str, jobs: int) -> tuple[float, float, dict[str, Any]]:
     """Embed with workers: wall-clock seconds, CPU seconds, path -> vector."""
-    before, begin = _cpu_with_children(), time.monotonic()
+    before, begin = time.process_time() + common.children_seconds(), time.monotonic()
     vectors = {}
     for task, outcome in embed_files(map(task_of, files), [encoder], jobs=jobs):
         assert isinstance(outcome, Embedded), outcome
         (vectors[task.file.path],) = outcome.vectors.values()
-    return time.monotonic() - begin, _cpu_with_children() - before, vectors
-
-
-def _cpu_with_children() -> float:
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    wall = time.monotonic() - begin
+    return wall, time.process_time() + common.children_seconds() - before, vectors
 
 
 def show_workers(

@@ -1,6 +1,7 @@
 """What the benchmarks share: a table, targets, clocks, and audio files of every format."""
 
 import os
+import resource
 import statistics
 import subprocess
 import time
@@ -71,6 +72,12 @@ def cpu_of(work: Callable[..., Any], *arguments: Any) -> float:
     return time.process_time() - begin
 
 
+def children_seconds() -> float:
+    """Return the CPU seconds of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 class Bystanders:
     """How many cores other programs kept busy meanwhile: without this a wall-clock figure says little.
 
@@ -100,11 +107,10 @@ class Runs:
 
     def run(self, command: Sequence[str], **variables: str) -> str:
         """Run a command, time it, return what it printed."""
-        others, begin, before = Bystanders(), time.monotonic(), os.times()
+        others, begin, before = Bystanders(), time.monotonic(), children_seconds()
         done = subprocess.run(command, env={**environment(), **variables}, stdout=subprocess.PIPE, check=True)
-        after = os.times()
         self.walls.append(time.monotonic() - begin)
-        self.cpus.append(sum(after[2:4]) - sum(before[2:4]))
+        self.cpus.append(children_seconds() - before)
         self.busy.append(others.cores())
         return done.stdout.decode()
 
@@ -132,7 +138,7 @@ def _busy_seconds() -> float:
 
 
 def _own_seconds() -> float:
-    return sum(os.times()[:4])
+    return time.process_time() + children_seconds()
 
 
 def audio_files(folder: Path) -> list[Path]:

@@ -925,9 +925,10 @@ class Record:
                     if not rows:
                         return
                     last = rows[-1][-1]
+                    # CROSS keeps SQLite to this order: left to itself it reads every vector there is to find these
                     found = committed._rows(
-                        "SELECT t.id, s.id, v.vector FROM tracks t JOIN spaces s "
-                        "JOIN vectors v ON v.space = s.number AND v.track = t.number "
+                        "SELECT t.id, s.id, v.vector FROM tracks t CROSS JOIN spaces s "
+                        "CROSS JOIN vectors v ON v.space = s.number AND v.track = t.number "
                         "WHERE t.revision > ? AND t.revision <= ?",
                         (since, last),
                     )
