@@ -99,7 +99,7 @@ def numpy_search(rows: Floats, passing: Bools) -> Callable[[Floats, Filter | Non
     def search(vector: Floats, _: Filter | None) -> list[int]:
         scores = matrix @ vector
         best = np.argpartition(-scores, 10)[:10]
-        return ids[best[np.argsort(-scores[best])]].tolist()  # type: ignore[no-any-return]
+        return ids[best[np.argsort(-scores[best])]].tolist()
 
     return search
 

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -38,7 +39,7 @@ def reencode(source: Path, target: Path, codec: str, rate: int = 44100) -> Path:
     """Write the sound of a file with another codec, without tags."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(source)) as old, av.open(str(target), "w") as new:
-        stream = new.add_stream(codec, rate=rate, layout="stereo")
+        stream: Any = new.add_stream(codec, rate=rate, layout="stereo")
         stream.bit_rate = 128_000
         to_stream = av.AudioResampler(format=stream.codec_context.format, layout="stereo", rate=rate)
         for frame in old.decode(audio=0):

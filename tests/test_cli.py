@@ -148,7 +148,7 @@ def test_ambiguous_words_list_the_choices(run, library):
     first, *choices = err.splitlines()
     assert (code, out) == (1, "")
     assert first.startswith("error: 'zzyzx' matches several tracks")
-    assert [re.fullmatch(r"  [0-9a-f]{16}  Nobody - (.*)", line)[1] for line in choices] == [
+    assert [m and m[1] for m in (re.fullmatch(r"  [0-9a-f]{16}  Nobody - (.*)", line) for line in choices)] == [
         "Zzyzx 0", "Zzyzx 1", "Zzyzx 2",
     ]  # fmt: skip
 
@@ -316,6 +316,7 @@ def test_demo(run, tmp_path, as_json):
     else:
         assert out.count("What sounds like ") == 3
         again = re.search(r'  soundkin (similar) "(.*)" --library (.*)', out)
+        assert again
         assert run(*again.groups()[:2], "--library", again[3])[0] == 0
 
 

@@ -343,7 +343,7 @@ def test_exact_index_agrees_with_the_cosine_when_points_change() -> None:
 class Lost(ExactIndex):
     """An index whose quick search loses its way."""
 
-    def _search(self, space, vector, k, where, exact):  # type: ignore[no-untyped-def]
+    def _search(self, space, vector, k, where, exact):
         return super()._search(space, vector, k, where, exact)[: None if exact else 1]
 
 

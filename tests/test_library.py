@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -724,7 +725,8 @@ class Watched:
     """A library that a thread keeps up to date with a folder."""
 
     def __init__(self, folder, music, **options):
-        self.music, self.reports, self.stop = music, [], threading.Event()
+        self.music, self.stop = music, threading.Event()
+        self.reports: list[Any] = []
         self.library = Library.open(folder)
         self.thread = threading.Thread(
             target=self.library.watch,
@@ -832,7 +834,8 @@ def test_kill_9_of_a_scan_loses_nothing_that_was_committed(tmp_path, made):
     music.mkdir()
     for i in range(30):
         shutil.copy(made.tracks[i % 24][0], music / f"{i:02}.wav")
-    kept, workers_seen = {}, set()
+    kept: dict[str, Any] = {}
+    workers_seen: set[int] = set()
     rng = np.random.default_rng(1)
     for _ in range(4):
         with python(SCAN, tmp_path / "library", music) as process:

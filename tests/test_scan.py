@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -539,7 +540,9 @@ class Folder(RuleBasedStateMachine):
         homeless = defaultdict(list)  # content -> ids
         for track_id, content, _ in gone.values():
             homeless[content].append(track_id)
-        embedded, ids, moves = [], {}, Counter()
+        embedded: list[Any] = []
+        ids: dict[str, Any] = {}
+        moves: Counter[Any] = Counter()
         for name, (content, mtime) in disk.items():
             track = self.tracks.get(name)
             if self.bad.get(name) == (content, mtime) and not retry:
@@ -601,10 +604,10 @@ class Folder(RuleBasedStateMachine):
 SLOW_DISK = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 
-class TestFolder(Folder.TestCase):
+class TestFolder(Folder.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(SLOW_DISK, max_examples=25, stateful_step_count=20)
 
 
 @pytest.mark.slow
-class TestFolderAtLength(Folder.TestCase):
+class TestFolderAtLength(Folder.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(SLOW_DISK, max_examples=150, stateful_step_count=30)

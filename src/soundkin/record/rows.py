@@ -50,7 +50,7 @@ class Track:
     size, mtime_ns : int
         Of the file: bytes, and ns since 1970.
     content : str
-        32 hex digits, the BLAKE2b of all bytes of the file.
+        32 hex digits: half the SHA-256 of all bytes of the file.
     format : str
         E.g. `"mp3"`.
     sample_rate, channels : int
