@@ -34,7 +34,7 @@ from soundkin.training.data import (  # noqa: E402
 )
 from soundkin.training.export import export, multiply_adds  # noqa: E402
 from soundkin.training.head import discriminants  # noqa: E402
-from soundkin.training.loop import Limits, Trainer, decibels, halves_found, learning_rate, train  # noqa: E402
+from soundkin.training.loop import Limits, Metrics, Trainer, decibels, halves_found, learning_rate, train  # noqa: E402
 from soundkin.training.losses import info_nce, nt_xent  # noqa: E402
 from soundkin.training.network import Encoder  # noqa: E402
 from soundkin.training.recipes import RECIPES, Augment  # noqa: E402
@@ -339,7 +339,7 @@ def test_rate_warms_up_and_falls():
 
 
 def test_time_ends_training():
-    seen = []
+    seen: list[Metrics] = []
     train(invented(), SMALL, Limits(seconds=1.0), on_metrics=seen.append, report_every=1)
     assert seen[-1].progress == 1.0
     assert 1.0 <= seen[-1].seconds < 10.0

@@ -6,6 +6,7 @@ does. Files are memory-mapped, so a training set may be larger than memory; a tr
 not decoded again.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -17,8 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from soundkin import workers
 from soundkin.audio import Listening, hear, is_audio_name
-from soundkin.errors import DecodeError, InputError
+from soundkin.embed import cores
+from soundkin.errors import DecodeError, InputError, StoreError
 from soundkin.features import FLOOR_DB, FrontEnd, log_mel
 
 Codes = NDArray[np.uint8]
@@ -28,6 +31,10 @@ log = logging.getLogger(__name__)
 STEP_DB = 0.6
 MANIFEST = "manifest.json"
 _NEAR = 8
+# A file may take so long: a hundred times what the slowest format needs for the middle of a long track.
+_PATIENCE_SECONDS = 300.0
+# Files that are open besides the tracks.
+_OTHER_FILES = 256
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,9 @@ def cache_mels(
     front: FrontEnd,
     seconds: float = 240.0,
     progress: Callable[[int, int, str], None] | None = None,
+    jobs: int | None = None,
 ) -> Mels:
-    """Compute the log-mels of a training set, once.
+    """Compute the log-mels of a training set, once, in worker processes.
 
     Parameters
     ----------
@@ -131,24 +139,42 @@ def cache_mels(
         Of each track, the middle so many seconds.
     progress : callable, optional
         Called after each file with (done, total, path).
+    jobs : int, optional
+        Worker processes; default one per core this process may use.
 
     Returns
     -------
     Mels
-        Tracks shorter than one frame are left out.
+        In the order of `sources`. Tracks shorter than one frame are left out.
+
+    Raises
+    ------
+    StoreError
+        The cache cannot be written.
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    kept: list[tuple[Source, str]] = []
-    for done, source in enumerate(sources, 1):
-        name = _cache_name(source.path, front, seconds)
-        if (root / name).exists() or _cache_one(source.path, root / name, front, seconds):
-            kept.append((source, name))
-        if progress:
-            progress(done, len(sources), source.path)
-    manifest = {"front_end": asdict(front), "tracks": [{**asdict(s), "file": name} for s, name in kept]}
+    names: dict[str, str] = {}
+    arguments, paths = (os.fspath(root), front, seconds), [source.path for source in sources]
+    jobs = max(1, min(jobs or cores(), len(paths)))
+    outcomes = workers.run(
+        "soundkin.training.data:_cacher", arguments, paths, jobs, lambda path: _PATIENCE_SECONDS
+    )
+    with contextlib.closing(outcomes):
+        for done, (path, outcome) in enumerate(outcomes, 1):
+            if isinstance(outcome, StoreError):
+                raise outcome
+            if isinstance(outcome, workers.Lost):
+                log.warning("left out %s: %s", path, outcome.reason)
+            elif isinstance(outcome, DecodeError):
+                log.warning("left out %s: %s", path, outcome)
+            else:
+                names[path] = outcome
+            if progress:
+                progress(done, len(sources), path)
+    tracks = [{**asdict(source), "file": names[source.path]} for source in sources if source.path in names]
     partial = root / (MANIFEST + ".part")
-    partial.write_text(json.dumps(manifest, indent=1))
+    partial.write_text(json.dumps({"front_end": asdict(front), "tracks": tracks}, indent=1))
     partial.replace(root / MANIFEST)
     return open_mels(root)
 
@@ -169,18 +195,59 @@ def open_mels(folder: str | os.PathLike[str]) -> Mels:
     Raises
     ------
     InputError
-        The folder holds no finished cache.
+        The folder holds no finished cache, or more tracks than the system lets a process open.
     """
     path = Path(folder) / MANIFEST
     if not path.exists():
         raise InputError(f"{folder} holds no {MANIFEST}: fill it with cache_mels first")
     manifest = json.loads(path.read_text())
     tracks = manifest["tracks"]
+    _allow_open_files(len(tracks))
     return Mels(
         FrontEnd(**manifest["front_end"]),
         [Source(t["path"], t["album"]) for t in tracks],
         [np.load(path.parent / t["file"], mmap_mode="r") for t in tracks],
     )
+
+
+def _allow_open_files(n: int) -> None:
+    """Let this process hold `n` tracks open: 1024 files are a common limit that anyone may raise."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted, endless = n + _OTHER_FILES, resource.RLIM_INFINITY
+    if soft == endless or wanted <= soft:
+        return
+    if hard != endless and wanted > hard:
+        raise InputError(
+            f"{n} tracks to train on, but this system lets a process open {hard} files: "
+            "name fewer folders, or raise the limit (ulimit -Hn)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _cacher(folder: str, front: FrontEnd, seconds: float) -> Callable[[str], str | DecodeError | StoreError]:
+    """Return what a worker does: path -> name of its file in the cache, or why there is none."""
+
+    def cache(path: str) -> str | DecodeError | StoreError:
+        try:
+            name = _cache_name(path, front, seconds)
+            if (Path(folder) / name).exists():
+                return name
+            frames = _frames_of(path, front, seconds)
+        except DecodeError as error:
+            return error
+        except (OSError, MemoryError) as error:
+            return DecodeError(str(error) or "decoding it takes more memory than a worker may have")
+        try:
+            _write(frames, Path(folder) / name)
+        except OSError as error:
+            return StoreError(f"cannot write to {folder}: {error.strerror or error}")
+        return name
+
+    return cache
 
 
 def _cache_name(path: str, front: FrontEnd, seconds: float) -> str:
@@ -189,22 +256,20 @@ def _cache_name(path: str, front: FrontEnd, seconds: float) -> str:
     return hashlib.blake2b(os.fsencode(key), digest_size=12).hexdigest() + ".npy"
 
 
-def _cache_one(path: str, target: Path, front: FrontEnd, seconds: float) -> bool:
-    try:
-        with hear(path, Listening(1, seconds)) as hearing:
-            codes = [encode_db(log_mel(e.at(front.rate), front).T) for e in hearing.excerpts]
-    except (DecodeError, OSError) as error:
-        log.warning("left out %s: %s", path, error)
-        return False
+def _frames_of(path: str, front: FrontEnd, seconds: float) -> Codes:
+    with hear(path, Listening(1, seconds)) as hearing:
+        codes = [encode_db(log_mel(e.at(front.rate), front).T) for e in hearing.excerpts]
     frames = np.concatenate(codes) if codes else np.empty((0, front.n_mels), np.uint8)
     if not len(frames):
-        log.warning("left out %s: shorter than one frame", path)
-        return False
+        raise DecodeError("shorter than one frame")
+    return np.ascontiguousarray(frames)
+
+
+def _write(frames: Codes, target: Path) -> None:
     partial = target.with_suffix(".part")
     with partial.open("wb") as file:
-        np.save(file, np.ascontiguousarray(frames))
+        np.save(file, frames)
     partial.replace(target)
-    return True
 
 
 def batch_of(albums: Sequence[str], size: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -227,6 +227,7 @@ def export(
         "front_end": asdict(front),
         "window_frames": frames,
         "window_samples": front.n_samples(frames),
+        "hop_frames": frames - 1,
         "hop_samples": (frames - 1) * front.hop,
         "input": "logmel",
         "output": "embedding",

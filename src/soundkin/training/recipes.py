@@ -43,6 +43,8 @@ class Recipe:
     ----------
     name : str
         The name people type.
+    about : str
+        One line for people.
     frames : int
         Length of a crop and of a window at inference, frames.
     channels : tuple of int
@@ -80,6 +82,7 @@ class Recipe:
     """
 
     name: str
+    about: str = ""
     frames: int = 129
     channels: tuple[int, int, int] = (32, 64, 128)
     kernels: tuple[int, int, int] = (3, 3, 3)
@@ -104,12 +107,16 @@ class Recipe:
 
 
 RECIPES = {
-    # The method of the article this project began with: the same chunk twice, with noise; eight chunks a
-    # batch.
-    "article": Recipe("article", augment=Augment(noise=0.05)),
+    # The method of the article this project began with.
+    "article": Recipe(
+        "article",
+        about="the same chunk twice, with noise; eight chunks a batch",
+        augment=Augment(noise=0.05),
+    ),
     # What the experiments in docs/encoder.md left standing.
     "soundkin": Recipe(
         "soundkin",
+        about="two crops of a track, as another file would sound; 128 tracks a batch; last layer in closed form",
         kernels=(5, 3, 3),
         strides=(2, 1, 1),
         pools=(2, 2, 1),

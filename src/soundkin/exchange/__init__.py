@@ -1,0 +1,226 @@
+"""Vectors leave a library and enter another with what is known of their tracks, so that nothing is embedded twice.
+
+The suffix of the file decides its format. All hold the same: one row per track with the fields of `Track`, its vector,
+and the space of the vectors as JSON next to the id it must have.
+
+``.npz``
+    Arrays ``ids``, ``vectors`` (float32 (n, d)) and one per other field of `Track`: text as unicode, missing numbers as
+    NaN, the genres of a track as a JSON list; ``space`` and ``space_id``. No pickles.
+``.parquet``
+    A column per field, ``vector`` (fixed-size list of float32) and ``path_bytes``; the schema's metadata has the space
+    under ``soundkin.space`` and ``soundkin.space_id``. Needs the extra ``parquet``.
+``.sqlite``, ``.db``
+    Tables ``songs_vectors (song_id, embedding)`` with little-endian float64 blobs, ``songs`` and ``space (id, json)``.
+    A file by others that has only ``songs_vectors`` can be read too.
+
+A file name need not be text: where a format takes only UTF-8, ``path`` or ``file`` is for people and a column of bytes
+next to it is the path.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.embed import Embedded, FileState, Space, content_hash
+from soundkin.encoders.descriptors import Analysis
+from soundkin.errors import DecodeError
+from soundkin.exchange.formats import IMPORTED, Exported, Foreign, read, write
+from soundkin.record import Record, Track
+from soundkin.scan import printable
+from soundkin.tags import Tags
+
+__all__ = ["IMPORTED", "Exported", "Foreign", "ImportReport", "merge", "read", "take", "write"]
+
+Array = NDArray[np.float32]
+
+_NAMED = 5  # how many rows without a place in the library are named
+_UNIT = 1e-3  # how far from 1 the length of a track vector may be
+
+
+@dataclass
+class ImportReport:
+    """What an import did.
+
+    Parameters
+    ----------
+    space : str
+        Id of the space of the vectors.
+    rows : int
+        Rows of the file; each is matched, added, unmatched or refused.
+    matched : int
+        The library has the track.
+    vectors : int
+        Tracks of the library that had no vector in this space and got one.
+    added : int
+        The file was on disk as described, and became a track.
+    unmatched : int
+        Neither the library nor the disk has it.
+    refused : int
+        The vector is not usable, or the file on disk is not the one that was exported.
+    left_out : list of str
+        The first few of the unmatched and refused, with reasons.
+    """
+
+    space: str
+    rows: int
+    matched: int = 0
+    vectors: int = 0
+    added: int = 0
+    unmatched: int = 0
+    refused: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+    def _leave_out(self, what: str, name: str, reason: str) -> None:
+        setattr(self, what, getattr(self, what) + 1)
+        if len(self.left_out) < _NAMED:
+            self.left_out.append(f"{printable(name)}: {reason}")
+
+
+def take(record: Record, space: Space) -> Exported:
+    """Take out of a record what an export holds.
+
+    Parameters
+    ----------
+    record : Record
+        Open.
+    space : Space
+        One that the record knows.
+
+    Returns
+    -------
+    Exported
+        Every track that has a vector in the space, by id.
+    """
+    ids, vectors = record.vectors(space.id)
+    tracks = list(record.tracks(ids))
+    if len(tracks) < len(ids):  # another process removed some in between
+        place = {id_: i for i, id_ in enumerate(ids)}
+        vectors = vectors[[place[track.id] for track in tracks]]
+    return Exported(space, tracks, vectors)
+
+
+def merge(record: Record, content: Exported | Foreign, activate: bool = False) -> ImportReport:
+    """Bring vectors into a record: all of them or, when something goes wrong, none.
+
+    A track that has a vector in the space keeps it, so a second time changes nothing.
+
+    Parameters
+    ----------
+    record : Record
+        Open for writing.
+    content : Exported or Foreign
+        From `read`.
+    activate : bool
+        Let scans fill the space from now on.
+
+    Returns
+    -------
+    ImportReport
+        What happened.
+    """
+    space, vectors = content.space, content.vectors
+    report = ImportReport(space.id, len(vectors))
+    found: list[tuple[str, int]]  # (track id, row)
+    new: list[tuple[FileState, int]]  # (file on disk, row)
+    if isinstance(content, Foreign):
+        found, new = _find_names(record, content.names, report), []
+    else:
+        found, new = _find_tracks(record, content, report)
+    if not found and not new:
+        return report
+    with record.transaction():
+        record.add_space(space, active=activate)
+        report.vectors = record.add_vectors(
+            space.id, [id_ for id_, _ in found], vectors[[i for _, i in found]]
+        )
+        if isinstance(content, Exported):
+            for file, i in new:
+                record.put(_embedded(content.tracks[i], file, {space.id: vectors[i]}))
+    return report
+
+
+# ---- finding the tracks of rows
+
+
+def _find_tracks(
+    record: Record, content: Exported, report: ImportReport
+) -> tuple[list[tuple[str, int]], list[tuple[FileState, int]]]:
+    """Find each row in the library by its bytes, or else on disk; a row that knows no bytes goes by its path."""
+    files = record.files()
+    by_content = defaultdict(list)
+    for row in files.values():
+        by_content[row.content].append(row.track_id)
+    found: list[tuple[str, int]] = []
+    new: dict[str, tuple[FileState, int]] = {}
+    lengths = np.linalg.norm(content.vectors.astype(np.float64), axis=1)
+    for i, track in enumerate(content.tracks):
+        known = files.get(track.path)
+        ids = by_content.get(track.content) or ([known.track_id] if known and not track.content else [])
+        if not abs(lengths[i] - 1) < _UNIT:
+            report._leave_out("refused", track.path, f"its vector has the length {lengths[i]:.3g}, wanted 1")
+        elif ids:
+            report.matched += 1
+            found += [(id_, i) for id_ in ids]
+        elif known or track.path in new:
+            report._leave_out("refused", track.path, "the library has another file at this path")
+        elif (file := _on_disk(track, report)) is not None:
+            report.added += 1
+            new[track.path] = file, i
+    return found, list(new.values())
+
+
+def _on_disk(track: Track, report: ImportReport) -> FileState | None:
+    """Return the state of a track's file, if it is there with the very bytes that were embedded."""
+    path = track.path
+    if not os.path.isabs(path):
+        report._leave_out("unmatched", path, "not in the library, and no absolute path")
+        return None
+    try:
+        status = os.stat(path)
+        same = status.st_size == track.size and content_hash(path) == track.content
+    except (OSError, DecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        report._leave_out("unmatched", path, f"not in the library, and on disk: {reason}")
+        return None
+    if not same:
+        report._leave_out("refused", path, "the file on disk is not the one that was embedded")
+        return None
+    return FileState(path, status.st_size, status.st_mtime_ns)
+
+
+def _find_names(record: Record, names: Sequence[str], report: ImportReport) -> list[tuple[str, int]]:
+    """Find songs by what others call them: a track id, a content hash, a path or, if only one has it, a file stem."""
+    ids: dict[str, list[str]] = {}
+    contents, paths, stems = defaultdict(list), {}, defaultdict(set)
+    for path, row in record.files().items():
+        ids[row.track_id] = paths[path] = [row.track_id]
+        contents[row.content].append(row.track_id)
+        stems[Path(path).stem].add(row.content)
+    found = []
+    for i, name in enumerate(names):
+        named = ids.get(name) or contents.get(name) or paths.get(name)
+        same_stem = stems.get(name, set())
+        if not named and len(same_stem) == 1:
+            named = contents[next(iter(same_stem))]
+        if named:
+            report.matched += 1
+            found += [(id_, i) for id_ in named]
+        else:
+            reason = "several files have this name" if same_stem else "no id, content hash, path or file name"
+            report._leave_out("unmatched", name, reason)
+    return found
+
+
+def _embedded(track: Track, file: FileState, vectors: dict[str, Array]) -> Embedded:
+    """Return a track as what the record takes; the opposite of `rows.to_track`."""
+    tags = {f.name: getattr(track, f.name) for f in fields(Tags)} | {"bpm": track.tagged_bpm}
+    analysis = {f.name: getattr(track, f.name) for f in fields(Analysis)}
+    return Embedded(
+        file, track.content, track.duration, track.sample_rate, track.channels, track.format,
+        Tags(**tags), Analysis(**analysis), vectors,
+    )  # fmt: skip

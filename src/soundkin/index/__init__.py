@@ -1,0 +1,303 @@
+"""The index: which points lie nearest to a vector, under a filter.
+
+The index is derived: everything in it comes from the record, so it may be deleted or rebuilt at any time.
+Three engines fulfil one interface: Qdrant Edge in a folder (`edge`), a Qdrant server (`server`), and plain
+numpy in memory (`exact`), which is also what the tests believe.
+
+    rebuild("library/index", Mark(record, 17), {"cnn-1f3a9c02": 128}, points)
+    with open_index("library/index") as index:
+        index.search("cnn-1f3a9c02", vector, k=10, where=Match("genre", ("samba",)))
+
+No engine is imported before an index of its kind is opened.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from soundkin.errors import InputError, StoreError
+from soundkin.filters import And, Filter, HasId, Not
+from soundkin.index.points import BATCH, Mark, Point, batched, check_id, check_points, check_spaces, unit_rows
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+__all__ = ["Index", "IndexLocked", "Mark", "Point", "RebuildNeeded", "open_index", "rebuild"]
+
+_FETCH_EXTRA = 1000  # up to so many excluded points it is cheaper to fetch more than to filter
+
+
+class IndexLocked(StoreError):
+    """Another process holds the index; read the record through `exact.ExactIndex` instead, or try later."""
+
+
+class RebuildNeeded(StoreError):
+    """No usable index is here: absent, damaged, or of another engine. `rebuild` it from the record."""
+
+
+class Index(ABC):
+    """What every index can do. Use it as a context manager, or `close` it.
+
+    Every method raises `StoreError` when the engine fails.
+    """
+
+    @property
+    @abstractmethod
+    def spaces(self) -> dict[str, int]:
+        """Space id -> number of dimensions."""
+
+    @property
+    @abstractmethod
+    def mark(self) -> Mark | None:
+        """Up to where the index reflects its record; None if that is unknown."""
+
+    @abstractmethod
+    def count(self) -> int:
+        """Count the points.
+
+        Returns
+        -------
+        int
+            Number of points, whatever spaces they have.
+        """
+
+    @abstractmethod
+    def flush(self, mark: Mark | None = None) -> None:
+        """Put every change so far beyond a power cut.
+
+        Parameters
+        ----------
+        mark : Mark, optional
+            What the index reflects now; remembered after the changes are safe.
+        """
+
+    @abstractmethod
+    def optimize(self) -> None:
+        """Build what makes searches fast for the points added since the last time."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the index; a second call does nothing."""
+
+    @abstractmethod
+    def _add_space(self, space: str, dims: int) -> None: ...
+
+    @abstractmethod
+    def _upsert(self, points: list[Point]) -> None: ...
+
+    @abstractmethod
+    def _delete(self, ids: list[int]) -> None: ...
+
+    @abstractmethod
+    def _search(
+        self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
+    ) -> list[tuple[int, float]]: ...
+
+    def add_space(self, space: str, dims: int) -> None:
+        """Let points have vectors of one more space; a space the index has already is left as it is.
+
+        Parameters
+        ----------
+        space : str
+            Space id.
+        dims : int
+            Number of dimensions, at least 1.
+
+        Raises
+        ------
+        InputError
+            The space is there with other dimensions.
+        RebuildNeeded
+            This engine cannot add a space to what it has; `rebuild` with all spaces.
+        """
+        have = self.spaces.get(space)
+        if have is None:
+            check_spaces({space: dims})
+            self._add_space(space, dims)
+        elif have != dims:
+            raise InputError(
+                f"space {space}: got {dims} dimensions, the index has it with {have}; use another space id"
+            )
+
+    def upsert(self, points: Iterable[Point]) -> None:
+        """Add points, or replace those whose ids are there: vectors and payload as a whole.
+
+        Parameters
+        ----------
+        points : iterable of Point
+            All are checked before the first is written; of two with one id the later counts.
+
+        Raises
+        ------
+        InputError
+            A vector is not finite, zero or of other dimensions, an id is no u64, a payload is of the wrong
+            type.
+        StoreError
+            A vector is of a space the index does not have.
+        """
+        for batch in batched(check_points(points, self.spaces), BATCH):
+            self._upsert(batch)
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """Remove points.
+
+        Parameters
+        ----------
+        ids : iterable of int
+            Ids of the points; those that are not there are passed over.
+        """
+        for batch in batched(map(check_id, ids), BATCH):
+            self._delete(batch)
+
+    def search(
+        self,
+        space: str,
+        vector: npt.ArrayLike,
+        k: int,
+        where: Filter | None = None,
+        exclude: Collection[int] = (),
+    ) -> list[tuple[int, float]]:
+        """Find the points nearest to a vector.
+
+        Parameters
+        ----------
+        space : str
+            Space of the vector; points without a vector in it are not found.
+        vector : float32 (d,)
+            Where to look; its length does not count.
+        k : int
+            How many to find, at least 1.
+        where : Filter, optional
+            Only points that pass.
+        exclude : collection of int
+            Ids of points not wanted.
+
+        Returns
+        -------
+        list of (int, float)
+            Ids and cosine similarities (-1..1), best first, equals by id: k of them, or all there are.
+
+        Raises
+        ------
+        InputError
+            The vector is not finite, zero or of other dimensions, or k < 1.
+        StoreError
+            The index does not have the space.
+        """
+        unit = unit_rows(space, [vector], self.spaces, "query")[0]
+        if k < 1:
+            raise InputError(f"search: got k={k}, wanted how many to find; give 1 or more")
+        unwanted = frozenset(map(check_id, exclude))
+        extra = len(unwanted)
+        if unwanted and (where is not None or extra > _FETCH_EXTRA):
+            skip = Not(HasId(unwanted))
+            where, extra = (skip if where is None else And((where, skip))), 0
+        limit = k + extra
+        if limit > _FETCH_EXTRA:  # the engines reserve memory for as many as they are asked for
+            limit = min(limit, max(1, self.count()))
+        hits = self._search(space, unit, limit, where, exact=False)
+        if len(hits) < limit:
+            # a graph search can lose its way under a filter; only an exact one may say that there are no more
+            hits = self._search(space, unit, limit, where, exact=True)
+        wanted = [hit for hit in hits if hit[0] not in unwanted]
+        return sorted(wanted, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_index(
+    where: "str | Path | QdrantClient", *, collection: str = "soundkin", api_key: str | None = None
+) -> Index:
+    """Open the index in a folder or on a Qdrant server.
+
+    Parameters
+    ----------
+    where : str, Path or QdrantClient
+        A folder, the http(s) URL of a server, or a client that is ready.
+    collection : str
+        Name of the collection on the server.
+    api_key : str, optional
+        Key for the server.
+
+    Returns
+    -------
+    Index
+        The index, ready for reading and writing.
+
+    Raises
+    ------
+    IndexLocked
+        Another process has the folder open.
+    RebuildNeeded
+        There is no index, it is damaged, or another version of the engine wrote it.
+    StoreError
+        The server cannot be reached, or the folder cannot be read.
+    """
+    if isinstance(where, (str, Path)) and not _is_url(where):
+        from soundkin.index.edge import EdgeIndex
+
+        return EdgeIndex(Path(where))
+    from soundkin.index import server
+
+    return server.open_collection(cast("str | QdrantClient", where), collection, api_key)
+
+
+def rebuild(
+    where: "str | Path | QdrantClient",
+    mark: Mark,
+    spaces: Mapping[str, int],
+    points: Iterable[Point],
+    *,
+    collection: str = "soundkin",
+    api_key: str | None = None,
+) -> None:
+    """Make a new index from the record.
+
+    In a folder the new index is built aside and swapped in at the end: whoever has the old one open keeps it,
+    and a crash leaves it as it was. On a server the collection is deleted and filled again. The embedded
+    engine holds the interpreter's lock for the whole of the last step (10 s for 100,000 points): call this in
+    a process of its own.
+
+    Parameters
+    ----------
+    where, collection, api_key
+        As in `open_index`.
+    mark : Mark
+        What the points reflect.
+    spaces : mapping of str to int
+        Space id -> dimensions; at least one.
+    points : iterable of Point
+        The points; they are read in batches, so they may be many.
+
+    Raises
+    ------
+    IndexLocked
+        Another process is rebuilding this folder.
+    InputError
+        No space, or a point is unusable; nothing has changed then.
+    StoreError
+        The engine failed, the disk is full, or the server cannot be reached.
+    """
+    if isinstance(where, (str, Path)) and not _is_url(where):
+        from soundkin.index import edge
+
+        edge.rebuild(Path(where), mark, spaces, points)
+    else:
+        from soundkin.index import server
+
+        server.rebuild(cast("str | QdrantClient", where), collection, mark, spaces, points, api_key)
+
+
+def _is_url(where: str | Path) -> bool:
+    return str(where).startswith(("http://", "https://"))

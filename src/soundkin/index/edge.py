@@ -1,0 +1,308 @@
+"""The index in a folder, by Qdrant Edge: no server, opened in a fraction of a second.
+
+Three habits of the engine shape this file. One process at a time may open a shard, even to read. `optimize`
+holds the interpreter's lock until it is done. And a graph search under a filter misses neighbours when the
+filter goes along with the sound, as a genre does: with a tenth to three quarters of 100,000 points passing,
+recall@10 was 0.20 to 0.92, and 0.83 to 0.98 with the engine's extra links for payloads, which make a build
+eight times as long. So a filtered search here sees which of the nearest points pass, and where too few of them do,
+it looks at every point that passes: 1 ms for 10,000 of them.
+"""
+
+import errno
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import qdrant_edge as engine
+
+from soundkin.errors import StoreError
+from soundkin.filters import FIELDS, And, Filter, HasId, Match, Not, Or, Range, payload_key
+from soundkin.index import Index, IndexLocked, RebuildNeeded
+from soundkin.index.generations import (
+    State,
+    engine_version,
+    next_generation,
+    one_line,
+    read_state,
+    write_state,
+)
+from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_points, check_spaces
+
+# Points looked at first, for each one wanted: enough for a filter that one in four passes.
+_NEAR_PER_HIT = 8
+_OS_ERROR = re.compile(r"os error (\d+)")
+# what stands in the way from outside, so that building again would not help
+_ENVIRONMENT = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOSPC,
+}
+
+
+class EdgeIndex(Index):
+    """The index in a folder, open for reading and writing.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the index, filled by `rebuild`.
+
+    Raises
+    ------
+    IndexLocked
+        Another process has it open.
+    RebuildNeeded
+        There is none, it is damaged, or another version of the engine wrote it.
+    StoreError
+        The folder cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._state, self._shard = _load(folder)
+
+    @property
+    def state(self) -> State:
+        """What this generation says of itself; a newer one is there if `read_state(folder)` has another."""
+        return self._state
+
+    @property
+    def spaces(self) -> dict[str, int]:
+        """Space id -> number of dimensions."""
+        return dict(self._state.spaces)
+
+    @property
+    def mark(self) -> Mark | None:
+        """Up to where the index reflects its record."""
+        return self._state.mark
+
+    def count(self) -> int:
+        """Count the points.
+
+        Returns
+        -------
+        int
+            Number of points, whatever spaces they have.
+        """
+        with one_line(self.folder):
+            return self._shard.count(engine.CountRequest(exact=True))
+
+    def flush(self, mark: Mark | None = None) -> None:
+        """Put every change so far beyond a power cut (0.1 s).
+
+        Parameters
+        ----------
+        mark : Mark, optional
+            What the index reflects now; remembered after the changes are safe.
+        """
+        with one_line(self.folder):
+            self._shard.flush()
+        if mark:
+            self._save(replace(self._state, mark=mark))
+
+    def optimize(self) -> None:
+        """Build the graph for the points added since the last time.
+
+        Holds the interpreter's lock throughout: 10 s for 100,000 new points. `rebuild` in another process
+        instead where anything else must go on.
+        """
+        with one_line(self.folder):
+            self._shard.optimize()
+            self._shard.flush()
+        self._save(replace(self._state, optimized=self.count()))
+
+    def close(self) -> None:
+        """Write what is pending and let other processes have the folder; a second call does nothing."""
+        with one_line(self.folder):
+            self._shard.close()
+
+    def _add_space(self, space: str, dims: int) -> None:
+        with one_line(self.folder):
+            self._shard.update(
+                engine.UpdateOperation.create_dense_vector(space, dims, engine.Distance.Cosine)
+            )
+            self._shard.flush()
+        self._save(replace(self._state, spaces=self._state.spaces | {space: dims}))
+
+    def _upsert(self, points: list[Point]) -> None:
+        with one_line(self.folder):
+            _write(self._shard, points)
+
+    def _delete(self, ids: list[int]) -> None:
+        with one_line(self.folder):
+            self._shard.update(engine.UpdateOperation.delete_points(list(ids)))
+
+    def _search(
+        self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
+    ) -> list[tuple[int, float]]:
+        if where is None or exact:
+            return self._query(space, vector, k, where, exact)
+        # Of the nearest of all points, those that pass are the nearest that pass: a broad filter needs no more.
+        near = self._query(space, vector, _NEAR_PER_HIT * k, None, exact=False)
+        passing = self._query(
+            space, vector, k, And((HasId(frozenset(i for i, _ in near)), where)), exact=True
+        )
+        return passing if len(passing) == k else self._query(space, vector, k, where, exact=True)
+
+    def _query(
+        self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
+    ) -> list[tuple[int, float]]:
+        request = engine.QueryRequest(
+            limit=k,
+            query=engine.Query.Nearest(vector.tolist(), using=space),
+            filter=None if where is None else engine.Filter(must=[_condition(where)]),
+            params=engine.SearchParams(exact=exact),
+            with_payload=False,
+            with_vector=False,
+        )
+        with one_line(self.folder):
+            return [(int(hit.id), hit.score) for hit in self._shard.query(request)]
+
+    def _save(self, state: State) -> None:
+        write_state(self.folder / state.generation, state)
+        self._state = state
+
+
+def rebuild(folder: Path, mark: Mark, spaces: Mapping[str, int], points: Iterable[Point]) -> None:
+    """Build a new generation aside and swap it in.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the index; made if it is not there.
+    mark : Mark
+        What the points reflect.
+    spaces : mapping of str to int
+        Space id -> dimensions; at least one.
+    points : iterable of Point
+        The points; read in batches.
+
+    Raises
+    ------
+    IndexLocked
+        Another process is rebuilding this folder.
+    InputError
+        No space, or a point is unusable; nothing has changed then.
+    StoreError
+        The engine failed or the disk is full; nothing has changed then.
+    """
+    check_spaces(spaces)
+    with next_generation(folder, _in_use) as aside:
+        count = _fill(aside / "shard", spaces, points)
+        write_state(aside, State(engine_version(), aside.stem, mark, dict(spaces), count))
+
+
+def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int:
+    """Make a shard of these points; the number of them."""
+    with one_line(path):
+        shard = engine.EdgeShard.create(str(path), _config(spaces))
+    try:
+        with one_line(path):
+            # before the points: an index that comes later is not used to the full
+            for key in sorted(map(payload_key, FIELDS)):
+                shard.update(engine.UpdateOperation.create_field_index(key, _field_index(PAYLOAD[key])))
+        for batch in batched(points, BATCH):
+            checked = check_points(batch, spaces)
+            with one_line(path):
+                _write(shard, checked)
+        with one_line(path):
+            shard.optimize()
+            shard.flush()
+            return shard.count(engine.CountRequest(exact=True))
+    finally:
+        shard.close()
+
+
+def _config(spaces: Mapping[str, int]) -> engine.EdgeConfig:
+    vectors = {space: engine.EdgeVectorParams(dims, engine.Distance.Cosine) for space, dims in spaces.items()}
+    # Qdrant's own defaults, said aloud: below 10 MB of vectors looking at each is as fast as a graph
+    graph = engine.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000)
+    return engine.EdgeConfig(vectors=vectors, hnsw_config=graph)
+
+
+def _field_index(kind: str) -> Any:
+    """Index of one payload field, without the extra graph links that exact filtered searches do not use."""
+    # read from disk when asked: filters are as fast, and 100,000 points open in 0.25 s instead of 0.8 s
+    cold = engine.Memory.Cold
+    if kind == "keyword":
+        return engine.KeywordIndexParams(enable_hnsw=False, memory=cold)
+    if kind == "integer":
+        return engine.IntegerIndexParams(lookup=False, range=True, enable_hnsw=False, memory=cold)
+    return engine.FloatIndexParams(enable_hnsw=False, memory=cold)
+
+
+def _write(shard: engine.EdgeShard, points: list[Point]) -> None:
+    """Upsert checked points."""
+    shard.update(
+        engine.UpdateOperation.upsert_points(
+            [
+                engine.Point(
+                    point.id,
+                    {space: vector.tolist() for space, vector in point.vectors.items()},
+                    dict(point.payload),
+                )
+                for point in points
+            ]
+        )
+    )
+
+
+def _condition(where: Filter) -> Any:
+    """Translate a filter into the engine's."""
+    match where:
+        case Match(field, values):
+            return engine.FieldCondition(payload_key(field), match=engine.MatchAny(list(values)))
+        case Range(field, gt, gte, lt, lte):
+            return engine.FieldCondition(
+                payload_key(field), range=engine.RangeFloat(gt=gt, gte=gte, lt=lt, lte=lte)
+            )
+        case HasId(ids):
+            return engine.HasIdCondition(set(ids))
+        case Not(part):
+            return engine.Filter(must_not=[_condition(part)])
+        case And(parts):
+            return engine.Filter(must=[_condition(part) for part in parts])
+        case Or(parts):
+            return engine.Filter(should=[_condition(part) for part in parts])
+
+
+def _load(folder: Path) -> tuple[State, engine.EdgeShard]:
+    state = read_state(folder)
+    if state is None:
+        raise RebuildNeeded(
+            f"index {folder}: nothing {engine_version()} can read is there; rebuild it from the record"
+        )
+    try:
+        with one_line(folder):
+            return state, engine.EdgeShard.load(str(folder / state.generation / "shard"))
+    except StoreError as error:
+        now = read_state(folder)
+        if now and now.generation != state.generation:  # swapped in between
+            return _load(folder)
+        line = str(error)
+        if "WouldBlock" in line:
+            message = (
+                f"index {folder}: another process has it open; wait for that, or read through the record"
+            )
+            raise IndexLocked(message) from error
+        found = _OS_ERROR.search(line)
+        if isinstance(error, RebuildNeeded) or (found and int(found[1]) in _ENVIRONMENT):
+            raise
+        raise RebuildNeeded(f"{line}; damaged, rebuild it from the record") from error
+
+
+def _in_use(generation: Path) -> bool:
+    try:
+        with one_line(generation):
+            engine.EdgeShard.load(str(generation / "shard")).close()
+    except StoreError as error:
+        return "WouldBlock" in str(error)
+    return False

@@ -1,0 +1,343 @@
+"""The index on a Qdrant server: for libraries larger than one machine, and for many readers and writers.
+
+The same engine as `edge`, so the same care with filters: the server is asked to widen its graph search under
+a filter (ACORN, servers from 1.16 on), and to look at every point wherever that is less than 100 MB of
+vectors.
+"""
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from soundkin.errors import InputError, StoreError
+from soundkin.filters import FIELDS, And, Filter, HasId, Match, Not, Or, Range, payload_key
+from soundkin.index import Index, RebuildNeeded
+from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_spaces
+
+_TIMEOUT = 30  # seconds for one call
+_PAUSES = (0.5, 1.5)  # seconds before another try; every call here may be repeated without harm
+_PASSING = {429, 502, 503, 504}  # HTTP: too many requests, or the server behind a proxy is not up yet
+_T = TypeVar("_T")
+
+
+class ServerIndex(Index):
+    """A collection on a Qdrant server, filled by `rebuild`.
+
+    What it reflects is kept with the collection by servers from 1.16 on; with older ones `mark` is None after
+    opening.
+
+    Parameters
+    ----------
+    client : QdrantClient
+        A client that is ready.
+    collection : str
+        Name of the collection.
+    owned : bool
+        Whether to close the client with the index.
+
+    Raises
+    ------
+    RebuildNeeded
+        The collection is not there, or is not one of ours.
+    StoreError
+        The server cannot be reached or refuses.
+    """
+
+    def __init__(self, client: QdrantClient, collection: str, *, owned: bool = False) -> None:
+        self._client = client
+        self._collection = collection
+        self._owned = owned
+        self._local = client.init_options["location"] == ":memory:" or client.init_options["path"] is not None
+        self._name = _name(client, collection)
+        self._spaces, self._mark = self._read()
+
+    @property
+    def spaces(self) -> dict[str, int]:
+        """Space id -> number of dimensions."""
+        return dict(self._spaces)
+
+    @property
+    def mark(self) -> Mark | None:
+        """Up to where the index reflects its record; None if that is unknown."""
+        return self._mark
+
+    def count(self) -> int:
+        """Count the points.
+
+        Returns
+        -------
+        int
+            Number of points, whatever spaces they have.
+        """
+        return self._call(lambda: self._client.count(self._collection)).count
+
+    def flush(self, mark: Mark | None = None) -> None:
+        """Remember the mark; the server has made every change safe before it answered.
+
+        Parameters
+        ----------
+        mark : Mark, optional
+            What the index reflects now.
+        """
+        if mark:
+            saved = {"record": mark.record, "revision": mark.revision}
+            self._call(lambda: self._client.update_collection(self._collection, metadata=saved))
+            self._mark = mark
+
+    def optimize(self) -> None:
+        """Do nothing: the server does it by itself."""
+
+    def close(self) -> None:
+        """Close the connection, if this index opened it."""
+        if self._owned:
+            self._client.close()
+
+    def _add_space(self, space: str, dims: int) -> None:
+        config = models.DenseVectorConfig(size=dims, distance=models.Distance.COSINE)
+        try:
+            self._call(
+                lambda: self._client.create_vector_name(
+                    self._collection, space, models.DenseVectorNameConfig(dense=config)
+                )
+            )
+        except StoreError as error:
+            refused = error.__cause__
+            if isinstance(refused, UnexpectedResponse) and refused.status_code in (404, 405):
+                message = (
+                    f"{self._name}: servers before 1.18 cannot add space {space}; rebuild it with all spaces"
+                )
+                raise RebuildNeeded(message) from refused
+            raise
+        self._spaces[space] = dims
+
+    def _upsert(self, points: list[Point]) -> None:
+        structs = [
+            models.PointStruct(
+                id=point.id,
+                vector={space: vector.tolist() for space, vector in point.vectors.items()},
+                payload=dict(point.payload),
+            )
+            for point in points
+        ]
+        self._call(lambda: self._client.upsert(self._collection, structs, wait=True))
+
+    def _delete(self, ids: list[int]) -> None:
+        selector = models.PointIdsList(points=list(ids))
+        self._call(lambda: self._client.delete(self._collection, selector, wait=True))
+
+    def _search(
+        self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
+    ) -> list[tuple[int, float]]:
+        params = None
+        if not self._local:  # the client's in-memory mode is always exact, and says so when asked to be
+            acorn = models.AcornSearchParams(enable=where is not None, max_selectivity=1.0)
+            params = models.SearchParams(exact=exact, acorn=acorn)
+        found = self._call(
+            lambda: self._client.query_points(
+                self._collection,
+                query=vector.tolist(),
+                using=space,
+                limit=k,
+                query_filter=None if where is None else models.Filter(must=[_condition(where)]),
+                search_params=params,
+                with_payload=False,
+            )
+        )
+        return [(int(hit.id), hit.score) for hit in found.points]
+
+    def _read(self) -> tuple[dict[str, int], Mark | None]:
+        """Spaces and mark of the collection."""
+        if not self._call(lambda: self._client.collection_exists(self._collection)):
+            raise RebuildNeeded(f"{self._name}: not there; rebuild it from the record")
+        config = self._call(lambda: self._client.get_collection(self._collection)).config
+        vectors = config.params.vectors
+        if not isinstance(vectors, dict):
+            raise RebuildNeeded(
+                f"{self._name}: has no named vectors, so it is not ours; use another collection name"
+            )
+        saved = config.metadata or {}
+        mark = Mark(saved["record"], saved["revision"]) if {"record", "revision"} <= saved.keys() else None
+        return {space: params.size for space, params in vectors.items()}, mark
+
+    def _call(self, request: Callable[[], _T]) -> _T:
+        return _call(self._name, request)
+
+
+def connect(where: str | QdrantClient, api_key: str | None = None) -> QdrantClient:
+    """Make a client; no request is sent.
+
+    Parameters
+    ----------
+    where : str or QdrantClient
+        URL of a server, or a client that is ready, which comes back as it is.
+    api_key : str, optional
+        Key for the server.
+
+    Returns
+    -------
+    QdrantClient
+        The client.
+
+    Raises
+    ------
+    InputError
+        The URL names no host.
+    """
+    if isinstance(where, QdrantClient):
+        return where
+    try:
+        if not urlsplit(where).hostname:
+            raise ValueError("no host")
+        return QdrantClient(url=where, api_key=api_key, timeout=_TIMEOUT, check_compatibility=False)
+    except ValueError as error:
+        raise InputError(f"Qdrant URL {where!r}: {error}; give it like http://localhost:6333") from error
+
+
+def open_collection(where: str | QdrantClient, collection: str, api_key: str | None = None) -> ServerIndex:
+    """Open a collection.
+
+    Parameters
+    ----------
+    where : str or QdrantClient
+        URL of a server, or a client that is ready (it stays open when the index is closed).
+    collection : str
+        Name of the collection.
+    api_key : str, optional
+        Key for the server.
+
+    Returns
+    -------
+    ServerIndex
+        The index.
+
+    Raises
+    ------
+    InputError
+        The URL names no host.
+    RebuildNeeded
+        The collection is not there, or is not one of ours.
+    StoreError
+        The server cannot be reached or refuses.
+    """
+    with _closing_own(where, api_key, on_success=False) as client:
+        return ServerIndex(client, collection, owned=client is not where)
+
+
+def rebuild(
+    where: str | QdrantClient,
+    collection: str,
+    mark: Mark,
+    spaces: Mapping[str, int],
+    points: Iterable[Point],
+    api_key: str | None = None,
+) -> None:
+    """Delete the collection and fill it again; it can be searched meanwhile, and results grow.
+
+    Parameters
+    ----------
+    where, collection, api_key
+        As in `open_collection`.
+    mark : Mark
+        What the points reflect; remembered when all are there.
+    spaces : mapping of str to int
+        Space id -> dimensions; at least one.
+    points : iterable of Point
+        The points; read in batches.
+
+    Raises
+    ------
+    InputError
+        No space, a point is unusable, or the URL names no host.
+    StoreError
+        The server cannot be reached or refuses.
+    """
+    check_spaces(spaces)
+    with _closing_own(where, api_key, on_success=True) as client:
+        _create(client, collection, spaces)
+        index = ServerIndex(client, collection)
+        for batch in batched(points, BATCH):
+            index.upsert(batch)
+        index.flush(mark)
+
+
+@contextlib.contextmanager
+def _closing_own(where: str | QdrantClient, api_key: str | None, on_success: bool) -> Iterator[QdrantClient]:
+    """Give a client, and close it at the end (or only after an error) unless it was given ready."""
+    client = connect(where, api_key)
+    with contextlib.ExitStack() as stack:
+        if client is not where:
+            stack.callback(client.close)
+        yield client
+        if not on_success:
+            stack.pop_all()
+
+
+def _create(client: QdrantClient, collection: str, spaces: Mapping[str, int]) -> None:
+    """Replace the collection by an empty one."""
+    name = _name(client, collection)
+    vectors = {
+        space: models.VectorParams(size=d, distance=models.Distance.COSINE) for space, d in spaces.items()
+    }
+    graph = models.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=100_000)
+    _call(name, lambda: client.delete_collection(collection))
+    _call(name, lambda: client.create_collection(collection, vectors_config=vectors, hnsw_config=graph))
+    with warnings.catch_warnings():
+        # the client's in-memory mode says so for each field; it filters without them
+        warnings.filterwarnings("ignore", "Payload indexes have no effect in the local Qdrant", UserWarning)
+        for key in sorted(map(payload_key, FIELDS)):
+            # before the points: the graph gets links for the fields that are indexed when it is built
+            schema = models.PayloadSchemaType(PAYLOAD[key])
+            _call(name, partial(client.create_payload_index, collection, key, schema))
+
+
+def _condition(where: Filter) -> models.Condition:
+    """Translate a filter into the server's."""
+    match where:
+        case Match(field, values):
+            return models.FieldCondition(key=payload_key(field), match=models.MatchAny(any=list(values)))
+        case Range(field, gt, gte, lt, lte):
+            return models.FieldCondition(
+                key=payload_key(field), range=models.Range(gt=gt, gte=gte, lt=lt, lte=lte)
+            )
+        case HasId(ids):
+            return models.HasIdCondition(has_id=list(ids))
+        case Not(part):
+            return models.Filter(must_not=[_condition(part)])
+        case And(parts):
+            return models.Filter(must=[_condition(part) for part in parts])
+        case Or(parts):
+            return models.Filter(should=[_condition(part) for part in parts])
+
+
+def _name(client: QdrantClient, collection: str) -> str:
+    """Give the name of a collection in errors."""
+    options = client.init_options
+    place = next((options[key] for key in ("url", "host", "location", "path") if options[key]), "localhost")
+    return f"Qdrant {place}, collection {collection!r}"
+
+
+def _call(name: str, request: Callable[[], _T]) -> _T:
+    """Send a request, again if the trouble may pass, and turn what the client raises into one line."""
+    for pause in (*_PAUSES, None):
+        try:
+            return request()
+        except ResponseHandlingException as error:
+            if pause is None:
+                message = f"{name}: cannot reach the server ({error.source}); start it, or check the URL"
+                raise StoreError(message) from error
+        except UnexpectedResponse as error:
+            if pause is None or error.status_code not in _PASSING:
+                raise StoreError(f"{name}: {' '.join(str(error).split())}") from error
+        except Exception as error:
+            raise StoreError(f"{name}: {' '.join(str(error).split())}") from error
+        time.sleep(pause)
+    raise AssertionError("unreachable: the last try returns or raises")

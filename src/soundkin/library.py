@@ -1,0 +1,703 @@
+"""Library: what users hold. It ties scanning, embedding, the record and the index together.
+
+    library = Library.open("~/my-library")
+    library.add(["~/Music"])
+    for hit in library.similar("blue in green"):
+        print(hit.similarity, hit.artist, hit.title)
+
+Reading never needs the writer's lock, so any number of processes may ask while one indexes. The index follows the
+record: whoever opens it applies what the record has gained since, and where another process holds it, the answer comes
+from the vectors in the record, exactly, only slower.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin import exchange, recommend
+from soundkin.audio import DEFAULT_LISTENING, Listening
+from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
+from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
+from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
+from soundkin.filters import Filter, parse
+from soundkin.index import Index, Mark, RebuildNeeded, open_index
+from soundkin.index.exact import ExactIndex
+from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
+from soundkin.index.generations import read_state
+from soundkin.recommend import Hit, Query
+from soundkin.record import Record, Summary, Track
+from soundkin.record.rows import fold, to_track
+from soundkin.scan import (
+    Progress,
+    Scan,
+    ScanOptions,
+    ScanReport,
+    absolute,
+    holds_audio,
+    printable,
+    roots_of,
+)
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient
+
+Array = NDArray[np.float32]
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = "SOUNDKIN_LIBRARY"
+# Up to here searching without a graph is as fast as with one, and building it not worth a process of its own.
+_SMALL = 10_000
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a library holds.
+
+    Parameters
+    ----------
+    folder : str
+        Where it is.
+    summary : Summary
+        Tracks, seconds, bytes, formats, failures.
+    spaces : list of (Space, int, bool)
+        Each space, how many tracks have a vector in it, and whether scans fill it.
+    """
+
+    folder: str
+    summary: Summary
+    spaces: list[tuple[Space, int, bool]] = field(default_factory=list)
+
+
+class Ambiguous(NotFound):
+    """Words that match several tracks.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    choices : list of Track
+        What they match.
+    """
+
+    def __init__(self, message: str, choices: list[Track]) -> None:
+        super().__init__(message)
+        self.choices = choices
+
+
+def default_folder() -> Path:
+    """Return the library used when none is named: `SOUNDKIN_LIBRARY`, or the platform's folder for user data."""
+    if named := os.environ.get(ENVIRONMENT):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
+
+
+class Library:
+    """A folder that holds the record, the index and the encoders of one collection of music.
+
+    Open it with `Library.open`; use it as a context manager, or `close` it.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not exist yet: `add` makes it.
+    qdrant : str or QdrantClient, optional
+        URL of a Qdrant server, or a client, that holds the index instead of the folder.
+    api_key : str, optional
+        Key of that server.
+    """
+
+    def __init__(
+        self, folder: Path, qdrant: "str | QdrantClient | None" = None, api_key: str | None = None
+    ) -> None:
+        self.folder = folder
+        self._where: str | Path | QdrantClient = qdrant or folder / "index"
+        self._server: dict[str, Any] = {"api_key": api_key} if qdrant else {}
+        self._record: Record | None = None
+        self._index: Index | None = None
+        self._embedders: dict[str, Embedder] = {}
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str] | None = None,
+        qdrant: "str | QdrantClient | None" = None,
+        api_key: str | None = None,
+    ) -> Self:
+        """Open a library.
+
+        Parameters
+        ----------
+        folder : path-like, optional
+            Default: `default_folder()`. ``~`` is expanded.
+        qdrant : str or QdrantClient, optional
+            URL of a Qdrant server that holds the index, or a client that is ready.
+        api_key : str, optional
+            Its key.
+
+        Returns
+        -------
+        Library
+            Nothing is read or made before it is needed.
+        """
+        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key)
+
+    # ---- writing
+
+    def add(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        options: ScanOptions | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> ScanReport:
+        """Index files and folders: embed what is new or changed, follow what moved.
+
+        Parameters
+        ----------
+        paths : path-like, or iterable of them
+            Folders are searched through.
+        options : ScanOptions, optional
+            How.
+        progress : callable, optional
+            Called with a `Progress` after every file.
+
+        Returns
+        -------
+        ScanReport
+            What happened. Files that failed are in the record with their reasons, see `failures`.
+
+        Raises
+        ------
+        InputError
+            A path does not exist; or everything known below a path is gone and `prune` would empty the library.
+        StoreError
+            Another process is writing, the disk is full, the folder cannot be written.
+        """
+        begin = time.monotonic()
+        options = options or ScanOptions()
+        roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
+        with Record.open(self.folder, write=True) as record:
+            self._drop_foreign_index(record)
+            names, listening = self._settings(record, options)
+            report = Scan(record, names, listening, options, progress).run(roots)
+        self._renew_index()
+        report.elapsed = time.monotonic() - begin
+        return report
+
+    def watch(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        options: ScanOptions | None = None,
+        report: Callable[[ScanReport], None] | None = None,
+        stop: Any = None,
+    ) -> None:
+        """Keep the library up to date as files come and go, until interrupted.
+
+        Parameters
+        ----------
+        paths : iterable of path-like
+            Folders to watch.
+        options : ScanOptions, optional
+            As for `add`; files that go are forgotten when `prune` is set.
+        report : callable, optional
+            Called after every round that did something.
+        stop : threading.Event, optional
+            Ends the watch when set.
+        """
+        import watchfiles
+
+        roots, own = roots_of(paths), os.path.abspath(self.folder) + os.sep
+        waiting, trouble = set(roots), ""  # what changed before the watch began
+        for changes in watchfiles.watch(
+            *roots, watch_filter=None, debounce=2000, step=200, stop_event=stop, rust_timeout=1000,
+            yield_on_timeout=True,
+        ):  # fmt: skip
+            # The library may lie inside the music: its own files must not start a scan, which would change them.
+            paths = [path for _, path in changes if not (path + os.sep).startswith(own)]
+            waiting.update(_nearest_folder(os.fspath(path), roots) for path in paths)
+            if not waiting:
+                continue
+            try:
+                done = self.add(_topmost(waiting), options)
+            except StoreError as error:  # another process writes, the disk is full: both pass
+                if str(error) != trouble:
+                    log.warning("%s; trying again", error)
+                trouble = str(error)
+                continue
+            except InputError as error:
+                log.warning("%s", error)
+                waiting.clear()
+                continue
+            waiting.clear()
+            if report and (done.added or done.updated or done.moved or done.failed or done.removed):
+                report(done)
+
+    def remove(self, queries: Iterable[str | os.PathLike[str]]) -> int:
+        """Forget tracks. Files are not touched; what is still on disk comes back with the next scan of its folder.
+
+        Parameters
+        ----------
+        queries : iterable
+            Ids, files, folders (everything below them) or words.
+
+        Returns
+        -------
+        int
+            Tracks removed.
+
+        Raises
+        ------
+        NotFound
+            A query names nothing, or several tracks.
+        """
+        ids: set[str] = set()
+        for query in queries:
+            below = absolute(query).rstrip(os.sep) + os.sep
+            under = [row.track_id for path, row in self._reader().files().items() if path.startswith(below)]
+            ids.update(under or [self.find(query).id])
+        with Record.open(self.folder, write=True) as record:
+            removed = record.remove(ids=sorted(ids))
+        self._renew_index()
+        return removed
+
+    def import_(
+        self, path: str | os.PathLike[str], encoder_name: str = exchange.IMPORTED
+    ) -> exchange.ImportReport:
+        """Take in vectors that were made elsewhere, see `exchange` for the formats.
+
+        A library that has no space yet goes on in the imported one, if its encoder is here: then the next scan finds
+        nothing to embed.
+
+        Parameters
+        ----------
+        path : path-like
+            What `export` wrote, here or on another machine; or an SQLite file with a table ``songs_vectors``.
+        encoder_name : str
+            What to call whatever made the vectors of such a table.
+
+        Returns
+        -------
+        ImportReport
+            What became of the rows. A second time changes nothing.
+
+        Raises
+        ------
+        InputError
+            The file is not there, damaged, or of another kind.
+        MissingExtra
+            Its format needs an extra that is not installed.
+        StoreError
+            Another process is writing, the disk is full, the folder cannot be written.
+        """
+        content = exchange.read(path, encoder_name)
+        with Record.open(self.folder, write=True) as record:
+            report = exchange.merge(
+                record, content, not record.active_spaces() and self._makes(content.space)
+            )
+        if report.vectors or report.added:
+            self._renew_index()
+        return report
+
+    # ---- reading
+
+    def export(self, path: str | os.PathLike[str], space: str | None = None) -> int:
+        """Write the tracks of a space with their vectors to a file, see `exchange` for the formats.
+
+        Parameters
+        ----------
+        path : path-like
+            To create or replace; ``.npz``, ``.parquet``, ``.sqlite`` or ``.db``.
+        space : str, optional
+            A space id or the name of an encoder; default the one that answers queries.
+
+        Returns
+        -------
+        int
+            Tracks written.
+
+        Raises
+        ------
+        InputError
+            The suffix is unknown, or the file cannot be written.
+        MissingExtra
+            The format needs an extra that is not installed.
+        NotFound
+            No space matches.
+        """
+        if Path(path).expanduser().resolve().is_relative_to(self.folder.resolve()):
+            raise InputError(f"{printable(os.fspath(path))} is inside the library: name a file outside of it")
+        exported = exchange.take(self._reader(), self.space(space))
+        exchange.write(path, exported)
+        return len(exported.tracks)
+
+    def tracks(self) -> list[Track]:
+        """Return every track of the library."""
+        return list(self._reader().tracks())
+
+    def failures(self) -> list[tuple[Failure, float]]:
+        """Return the files that could not be embedded, with the time of the attempt (seconds since 1970)."""
+        return [(row.failure, row.at) for row in self._reader().failures()]
+
+    def vectors(self, space: str | None = None) -> tuple[list[str], Array]:
+        """Return the vectors of a space.
+
+        Parameters
+        ----------
+        space : str, optional
+            A space id or the name of an encoder; default the one that answers queries.
+
+        Returns
+        -------
+        ids : list of str
+            Track ids.
+        vectors : float32 (n, d)
+            Of unit length, in the order of `ids`.
+        """
+        return self._reader().vectors(self.space(space).id)
+
+    def status(self) -> Status:
+        """Return what the library holds."""
+        record = self._reader()
+        summary = record.counts()
+        active = {space.id for space in record.active_spaces()}
+        spaces = [(space, summary.vectors.get(space.id, 0), space.id in active) for space in record.spaces()]
+        return Status(os.fspath(self.folder), summary, spaces)
+
+    def space(self, name: str | None = None) -> Space:
+        """Choose a space.
+
+        Parameters
+        ----------
+        name : str, optional
+            A space id, or the name of an encoder.
+
+        Returns
+        -------
+        Space
+            Of those that match, the one that most tracks have; so a new encoder takes over when it has caught up.
+
+        Raises
+        ------
+        NotFound
+            No space matches.
+        """
+        record = self._reader()
+        spaces = [s for s in record.spaces() if name is None or name in (s.id, s.encoder)]
+        if not spaces:
+            known = ", ".join(s.id for s in record.spaces()) or "none yet"
+            raise NotFound(f"no space {name!r} in this library; there is: {known}")
+        if len(spaces) == 1:
+            return spaces[0]
+        counts = record.counts().vectors
+        order = {space.id: place for place, space in enumerate(spaces)}
+        active = {space.id for space in record.active_spaces()}
+
+        def rank(space: Space) -> tuple[int, bool, bool, int]:
+            return counts.get(space.id, 0), space.encoder == DEFAULT, space.id in active, order[space.id]
+
+        best = max(spaces, key=rank)
+        # What a successor lacks may never come, for files go and fail: then it is as full as it can be.
+        heirs = [s for s in spaces if s.id in active and s.encoder == best.encoder and counts.get(s.id)]
+        full = [s for s in heirs if best.id not in active and self._is_full(s)]
+        return max(full, key=rank, default=best)
+
+    def find(self, query: str | os.PathLike[str]) -> Track:
+        """Find the one track that a query names.
+
+        Parameters
+        ----------
+        query : str or path-like
+            An id, a path, or words of title, artist, album or file name.
+
+        Returns
+        -------
+        Track
+            The track.
+
+        Raises
+        ------
+        NotFound
+            Nothing matches.
+        Ambiguous
+            Several tracks match; it lists them.
+        """
+        record, text = self._reader(), os.fspath(query)
+        with contextlib.suppress(NotFound, InputError):
+            return record.track(text)
+        if (track := record.by_path(absolute(text))) is not None:
+            return track
+        matches = record.search(text)
+        if not matches:
+            raise NotFound(f"nothing in the library matches {printable(text)!r}: no id, no file, no words")
+        exact = [t for t in matches if fold(text) in (fold(t.title), fold(f"{t.artist} {t.title}"))]
+        if len(exact) == 1:
+            return exact[0]
+        if len(matches) > 1:
+            raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", matches)
+        return matches[0]
+
+    def similar(
+        self,
+        query: str | os.PathLike[str] | Track | Array,
+        k: int = 10,
+        filters: str | Sequence[str] | Filter | None = None,
+        space: str | None = None,
+    ) -> list[Hit]:
+        """Find what sounds like a track.
+
+        Parameters
+        ----------
+        query : str, path-like, Track or float32 (d,)
+            An id, a file (in the library or not), words, a track, or a vector of the space.
+        k : int
+            How many.
+        filters : str, sequence of str, or Filter, optional
+            ``"genre=samba"``, ``"year>=1990"``, ...; all must hold.
+        space : str, optional
+            A space id or the name of an encoder.
+
+        Returns
+        -------
+        list of Hit
+            Best first, without the query itself and other copies of its recording.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            The query names nothing, or several tracks.
+        DecodeError
+            The file is no audio.
+        InputError
+            An unusable filter or vector.
+        """
+        if k < 1:
+            raise InputError(f"k={k}; wanted how many tracks to find, 1 or more")
+        chosen = self.space(space)
+        record = self._reader()
+        where = self._filter(filters)
+        return recommend.similar(
+            record, self._current_index(), chosen.id, self._query(query, chosen), k, where
+        )
+
+    def embedder(self, space: Space) -> Embedder:
+        """Return what embeds into a space of this library.
+
+        Parameters
+        ----------
+        space : Space
+            One of the library's.
+
+        Returns
+        -------
+        Embedder
+            Of this space alone; made once.
+
+        Raises
+        ------
+        ModelError
+            The encoder that made the space is no longer here.
+        """
+        if space.id not in self._embedders:
+            made = Embedder([self._encoder_source(space.encoder)], Listening.named(space.listening))
+            if made.spaces[0].id != space.id:
+                raise ModelError(
+                    f"the vectors of {space.id} were made by another version of {space.encoder!r}; "
+                    "index the library again to bring them up to date"
+                )
+            self._embedders[space.id] = made
+        return self._embedders[space.id]
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._close_index()
+        if self._record is not None:
+            self._record.close()
+        self._record = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---- inside
+
+    def _settings(self, record: Record, options: ScanOptions) -> tuple[list[str], Listening]:
+        active = record.active_spaces()
+        names = list(dict.fromkeys([*(s.encoder for s in active), *options.encoders])) or [DEFAULT]
+        kept = Listening.named(active[0].listening) if active else DEFAULT_LISTENING
+        # An encoder that comes in a new version has the name of the one the library has: both are one folder here.
+        return list(dict.fromkeys(map(self._keep_encoder, names))), options.listening or kept
+
+    def _keep_encoder(self, name: str) -> str:
+        """Copy an encoder folder into the library, so that it can be queried wherever the original goes."""
+        if name in ENCODERS or not (Path(name) / "encoder.json").is_file():
+            return self._encoder_source(name)
+        called = load_encoder(name).name
+        if called in ENCODERS:
+            raise ModelError(
+                f"the encoder in {printable(name)} is called {called!r} like a built-in one: give it another name "
+                "in its encoder.json"
+            )
+        home = self.folder / "encoders" / called
+        if Path(name).resolve() != home.resolve():
+            home.mkdir(parents=True, exist_ok=True)
+            for part in FOLDER_FILES:  # training leaves gigabytes of cache beside them
+                shutil.copy(Path(name) / part, home)
+        return os.fspath(home)
+
+    def _makes(self, space: Space) -> bool:
+        """Tell whether an encoder that is here makes vectors of a space."""
+        try:
+            return self.embedder(space).spaces == [space]
+        except ModelError:
+            return False
+
+    def _encoder_source(self, name: str) -> str:
+        home = self.folder / "encoders" / name
+        return os.fspath(home) if name not in ENCODERS and home.is_dir() else name
+
+    def _reader(self) -> Record:
+        if self._record is None:
+            self._record = Record.open(self.folder)
+        return self._record
+
+    def _is_full(self, space: Space) -> bool:
+        record = self._reader()
+        failed = record.failed_files()
+        return all(path in failed or not os.path.exists(path) for path in record.missing(space.id))
+
+    def _filter(self, filters: str | Sequence[str] | Filter | None) -> Filter | None:
+        if filters is None or not isinstance(filters, (str, list, tuple)):
+            return filters  # type: ignore[return-value]
+        record = self._reader()
+
+        def known(name: str) -> list[str]:
+            return record.distinct("genre" if name == "subgenre" else name)
+
+        return parse([filters] if isinstance(filters, str) else filters, known)
+
+    def _query(self, query: str | os.PathLike[str] | Track | Array, space: Space) -> Query:
+        if isinstance(query, np.ndarray):
+            return Query(query)
+        if not isinstance(query, Track):
+            path = absolute(query)
+            if os.path.isfile(path) and self._reader().by_path(path) is None:
+                return self._outside(path, space)
+            query = self.find(query)
+        try:
+            return Query(self._reader().vector(query.id, space.id), query)
+        except NotFound:
+            # The space is still being filled, and this track is not there yet.
+            return self._outside(query.path, space)
+
+    def _outside(self, path: str, space: Space) -> Query:
+        """Embed a file for a query; the library keeps nothing of it."""
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise NotFound(f"{printable(path)} has no vector in {space.id}, and: {error.strerror}") from error
+        outcome = self.embedder(space).file(Task(FileState(path, status.st_size, status.st_mtime_ns)))
+        if isinstance(outcome, Failure):
+            raise DecodeError(f"{printable(path)}: {outcome.reason}")
+        assert isinstance(outcome, Embedded)
+        return Query(outcome.vectors[space.id], to_track(outcome, "", 0.0))
+
+    # ---- the index
+
+    def _current_index(self) -> Index:
+        """Return an index that reflects the record as it is now; the record itself where there can be none."""
+        record = self._reader()
+        try:
+            try:
+                self._index = self._index or open_index(self._where, **self._server)
+                catch_up(self._index, record)
+            except RebuildNeeded as error:
+                log.info("building the index: %s", error)
+                self._close_index()
+                self._rebuild(record)
+                self._index = open_index(self._where, **self._server)
+                catch_up(self._index, record)
+        except StoreError as error:  # held by another process, or the disk is full or cannot be written
+            if self._server:
+                raise
+            log.info("searching the record itself: %s", error)
+            self._close_index()
+            self._index = ExactIndex(dims_of(record))
+            catch_up(self._index, record)
+        return self._index
+
+    def _drop_foreign_index(self, record: Record) -> None:
+        """Forget an index that is ahead of an old copy of the record, before new changes take the same numbers."""
+        if self._server:
+            if record.revision:
+                self._current_index()
+        elif (state := read_state(self.folder / "index")) and is_foreign(state.mark, record):
+            self._close_index()
+            shutil.rmtree(self.folder / "index", ignore_errors=True)
+
+    def _close_index(self) -> None:
+        if self._index is not None:
+            with contextlib.suppress(StoreError):  # what could not be written is in the record
+                self._index.close()
+            self._index = None
+
+    def _rebuild(self, record: Record) -> None:
+        if self._server or record.counts().tracks < _SMALL:
+            rebuild_from(self.folder, self._where, **self._server)
+            return
+        # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
+        code = "import sys; from soundkin.index.follow import rebuild_from; rebuild_from(sys.argv[1], sys.argv[2])"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        done = subprocess.run(
+            [sys.executable, "-c", code, os.fspath(self.folder), os.fspath(self.folder / "index")],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+            raise StoreError(f"the index could not be built: {last}")
+
+    def _renew_index(self) -> None:
+        """After a change: bring the index up to date, and rebuild it when much of it is outside the graph."""
+        record = self._reader()
+        known = None if self._server else read_state(self.folder / "index")
+        if known and known.mark == Mark(record.uuid, record.revision):
+            return  # seen without opening it, which a large one takes a second for
+        index = self._current_index()
+        state = getattr(index, "state", None)
+        if state is not None and index.count() - state.optimized >= _SMALL:
+            index.close()
+            self._index = None
+            self._rebuild(record)
+
+
+def _nearest_folder(path: str, roots: list[str]) -> str:
+    """Return the nearest folder that still holds audio, up to the root that the path was seen from."""
+    while path not in roots and not (os.path.isdir(path) and holds_audio(path)):
+        path = os.path.dirname(path)
+    return path
+
+
+def _topmost(folders: Iterable[str]) -> Iterator[str]:
+    """Leave out folders inside other ones."""
+    last: str | None = None
+    for folder in sorted(folders):
+        if last is None or not folder.startswith(last.rstrip(os.sep) + os.sep):
+            last = folder
+            yield folder

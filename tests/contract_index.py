@@ -1,0 +1,325 @@
+"""What every index must do; `test_index.py` runs it on each engine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from soundkin.errors import InputError, StoreError
+from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, matches
+from soundkin.index import Index, Mark, Point
+
+SPACES = {"sound": 8, "words": 5}
+ARTISTS = ("Chayanne", "Björk", "Earth, Wind & Fire", "a\udcffb", "")
+GENRES = ("samba", "salsa", "Salsa", "metal")
+BIG = 2**64 - 1
+
+
+def random_points(n: int, seed: int = 0) -> list[Point]:
+    """Points with any subset of spaces and payload keys, ids spread over all of u64."""
+    rng = np.random.default_rng(seed)
+    ids = [0, 1, BIG, 2**63, *(int(i) for i in rng.integers(2, 2**63 - 1, size=n))][:n]
+    points = []
+    for number, point_id in enumerate(ids):
+        vectors = {space: rng.normal(size=dims).astype(np.float32) for space, dims in SPACES.items()}
+        if number % 5 == 3:
+            del vectors["words"]
+        genres = list(rng.permutation(GENRES)[: rng.integers(0, 4)])
+        full: dict[str, Any] = {
+            "artist": str(rng.choice(ARTISTS)),
+            "genre": [str(genre) for genre in genres],
+            "subgenres": [str(genre) for genre in genres[1:]],
+            "name": f"track {number}",
+            "year": int(rng.integers(1990, 1996)),
+            "added": int(rng.integers(1_700_000_000, 1_700_000_005)),
+            "bpm": float(rng.integers(118, 123)) + 0.5 * float(rng.integers(0, 2)),
+            "energy": None if number % 7 == 0 else float(rng.random()),
+        }
+        payload = {key: value for key, value in full.items() if rng.random() < 0.8}
+        points.append(Point(point_id, vectors, payload))
+    return points
+
+
+POINTS = random_points(80)
+
+
+def cosines(points: list[Point], space: str, vector: np.ndarray) -> dict[int, float]:
+    """Cosine similarity of every point that has the space, in double precision."""
+    query = vector.astype(np.float64)
+    found = {}
+    for point in points:
+        if space in point.vectors:
+            row = point.vectors[space].astype(np.float64)
+            found[point.id] = float(row @ query / (np.linalg.norm(row) * np.linalg.norm(query)))
+    return found
+
+
+def best(scores: dict[int, float], k: int) -> list[int]:
+    return sorted(scores, key=lambda i: -scores[i])[:k]
+
+
+numbers = {
+    "year": st.one_of(st.integers(1989, 1997), st.sampled_from([1991.5, 1993.25])),
+    "bpm": st.one_of(st.integers(117, 124), st.sampled_from([118.5, 120.25])),
+    "energy": st.floats(-0.1, 1.1),
+    "added": st.integers(1_699_999_999, 1_700_000_006),
+    "duration": st.integers(0, 600),
+}
+
+
+@st.composite
+def ranges(draw: st.DrawFn) -> Range:
+    field = draw(st.sampled_from(sorted(numbers)))
+    bounds = draw(st.sets(st.sampled_from(["gt", "gte", "lt", "lte"]), min_size=1))
+    return Range(field, **{bound: draw(numbers[field]) for bound in sorted(bounds)})
+
+
+def words(field: str, values: tuple[str, ...]) -> st.SearchStrategy[Filter]:
+    return st.sets(st.sampled_from((*values, "nobody")), min_size=1).map(
+        lambda v: Match(field, tuple(sorted(v)))
+    )
+
+
+leaves: st.SearchStrategy[Filter] = st.one_of(
+    words("artist", ARTISTS),
+    words("genre", GENRES),
+    words("subgenre", GENRES),
+    words("title", ("track 1", "track 2")),
+    ranges(),
+    st.sets(st.sampled_from([0, 1, 7, BIG, 2**63])).map(lambda ids: HasId(frozenset(ids))),
+)
+filters: st.SearchStrategy[Filter] = st.recursive(
+    leaves,
+    lambda part: st.one_of(
+        part.map(Not),
+        st.lists(part, min_size=1, max_size=3).map(lambda parts: And(tuple(parts))),
+        st.lists(part, min_size=1, max_size=3).map(lambda parts: Or(tuple(parts))),
+    ),
+    max_leaves=6,
+)
+
+
+BAD_VECTORS: list[tuple[type[Exception], str, Any]] = [
+    (InputError, "sound", [1, 2, 3, 4, 5, 6, 7, np.nan]),
+    (InputError, "sound", [1, 2, 3, 4, 5, 6, 7, np.inf]),
+    (InputError, "sound", np.zeros(8)),
+    (InputError, "sound", np.ones(7)),
+    (InputError, "sound", np.ones((1, 8))),
+    (InputError, "sound", ["a"] * 8),
+    (InputError, "sound", [[1], [1, 2]]),
+    (StoreError, "other", np.ones(8)),
+]
+BAD_PAYLOADS: list[dict[str, Any]] = [
+    {"colour": "red"},
+    {"colour": None},
+    {"artist": 7},
+    {"genre": ["samba", 7]},
+    {"genre": b"samba"},
+    {"year": "1990"},
+    {"year": 1990.0},
+    {"added": 2**63},
+    {"bpm": float("nan")},
+    {"energy": float("inf")},
+    {"duration": "9:30"},
+]
+
+
+class IndexContract:
+    """Inherit, and override `make`."""
+
+    def make(self, folder: Path, spaces: dict[str, int]) -> Index:
+        """Make an empty index."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def index(self, tmp_path: Path) -> Iterator[Index]:
+        with self.make(tmp_path / "index", SPACES) as index:
+            yield index
+
+    @pytest.fixture
+    def filled(self, index: Index) -> Index:
+        index.upsert(POINTS)
+        return index
+
+    def test_a_point_is_nearest_to_itself(self, filled: Index) -> None:
+        for point in POINTS[:20]:
+            (found, score), *_ = filled.search("sound", 3 * point.vectors["sound"], k=5)
+            assert found == point.id
+            assert score == pytest.approx(1, abs=1e-5)
+
+    def test_order_and_scores_are_those_of_the_cosine(self, filled: Index) -> None:
+        for space, dims in SPACES.items():
+            query = np.random.default_rng(1).normal(size=dims).astype(np.float32)
+            expected = cosines(POINTS, space, query)
+            hits = filled.search(space, query, k=10)
+            assert [found for found, _ in hits] == best(expected, 10)
+            assert [score for _, score in hits] == pytest.approx([expected[i] for i, _ in hits], abs=1e-5)
+
+    def test_points_without_the_space_are_not_found(self, filled: Index) -> None:
+        have = {point.id for point in POINTS if "words" in point.vectors}
+        assert 0 < len(have) < len(POINTS)
+        hits = filled.search("words", np.ones(5), k=1000)
+        assert {found for found, _ in hits} == have
+        assert len(hits) == len(have)
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(where=filters)
+    def test_filters_mean_what_matches_says(self, filled: Index, where: Filter) -> None:
+        # the surrogate is what a file name that is no UTF-8 looks like; an index keeps it as "?"
+        cleaned = [
+            {k: v.replace("\udcff", "?") if isinstance(v, str) else v for k, v in p.payload.items()}
+            for p in POINTS
+        ]
+        expected = {p.id for p, payload in zip(POINTS, cleaned, strict=True) if matches(where, payload, p.id)}
+        assert {found for found, _ in filled.search("sound", np.ones(8), k=200, where=where)} == expected
+
+    def test_strict_filters_find_all_there_is(self, filled: Index) -> None:
+        one, two = POINTS[12], POINTS[14]
+        assert one.payload["name"] == "track 12"
+        assert two.payload["name"] == "track 14"
+        both = Match("title", ("track 12", "track 14"))
+        for where, wanted in (
+            (Match("title", ("track 12",)), {one.id}),
+            (both, {one.id, two.id}),
+            (And((both, Not(Match("title", ("track 12",))))), {two.id}),
+            (And((both, HasId(frozenset({one.id, 12345})))), {one.id}),
+            (Match("title", ("track",)), set()),
+            (HasId(frozenset()), set()),
+        ):
+            assert {found for found, _ in filled.search("sound", np.ones(8), k=3, where=where)} == wanted
+
+    def test_excluded_points_are_replaced_by_the_next(self, filled: Index) -> None:
+        query = np.ones(8, np.float32)
+        for where in (None, Range("year", gte=1990)):
+            passing = [p for p in POINTS if where is None or matches(where, p.payload, p.id)]
+            ranked = best(cosines(passing, "sound", query), 80)
+            hits = filled.search("sound", query, k=10, where=where, exclude=[*ranked[:4], ranked[6], 12345])
+            assert [found for found, _ in hits] == [*ranked[4:6], *ranked[7:15]]
+
+    def test_very_many_excluded_points(self, filled: Index) -> None:
+        query = np.ones(8, np.float32)
+        ranked = best(cosines(POINTS, "sound", query), 80)
+        elsewhere = range(2**40, 2**40 + 5000)
+        hits = filled.search("sound", query, k=3, exclude=[*ranked[:70], *elsewhere])
+        assert [found for found, _ in hits] == ranked[70:73]
+
+    def test_equals_come_in_the_order_of_their_ids(self, index: Index) -> None:
+        same = np.ones(8, np.float32)
+        index.upsert(Point(i, {"sound": same}) for i in (9, 3, 7))
+        assert [found for found, _ in index.search("sound", same, k=5)] == [3, 7, 9]
+
+    def test_upsert_replaces_vectors_and_payload_as_a_whole(self, index: Index) -> None:
+        east, north = np.eye(8, dtype=np.float32)[:2]
+        index.upsert(
+            [Point(1, {"sound": east, "words": np.ones(5)}, {"artist": "A", "year": 1990}), Point(2, {})]
+        )
+        assert index.count() == 2
+        index.upsert([Point(1, {"sound": east}), Point(1, {"sound": north}, {"artist": "B"})])
+        assert index.count() == 2
+        [(found, score)] = index.search("sound", north, k=5)
+        assert found == 1
+        assert score == pytest.approx(1, abs=1e-6)
+        assert index.search("words", np.ones(5), k=5) == []
+        assert index.search("sound", north, k=5, where=Match("artist", ("A",))) == []
+        assert index.search("sound", north, k=5, where=Range("year", gte=0)) == []
+        assert len(index.search("sound", north, k=5, where=Match("artist", ("B",)))) == 1
+
+    def test_delete(self, index: Index) -> None:
+        index.upsert(random_points(20))
+        keep = random_points(20)[5:]
+        index.delete(point.id for point in random_points(20)[:5])
+        index.delete([12345, random_points(20)[0].id])
+        assert index.count() == 15
+        assert {found for found, _ in index.search("sound", np.ones(8), k=50)} == {p.id for p in keep}
+
+    def test_more_points_than_one_batch(self, index: Index) -> None:
+        rng = np.random.default_rng(2)
+        rows = rng.normal(size=(1203, 8)).astype(np.float32)
+        index.upsert(Point(i, {"sound": row}) for i, row in enumerate(rows))
+        assert index.count() == 1203
+        assert index.search("sound", rows[1202], k=1)[0][0] == 1202
+
+    def test_lengths_from_tiny_to_huge_are_directions(self, index: Index) -> None:
+        rows = np.eye(8, dtype=np.float64)
+        index.upsert(Point(i, {"sound": rows[i] * 10.0 ** (10 * i - 40)}) for i in range(8))
+        for i in range(8):
+            [(found, score)] = index.search("sound", rows[i] * 1e-40, k=1)
+            assert found == i
+            assert score == pytest.approx(1, abs=1e-6)
+
+    def test_bad_vectors_are_refused_with_their_whole_batch(self, index: Index) -> None:
+        good = Point(1, {"sound": np.ones(8, np.float32)})
+        for error, space, vector in BAD_VECTORS:
+            with pytest.raises(error):
+                index.upsert([good, Point(2, {space: vector}), Point(3, good.vectors)])
+            assert index.count() == 0
+            with pytest.raises(error):
+                index.search(space, vector, k=3)
+
+    def test_bad_ids_are_refused(self, index: Index) -> None:
+        good = Point(1, {"sound": np.ones(8, np.float32)})
+        bad_ids: list[Any] = [-1, 2**64, 1.5, "7", None]
+        for bad in bad_ids:
+            with pytest.raises(InputError):
+                index.upsert([good, Point(bad, good.vectors)])
+            with pytest.raises(InputError):
+                index.delete([bad])
+            with pytest.raises(InputError):
+                index.search("sound", np.ones(8), k=1, exclude=[bad])
+            assert index.count() == 0
+
+    def test_bad_payloads_are_refused(self, index: Index) -> None:
+        good = Point(1, {"sound": np.ones(8, np.float32)})
+        for payload in BAD_PAYLOADS:
+            with pytest.raises(InputError, match="payload of point 2"):
+                index.upsert([good, Point(2, good.vectors, payload)])
+            assert index.count() == 0
+
+    def test_numpy_numbers_are_numbers(self, index: Index) -> None:
+        payload = {"year": np.int32(1990), "bpm": np.float32(120), "genre": ("samba",)}
+        index.upsert([Point(np.uint64(BIG), {"sound": [1] * 8}, payload)])  # type: ignore[arg-type, dict-item]
+        where = And((Range("year", gte=1990, lte=1990), Range("bpm", gt=119), Match("genre", ("samba",))))
+        assert [found for found, _ in index.search("sound", [1] * 8, k=1, where=where)] == [BIG]
+
+    def test_k_below_one_is_refused(self, index: Index) -> None:
+        for k in (0, -1):
+            with pytest.raises(InputError, match=f"k={k}"):
+                index.search("sound", np.ones(8), k=k)
+
+    def test_an_empty_index_finds_nothing(self, index: Index) -> None:
+        assert index.count() == 0
+        assert index.search("sound", np.ones(8), k=3) == []
+        assert index.search("sound", np.ones(8), k=2**40, where=Range("year", gt=0), exclude=[1]) == []
+
+    def test_add_space(self, index: Index) -> None:
+        index.upsert([Point(1, {"sound": np.ones(8)})])
+        index.add_space("late", 3)
+        index.add_space("late", 3)
+        assert index.spaces == {**SPACES, "late": 3}
+        index.upsert([Point(2, {"sound": np.ones(8), "late": np.ones(3)})])
+        assert [found for found, _ in index.search("late", np.ones(3), k=9)] == [2]
+        assert [found for found, _ in index.search("sound", np.ones(8), k=9)] == [1, 2]
+        with pytest.raises(InputError, match="3"):
+            index.add_space("late", 4)
+        for name, dims in (("", 3), ("none", 0)):
+            with pytest.raises(InputError):
+                index.add_space(name, dims)
+        assert index.spaces == {**SPACES, "late": 3}
+
+    def test_the_mark_is_what_the_last_flush_said(self, index: Index) -> None:
+        index.flush(Mark("record", 2**40))
+        index.flush()
+        assert index.mark == Mark("record", 2**40)
+
+    def test_optimize_changes_no_answer(self, index: Index) -> None:
+        points = random_points(50)
+        index.upsert(points)
+        before = index.search("sound", np.ones(8), k=50)
+        index.optimize()
+        after = index.search("sound", np.ones(8), k=50)
+        assert [found for found, _ in after] == [found for found, _ in before]
+        assert [score for _, score in after] == pytest.approx([score for _, score in before], abs=1e-6)

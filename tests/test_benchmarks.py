@@ -1,0 +1,106 @@
+"""Every benchmark runs, on next to nothing: what nobody runs rots."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RATE = 44_100
+
+
+def run(name: str, *arguments: object) -> str:
+    """Run a benchmark as a person would; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def figure(output: str, target: str) -> float:
+    """Return what a benchmark measured of a target."""
+    (line,) = [line for line in output.splitlines() if line.startswith(f"| {target}")]
+    return float(line.split("|")[2].split()[0])
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two soundtracks of six tracks of 4 s: chords in one, noise that comes in bursts in the other."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("music")
+    rng = np.random.default_rng(0)
+    t = np.arange(4 * RATE) / RATE
+    for i in range(6):
+        chord = sum(np.sin(2 * np.pi * f * (1 + i / 20) * t) for f in (220, 277, 330)) / 6
+        bursts = rng.standard_normal(len(t)) * np.exp(-((t * (2 + i / 5)) % 1) * 12) / 4
+        for name, y in (("chords", chord), ("bursts", bursts)):
+            (folder / name).mkdir(exist_ok=True)
+            stereo = np.stack([y, 0.8 * y], axis=1)
+            soundfile.write(folder / name / f"{i}.flac", stereo, RATE)
+    return folder
+
+
+def test_indexing(music: Path) -> None:
+    out = run("bench_indexing", music / "chords", "--tracks", 1, "--repeats", 1, "--seconds", 1, 10)
+    assert all(f"| {name} " in out for name in ("mp3", "ogg", "flac", "m4a", "opus"))
+    assert figure(out, "indexing / decoding, all, mean of formats") > 1  # it decodes, and then does more
+    assert figure(out, "least cosine, 2 workers") == pytest.approx(1)
+
+
+def test_listening_finds_soundtracks_that_differ_completely(music: Path) -> None:
+    out = run("bench_listening", music, "--encoder", "descriptors", "--timed", 1, "--repeats", 1)
+    rows = {line.split("|")[1].strip(): line.split("|") for line in out.splitlines() if " % |" in line}
+    # of 11 others 5 are right: among ten at best 5, in the order of a perfect answer
+    assert float(rows["all"][3]) == pytest.approx(0.5)
+    assert float(rows["all"][5]) == pytest.approx(1)
+    assert float(rows["8x3.07s"][5]) == pytest.approx(1)
+
+
+def test_copies_are_found(music: Path, tmp_path: Path) -> None:
+    out = run(
+        "bench_copies", music, "--tracks", 1, "--jobs", 1, "--encoder", "descriptors", "--copies", tmp_path
+    )
+    # 8 copies and their original: 36 pairs; 12 tracks: 66 pairs
+    assert "recall over 36 pairs of copies, false of 66 other pairs" in out
+    assert len(list(tmp_path.glob("*/*"))) == 8
+    row = next(line for line in out.splitlines() if line.startswith("| 2 s cut"))
+    assert float(row.split("|")[5]) == pytest.approx(2, abs=0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_scan() -> None:
+    out = run("bench_scan", "--files", 20, "--memory", 1, "--seconds", 1, "--tracks", 30, "--repeats", 1)
+    assert 20 < figure(out, "memory of a scan of 1") < 2000  # numpy alone takes more, nothing takes this
+    assert "soundkin similar ID" in out
+
+
+def test_startup(tmp_path: Path) -> None:
+    site = tmp_path / "lib" / "python3.12" / "site-packages"
+    for name, size in {"numpy": 3_000_000, "numpy.libs": 2_000_000, "click": 1_000_000}.items():
+        (site / name).mkdir(parents=True)
+        (site / name / "file").write_bytes(bytes(size))
+    out = run("bench_startup", "--repeats", 1, "--venv", tmp_path)
+    assert figure(out, "site-packages") == pytest.approx(6)
+    assert "| numpy   | 5.0 |" in out
+    assert math.isfinite(figure(out, "soundkin --help,"))
+
+
+def test_check_fails_on_a_missed_target() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        from common import Targets
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    targets = Targets()
+    targets.at_most("fine", 1.0, 1.0)
+    assert targets.finish(check=True) == 0
+    targets.at_least("missed", 0.9, 1.0)
+    assert targets.finish(check=False) == 0
+    assert targets.finish(check=True) == 1

@@ -1,0 +1,442 @@
+import errno
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from badfiles import make_bad_files
+
+from soundkin import cli
+from soundkin.embed import Embedded, FileState
+from soundkin.encoders import ENCODERS
+from soundkin.encoders.descriptors import Analysis
+from soundkin.library import Library
+from soundkin.record import Record
+from soundkin.tags import Tags
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run a command in this process: (exit status, stdout, stderr)."""
+    monkeypatch.delenv("SOUNDKIN_LIBRARY", raising=False)
+
+    def command(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exited:
+            cli.main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return exited.value.code or 0, out, err
+
+    return command
+
+
+@pytest.fixture
+def home(made):
+    return ["--library", made.library]
+
+
+def start(*arguments, **keywords):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        **keywords.pop("env", {}),
+    }
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | keywords
+    return subprocess.Popen(
+        [sys.executable, "-m", "soundkin.cli", *map(str, arguments)], text=True, env=environment, **streams
+    )
+
+
+# ---- similar
+
+
+def test_similar_shows_a_table(run, home, made):
+    path, plan = made.tracks[3]
+    code, out, err = run("similar", path, "-k", 3, *home)
+    assert (code, err) == (0, "")
+    with Library.open(made.library) as library:
+        hits = library.similar(path, 3)
+    titles, _, *rows = [line for line in out.splitlines() if line.strip()]
+    assert titles.split() == ["#", "similarity", "title", "artist", "album", "length", "also"]
+    assert len(rows) == 3
+    for rank, (row, hit) in enumerate(zip(rows, hits, strict=True), 1):
+        assert row.split()[:2] == [str(rank), f"{hit.similarity:.3f}"]
+        assert (hit.title or Path(hit.path).stem) in row
+        assert hit.artist in row
+        assert f"0:{round(hit.duration):02}" in row
+    assert plan.title not in out
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_command_answers_what_the_library_answers(run, home, made, k):
+    query, plan = made.tracks[5]
+    with Library.open(made.library) as library:
+        track = library.find(query)
+        for asked in (query, track.id, f"{plan.artist} {plan.title}"):
+            for filters, space in ((), None), (("year>=1900", "format!=mp3"), "descriptors"):
+                options = [option for text in filters for option in ("--filter", text)]
+                options += ["--space", space] if space else []
+                code, out, err = run("similar", asked, "-k", k, "--json", *options, *home)
+                document = json.loads(out)
+                assert (code, err) == (0, "")
+                assert document["space"] == library.space(space).id
+                hits = library.similar(track, k, list(filters), space)
+                wanted = [
+                    {
+                        "rank": rank, "id": hit.id, "path": hit.path, "title": hit.title, "artist": hit.artist,
+                        "album": hit.album, "duration": hit.duration, "similarity": hit.similarity,
+                        "reasons": list(hit.reasons),
+                    }
+                    for rank, hit in enumerate(hits, 1)
+                ]  # fmt: skip
+                assert document["hits"] == wanted
+
+
+def test_similar_writes_a_playlist(run, home, made, tmp_path):
+    code, out, err = run(
+        "similar", made.tracks[3][0], "-k", 3, "--json", "--m3u", tmp_path / "list.m3u8", *home
+    )
+    assert code == 0
+    assert "list.m3u8" in err
+    hits = json.loads(out)["hits"]
+    lines = (tmp_path / "list.m3u8").read_text("utf-8").splitlines()
+    assert lines[0] == "#EXTM3U"
+    assert lines[2::2] == [hit["path"] for hit in hits]
+
+
+def test_similar_when_nothing_passes_a_filter(run, home, made):
+    code, out, _ = run("similar", made.tracks[3][0], "--filter", "year<1000", *home)
+    assert (code, out) == (0, "no track passes\n")
+
+
+def put(folder, path, **tags):
+    """Put a made-up track into a record."""
+    rng = np.random.default_rng(list(os.fsencode(path)))
+    with Record.open(folder, write=True) as record:
+        vectors = {}
+        for space in record.active_spaces():
+            vector = rng.standard_normal(space.dims).astype(np.float32)
+            vectors[space.id] = vector / np.linalg.norm(vector)
+        record.put(
+            Embedded(
+                FileState(path, 5, 1),
+                rng.bytes(16).hex(),
+                6.0,
+                44100,
+                2,
+                "mp3",
+                Tags(**tags),
+                Analysis(),
+                vectors,
+            )
+        )
+
+
+def test_ambiguous_words_list_the_choices(run, library):
+    for i in range(3):
+        put(library.folder, f"/nowhere/{i}.mp3", title=f"Zzyzx {i}", artist="Nobody")
+    code, out, err = run("similar", "zzyzx", "--library", library.folder)
+    first, *choices = err.splitlines()
+    assert (code, out) == (1, "")
+    assert first.startswith("error: 'zzyzx' matches several tracks")
+    assert [m and m[1] for m in (re.fullmatch(r"  [0-9a-f]{16}  Nobody - (.*)", line) for line in choices)] == [
+        "Zzyzx 0", "Zzyzx 1", "Zzyzx 2",
+    ]  # fmt: skip
+
+
+def test_odd_names_are_printed_so_that_a_terminal_is_safe(run, library):
+    path = os.fsdecode(b"/nowhere/line\nbreak \x1b[31m \xff.mp3")
+    put(library.folder, path)
+    code, out, _ = run("similar", path, "-k", 31, "--library", library.folder)
+    assert code == 0
+    other = library.tracks()[0].path
+    code, out, _ = run("similar", other, "-k", 31, "--library", library.folder)
+    assert code == 0
+    assert "\x1b" not in out
+    assert "line\\nbreak \\x1b[31m \\udcff" in out
+    code, out, _ = run("similar", other, "-k", 31, "--json", "--library", library.folder)
+    assert path in [hit["path"] for hit in json.loads(out)["hits"]]
+
+
+# ---- errors
+
+
+ERRORS = [
+    (["similar", "no such words"], 1, "error: nothing in the library matches 'no such words'"),
+    (["similar", "x", "--filter", "yeer=1990"], 1, "error: "),
+    (["similar", "x", "--space", "clap"], 1, "error: no space 'clap' in this library"),
+    (["remove", "no such words"], 1, "error: nothing in the library matches"),
+    (["index", "/no/such/folder"], 1, "error: no such file or folder: /no/such/folder"),
+    (["similar"], 2, "Missing argument"),
+    (["similar", "x", "-k", "0"], 2, "Invalid value"),
+    (["nonsense"], 2, "No such command"),
+    (["index", ".", "--windows", "some"], 2, "Invalid value"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "said"), ERRORS)
+def test_mistakes_are_told_in_one_line_and_by_the_exit_status(run, home, arguments, status, said):
+    code, out, err = run(*arguments, *(home if status == 1 else ()))
+    assert (code, out) == (status, "")
+    assert said in err
+    assert "Traceback" not in err
+    if status == 1:
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
+def test_without_a_library_the_next_step_is_named(run, tmp_path):
+    for arguments in (["similar", "x"], ["status"], ["status", "--failed"], ["remove", "x"]):
+        code, out, err = run(*arguments, "--library", tmp_path / "none")
+        assert (code, out) == (1, "")
+        assert "soundkin index" in err
+    assert not (tmp_path / "none").exists()
+
+
+def broken(*arguments, **keywords):
+    raise ZeroDivisionError("seven")
+
+
+def test_our_bugs_have_a_status_of_their_own(run, home, monkeypatch):
+    monkeypatch.setattr(Library, "status", broken)
+    code, out, err = run("status", *home)
+    assert (code, out) == (70, "")
+    assert err == "internal error: ZeroDivisionError: seven; run again with --debug and report it\n"
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_debug_shows_the_traceback_wherever_it_stands(made, monkeypatch, place):
+    monkeypatch.setattr(Library, "status", broken)
+    arguments = ["status", "--library", str(made.library)]
+    arguments.insert(place if place == 0 else len(arguments), "--debug")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(arguments)
+
+
+def test_interrupted(run, home, monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Library, "status", interrupt)
+    code, out, err = run("status", *home)
+    assert (code, out) == (130, "")
+    assert "interrupted; what was done is kept" in err
+
+
+@pytest.mark.parametrize("kind", ["help", "table", "json"])
+def test_a_reader_that_has_enough_is_no_error(made, kind):
+    arguments = {
+        "help": ["--help"],
+        "table": ["similar", made.tracks[3][0], "--library", made.library],
+        "json": ["status", "--json", "--library", made.library],
+    }[kind]
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with start(*arguments, stdout=theirs) as process:
+        os.close(theirs)
+        err = process.stderr.read()
+    assert (process.returncode, err) == (0, "")
+
+
+# ---- the other commands
+
+
+def test_status(run, home, made):
+    code, out, err = run("status", *home)
+    assert (code, err) == (0, "")
+    assert re.search(r"tracks  30 \(.*flac", out)
+    assert re.search(r"space  cnn-[0-9a-f]{8}: 30 tracks, 128 dims", out)
+    document = json.loads(run("status", "--json", *home)[1])
+    assert (document["folder"], document["tracks"], document["failures"]) == (str(made.library), 30, {})
+    assert {space["encoder"]: space["tracks"] for space in document["spaces"]} == {
+        "cnn": 30,
+        "descriptors": 30,
+    }
+    assert sum(document["formats"].values()) == 30
+    assert run("status", "--failed", *home)[1] == "nothing failed\n"
+    assert json.loads(run("status", "--failed", "--json", *home)[1]) == []
+
+
+def test_the_library_can_be_named_by_the_environment(run, made, monkeypatch):
+    monkeypatch.setenv("SOUNDKIN_LIBRARY", str(made.library))
+    assert json.loads(run("status", "--json")[1])["tracks"] == 30
+
+
+def test_encoders(run):
+    code, out, _ = run("encoders")
+    assert code == 0
+    assert all(name in out for name in ENCODERS)
+    rows = json.loads(run("encoders", "--json")[1])
+    assert [row["name"] for row in rows] == list(ENCODERS)
+    assert [row["name"] for row in rows if row["default"]] == ["cnn"]
+
+
+def test_remove(run, library, made):
+    code, out, _ = run("remove", made.tracks[0][0], "--library", library.folder)
+    assert (code, out) == (0, "removed 1 track\n")
+    code, out, _ = run("remove", made.music / "copies", "--json", "--library", library.folder)
+    assert (code, json.loads(out)) == (0, {"removed": 6})
+    assert len(library.tracks()) == 23
+
+
+def test_index_of_what_is_known_says_so(run, library, made):
+    code, out, err = run("index", made.music, "--library", library.folder)
+    assert (code, out, err) == (0, "30 files: 30 unchanged\n", "")
+    document = json.loads(run("index", made.music, "--json", "--library", library.folder)[1])
+    assert (document["found"], document["unchanged"], document["added"]) == (30, 30, 0)
+
+
+def test_version(run):
+    code, out, _ = run("--version")
+    assert code == 0
+    assert re.fullmatch(r"soundkin \d+\.\d+\.\d+\n", out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_json", [False, True])
+def test_demo(run, tmp_path, as_json):
+    code, out, err = run(
+        "demo", "--folder", tmp_path, "--tracks", 16, "--seconds", 5, *(["--json"] if as_json else [])
+    )
+    assert (code, err) == (0, "")
+    if as_json:
+        document = json.loads(out)
+        assert document["report"]["added"] == 16
+        assert all(len(example["hits"]) == 5 for example in document["examples"])
+        assert len(document["examples"]) == 3
+    else:
+        assert out.count("What sounds like ") == 3
+        again = re.search(r'  soundkin (similar) "(.*)" --library (.*)', out)
+        assert again
+        assert run(*again.groups()[:2], "--library", again[3])[0] == 0
+
+
+@pytest.mark.slow
+def test_doctor(run, tmp_path):
+    code, out, err = run("doctor", "--library", tmp_path / "none", "--json")
+    checks = {check["name"]: check for check in json.loads(out)}
+    assert (code, err) == (0, "")
+    assert all(check["ok"] for check in checks.values())
+    assert {"soundkin", "machine", "decoders", "library", "self-test"} <= checks.keys()
+    assert {f"encoder {name}" for name in ENCODERS} <= checks.keys()
+
+
+def test_doctor_tells_what_is_broken_and_goes_on(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("soundkin.doctor._self_test", lambda: "skipped")
+    monkeypatch.setattr("soundkin.doctor._decoders", broken)
+    code, out, err = run("doctor", "--library", tmp_path / "none")
+    assert code == 1
+    assert re.search(r"FAIL\s+decoders\s+ZeroDivisionError: seven", out)
+    assert re.search(r"ok\s+self-test", out)
+    assert err.startswith("error: ")
+
+
+# ---- on a terminal, and with real signals
+
+
+def on_a_terminal(*arguments):
+    """Run a command whose stderr is a terminal: (exit status, stdout, what the terminal got)."""
+    ours, theirs = pty.openpty()
+    with start(*arguments, stderr=theirs, env={"TERM": "xterm", "COLUMNS": "120"}) as process:
+        os.close(theirs)
+        seen = b""
+        while True:
+            if select.select([ours], [], [], 120)[0]:
+                try:
+                    data = os.read(ours, 65536)
+                except OSError as error:
+                    if error.errno == errno.EIO:
+                        break
+                    raise
+                if not data:
+                    break
+                seen += data
+        out = process.stdout.read()
+    os.close(ours)
+    return process.returncode, out, seen.decode()
+
+
+@pytest.mark.slow
+def test_a_terminal_sees_progress_and_a_pipe_does_not(made, tmp_path):
+    music = tmp_path / "music"
+    music.mkdir()
+    for i in range(4):
+        shutil.copy(made.tracks[i][0], music)
+    (music / "bad.mp3").write_text("x" * 1000)
+    code, out, seen = on_a_terminal("index", music, "-j", 1, "--json", "--library", tmp_path / "a")
+    assert (code, json.loads(out)["added"]) == (0, 4)
+    assert "indexing" in seen
+    assert "5/5" in seen
+    assert "x real time" in seen
+    assert "1 failed" in seen
+    with start("index", music, "-j", 1, "--library", tmp_path / "b") as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("5 files: 4 new, 1 failed\n")
+    assert "tracks a minute" in out
+    assert "soundkin status --failed" in out
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_done(made, tmp_path):
+    music = tmp_path / "music"
+    for i in range(5):
+        shutil.copytree(made.music, music / str(i))
+    with start("index", music, "-j", 1, "--library", tmp_path / "library") as process:
+        time.sleep(6)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.strip() == "interrupted; what was done is kept, run the command again to go on"
+    with Library.open(tmp_path / "library") as library:
+        assert 0 < library.status().summary.tracks < 150
+
+
+# ---- bad files
+
+
+@pytest.mark.slow
+def test_every_bad_file_ends_in_the_record_with_its_reason(run, tmp_path):
+    bad = make_bad_files(tmp_path / "music")
+    home = ["--library", tmp_path / "library"]
+    # of videos, only those that are usually music are looked for: any other is named
+    music = [tmp_path / "music", bad["video.mkv"].path]
+    code, out, _ = run("index", *music, "--json", *home)
+    first = json.loads(out)
+    assert code == 0
+    failures = {
+        failure["path"]: failure for failure in json.loads(run("status", "--failed", "--json", *home)[1])
+    }
+    with Library.open(tmp_path / "library") as library:
+        indexed = {track.path for track in library.tracks()}
+    assert not indexed & failures.keys()
+    assert len(indexed) == first["added"]
+    assert len(failures) == first["failed"]
+    for key, file in bad.items():
+        if file.regular:
+            assert (file.path in indexed) != (file.path in failures), key
+        if file.expect == "ok":
+            assert file.path in indexed, (key, failures.get(file.path))
+        if file.expect == "fail":
+            assert file.path not in indexed, key
+    for failure in failures.values():
+        assert failure["kind"] in ("decode", "silent", "unreadable", "vanished"), failure
+        assert "\n" not in failure["reason"]
+        assert len(failure["reason"]) > 5
+    again = json.loads(run("index", *music, "--json", *home)[1])
+    assert (again["unchanged"], again["known_bad"]) == (first["added"], first["failed"])
+    assert (again["added"], again["updated"], again["failed"]) == (0, 0, 0)
+    retried = json.loads(run("index", *music, "--retry", "--json", *home)[1])
+    assert (retried["failed"], retried["unchanged"]) == (first["failed"], first["added"])
+    code, out, _ = run("status", "--failed", *home)
+    assert code == 0
+    assert "\x1b" not in out

@@ -1,0 +1,177 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soundkin.errors import InputError
+from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, clean_text, matches, parse
+
+KNOWN = {
+    "genre": {"Samba": 3, "salsa": 1, "Salsa": 2, "Metal": 9},
+    "artist": ["Chayanne", "Earth, Wind & Fire", "ABBA", "Wind", "Bj\u00f6rk"],
+    "key": ["A minor", "C major"],
+    "title": [],
+}
+
+
+def read(*texts: str) -> Filter | None:
+    return parse(texts, lambda field: KNOWN.get(field, ()))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("genre=samba", Match("genre", ("Samba",))),
+        (" Genre = SAMBA ", Match("genre", ("Samba",))),
+        ("genre=salsa", Match("genre", ("salsa", "Salsa"))),
+        ("genre=metal, samba", Match("genre", ("Metal", "Samba"))),
+        ("key=a MINOR", Match("key", ("A minor",))),
+        ("artist!=chayanne", Not(Match("artist", ("Chayanne",)))),
+        ("artist!=chayanne,abba", Not(Match("artist", ("Chayanne", "ABBA")))),
+        ("artist=earth, wind & fire", Match("artist", ("Earth, Wind & Fire",))),
+        ("artist=abba,Earth, Wind & Fire,wind", Match("artist", ("ABBA", "Earth, Wind & Fire", "Wind"))),
+        ("artist=bjo\u0308rk", Match("artist", ("Bj\u00f6rk",))),  # typed with a combining diaeresis
+        ("year>=1990", Range("year", gte=1990)),
+        ("year>1990", Range("year", gt=1990)),
+        ("duration<600", Range("duration", lt=600)),
+        ("duration<=9:30", Range("duration", lte=570)),
+        ("duration>1:02:03.5", Range("duration", gt=3723.5)),
+        ("duration=3:00..4:00", Range("duration", gte=180, lte=240)),
+        ("duration<90:00", Range("duration", lt=5400)),
+        ("bpm=118..124", Range("bpm", gte=118, lte=124)),
+        ("bpm=118.5..", Range("bpm", gte=118.5)),
+        ("bpm=..124", Range("bpm", lte=124)),
+        ("bpm!=118..124", Not(Range("bpm", gte=118, lte=124))),
+        ("year=1990", Range("year", gte=1990, lte=1990)),
+        ("year!=1990", Not(Range("year", gte=1990, lte=1990))),
+        ("year=1990, 2001..2005", Or((Range("year", gte=1990, lte=1990), Range("year", gte=2001, lte=2005)))),
+        ("energy<0.5", Range("energy", lt=0.5)),
+        ("energy>-1", Range("energy", gt=-1)),
+    ],
+)
+def test_what_people_type(text: str, expected: Filter) -> None:
+    assert read(text) == expected
+
+
+def test_several_filters_must_all_hold() -> None:
+    assert read("genre=samba", "year>1990") == And((Match("genre", ("Samba",)), Range("year", gt=1990)))
+    assert read() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gnere=samba", "nearest: genre"),
+        ("zzz=samba", "known: added, album, artist"),
+        ("genre=smba", "nearest: Samba"),
+        ("genre=samba,mtal", "'mtal'; nearest: Metal"),
+        ("genre=zzz", "known: Metal, salsa, Samba"),
+        ("artist=Chayane", "nearest: Chayanne"),
+        ("title=x", "no track has a value there"),
+        ("genre>samba", "no order"),
+        ("year>=soon", "year wants a number, got 'soon'"),
+        ("year>=nan", "'nan'"),
+        ("year>=1e3", "'1e3'"),
+        ("year>1990..1995", "'1990..1995'"),
+        ("year=1995..1990", "'1995..1990' is no range"),
+        ("year=..", "'..' is no range"),
+        ("year=1990,", "year wants a number, got ''"),
+        ("year>" + "9" * 400, "finite"),
+        ("duration<" + "9" * 5000 + ":00", "finite"),
+        ("duration<9:75", "seconds or m:ss, got '9:75'"),
+        ("bpm<2:00", "bpm wants a number"),
+        ("genre=", "wanted FIELD=VALUE"),
+        ("=samba", "wanted FIELD=VALUE"),
+        ("samba", "wanted FIELD=VALUE"),
+        ("", "wanted FIELD=VALUE"),
+    ],
+)
+def test_mistakes_are_answered_with_what_would_do(text: str, said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read(text)
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@given(st.text(max_size=30), st.sampled_from(["genre=", "year=", "duration>", "bpm!=", "added<", ""]))
+def test_any_text_is_a_filter_or_the_users_mistake(text: str, start: str) -> None:
+    try:
+        where = read(start + text)
+    except InputError:
+        return
+    assert where is not None
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda name: name.strip(" ,") != ""), min_size=1, max_size=6))
+def test_every_known_value_can_be_typed(names: list[str]) -> None:
+    for name in names:
+        if not name.strip() or name != name.strip():
+            continue
+        where = parse([f"artist={name}"], lambda field: names)
+        assert where is not None
+        assert matches(where, {"artist": clean_text(name)}, 0)
+
+
+TRACK = {
+    "artist": "ABBA",
+    "genre": ["pop", "disco"],
+    "subgenres": ["disco"],
+    "name": "SOS",
+    "year": 1975,
+    "bpm": 120.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (Match("artist", ("ABBA",)), True),
+        (Match("artist", ("abba",)), False),
+        (Match("artist", ("AB", "BA")), False),
+        (Match("genre", ("disco",)), True),
+        (Match("subgenre", ("pop",)), False),
+        (Match("subgenre", ("disco", "x")), True),
+        (Match("title", ("SOS",)), True),
+        (Match("album", ("",)), False),
+        (Not(Match("album", ("Arrival",))), True),
+        (Range("year", gte=1975, lte=1975), True),
+        (Range("year", gt=1975), False),
+        (Range("year", lt=1975), False),
+        (Range("year", gte=1974.5, lt=1975.5), True),
+        (Range("bpm", gt=120, lt=121), True),
+        (Range("duration", gt=0), False),
+        (Not(Range("duration", gt=0)), True),
+        (HasId(frozenset({7, 8})), True),
+        (HasId(frozenset()), False),
+        (And((HasId(frozenset({7})), Range("year", lt=1975))), False),
+        (Or((HasId(frozenset({9})), Range("year", lt=1976))), True),
+        (Or((HasId(frozenset({9})), Range("year", lt=1975))), False),
+    ],
+)
+def test_matches(where: Filter, expected: bool) -> None:
+    assert matches(where, TRACK, 7) is expected
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Match("year", ("1990",)),
+        lambda: Match("colour", ("red",)),
+        lambda: Match("artist", ()),
+        lambda: Match("artist", "ABBA"),  # type: ignore[arg-type]
+        lambda: Range("artist", gt=1),
+        lambda: Range("year"),
+        lambda: Range("year", gt=float("nan")),
+        lambda: Range("year", lt=float("inf")),
+        lambda: And(()),
+        lambda: Or(()),
+    ],
+)
+def test_filters_without_a_meaning_are_refused(make: type) -> None:
+    with pytest.raises(InputError):
+        make()
+
+
+def test_text_that_is_no_utf8_becomes_question_marks() -> None:
+    name = b"caf\xe9 \xe2\x82\xac".decode("utf-8", "surrogateescape")
+    assert clean_text(name) == "caf? \u20ac"
+    assert Match("artist", (name,)).values == ("caf? \u20ac",)

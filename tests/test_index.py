@@ -1,0 +1,462 @@
+import errno
+import json
+import multiprocessing as mp
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from contract_index import SPACES, IndexContract, cosines, random_points
+from qdrant_client import QdrantClient
+
+from soundkin.errors import InputError, StoreError
+from soundkin.filters import Match
+from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, open_index, rebuild
+from soundkin.index.exact import ExactIndex
+from soundkin.index.generations import read_state
+
+MARK = Mark("0b7c", 17)
+
+
+class TestExact(IndexContract):
+    def make(self, folder: Path, spaces: dict[str, int]) -> Index:
+        return ExactIndex(spaces)
+
+
+class TestServer(IndexContract):
+    def make(self, folder: Path, spaces: dict[str, int]) -> Index:
+        client = QdrantClient(":memory:")
+        rebuild(client, MARK, spaces, [])
+        return open_index(client)
+
+
+class TestEdge(IndexContract):
+    def make(self, folder: Path, spaces: dict[str, int]) -> Index:
+        rebuild(folder, MARK, spaces, [])
+        return open_index(folder)
+
+
+def run(code: str, *args: object) -> str:
+    """Run Python in another process and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
+
+
+OPEN = """
+import sys
+from soundkin.index import open_index
+try:
+    with open_index(sys.argv[1]) as index:
+        print("open", index.count())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rebuild(tmp_path / "index", MARK, SPACES, random_points(30))
+    return tmp_path / "index"
+
+
+def test_importing_the_interface_imports_no_engine() -> None:
+    code = "import sys, soundkin.index, soundkin.index.exact, soundkin.index.generations; print(*sys.modules)"
+    loaded = set(run(code).split())
+    assert "soundkin.index" in loaded
+    assert not {"qdrant_client", "qdrant_edge"} & loaded
+
+
+def test_opening_a_folder_does_not_import_the_client(folder: Path) -> None:
+    code = "import sys, soundkin.index as i; i.open_index(sys.argv[1]).close(); print(*sys.modules)"
+    loaded = set(run(code, folder).split())
+    assert "qdrant_edge" in loaded
+    assert "qdrant_client" not in loaded
+
+
+def test_reopened_folder_has_everything(folder: Path) -> None:
+    points = random_points(30)
+    with open_index(folder) as index:
+        assert (index.mark, index.spaces, index.count()) == (MARK, SPACES, 30)
+        index.add_space("late", 3)
+        index.upsert([Point(5, {"late": np.ones(3)}, {"artist": "new"})])
+        index.delete([points[0].id])
+        index.flush(Mark("0b7c", 18))
+        before = index.search("sound", np.ones(8), k=50)
+        assert len(before) == 29
+    index.close()
+    with pytest.raises(StoreError):
+        index.count()
+    with open_index(str(folder)) as index:
+        assert (index.mark, index.spaces, index.count()) == (Mark("0b7c", 18), {**SPACES, "late": 3}, 30)
+        assert index.search("sound", np.ones(8), k=50) == before
+        assert index.search("late", np.ones(3), k=5, where=Match("artist", ("new",)))[0][0] == 5
+
+
+def test_state_says_what_is_there(folder: Path) -> None:
+    saved = json.loads((folder / "edge-0001" / "state.json").read_text())
+    assert saved == {
+        "engine": "qdrant-edge 0.9.0",
+        "generation": "edge-0001",
+        "record": "0b7c",
+        "revision": 17,
+        "spaces": SPACES,
+        "optimized": 30,
+    }
+    with open_index(folder) as index:
+        index.upsert(random_points(40))
+        assert read_state(folder).optimized == 30  # type: ignore[union-attr]
+        index.optimize()
+        assert read_state(folder).optimized == 40  # type: ignore[union-attr]
+
+
+def test_second_process_learns_that_the_folder_is_taken(folder: Path) -> None:
+    with open_index(folder):
+        assert run(OPEN, folder).startswith("IndexLocked index ")
+        with pytest.raises(IndexLocked, match="another process"):
+            open_index(folder)
+    assert run(OPEN, folder) == "open 30"
+
+
+def test_killed_process_loses_nothing_it_wrote_and_frees_the_folder(folder: Path) -> None:
+    code = """
+import os, sys
+import numpy as np
+from soundkin.index import Point, open_index
+index = open_index(sys.argv[1])
+index.upsert([Point(i, {"sound": np.arange(8) + i}) for i in range(5000, 5010)])
+os.kill(os.getpid(), 9)
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(folder)], timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    with open_index(folder) as index:
+        assert index.count() == 40
+        assert index.mark == MARK
+
+
+def test_rebuild_swaps_while_the_old_one_is_open(folder: Path) -> None:
+    with open_index(folder) as old:
+        rebuild(folder, Mark("0b7c", 20), SPACES, random_points(50))
+        assert names(folder) == {"edge-0001", "edge-0002", "build.lock"}
+        assert read_state(folder).generation == "edge-0002"  # type: ignore[union-attr]
+        with open_index(folder) as new:
+            assert (new.count(), new.mark) == (50, Mark("0b7c", 20))
+            # the old one goes on, and what it saves does not touch the new one
+            old.upsert([Point(99, {"sound": np.ones(8)})])
+            old.flush(Mark("0b7c", 19))
+            assert old.search("sound", np.ones(8), k=1)[0][0] == 99
+            assert new.mark == read_state(folder).mark == Mark("0b7c", 20)  # type: ignore[union-attr]
+    rebuild(folder, Mark("0b7c", 21), SPACES, random_points(10))
+    assert names(folder) == {"edge-0003", "build.lock"}
+
+
+def test_rebuild_runs_in_another_process(folder: Path) -> None:
+    with open_index(folder) as old:
+        child = mp.get_context("spawn").Process(target=rebuild, args=(folder, MARK, SPACES, random_points(7)))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+        assert old.count() == 30
+    with open_index(folder) as index:
+        assert index.count() == 7
+
+
+def build_and_hang(folder: Path, started: Path) -> None:
+    def points() -> Iterator[Point]:
+        yield from random_points(700)
+        started.touch()
+        time.sleep(60)
+
+    rebuild(folder, Mark("0b7c", 99), SPACES, points())
+
+
+def test_a_build_that_is_killed_leaves_the_old_index_and_its_rest_is_removed(
+    folder: Path, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    child = mp.get_context("spawn").Process(target=build_and_hang, args=(folder, started))
+    child.start()
+    deadline = time.monotonic() + 30
+    while not started.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert started.exists()
+    with pytest.raises(IndexLocked, match="rebuilding"):
+        rebuild(folder, MARK, SPACES, [])
+    assert child.pid
+    os.kill(child.pid, signal.SIGKILL)
+    child.join(30)
+    assert names(folder) == {"edge-0001", "edge-0002.building", "build.lock"}
+    with open_index(folder) as index:
+        assert (index.count(), index.mark) == (30, MARK)
+    rebuild(folder, MARK, SPACES, random_points(5))
+    assert names(folder) == {"edge-0002", "build.lock"}
+    with open_index(folder) as index:
+        assert index.count() == 5
+
+
+def test_a_build_that_fails_changes_nothing(folder: Path) -> None:
+    for bad in (Point(1, {"sound": np.zeros(8)}), Point(1, {"other": np.ones(8)})):
+        with pytest.raises((InputError, StoreError)):
+            rebuild(folder, MARK, SPACES, [*random_points(10), bad])
+    with pytest.raises(InputError, match="space"):
+        rebuild(folder, MARK, {}, [])
+    assert names(folder) == {"edge-0001", "build.lock"}
+    with open_index(folder) as index:
+        assert index.count() == 30
+
+
+def test_no_index_asks_for_a_rebuild(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        assert read_state(folder) is None
+        with pytest.raises(RebuildNeeded, match="rebuild"):
+            open_index(folder)
+
+
+def test_another_version_of_the_engine_is_as_good_as_nothing(folder: Path) -> None:
+    path = folder / "edge-0001" / "state.json"
+    path.write_text(path.read_text().replace("0.9.0", "0.8.0"))
+    assert read_state(folder) is None
+    with pytest.raises(RebuildNeeded):
+        open_index(folder)
+    rebuild(folder, MARK, SPACES, [])
+    assert names(folder) == {"edge-0002", "build.lock"}
+
+
+def test_unreadable_state_asks_for_a_rebuild(folder: Path) -> None:
+    path = folder / "edge-0001" / "state.json"
+    for content in (b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"engine": "qdrant-edge 0.9.0"}'):
+        path.write_bytes(content)
+        with pytest.raises(RebuildNeeded):
+            open_index(folder)
+    path.unlink()
+    with pytest.raises(RebuildNeeded):
+        open_index(folder)
+
+
+def test_damaged_files_ask_for_a_rebuild_which_works(folder: Path) -> None:
+    shard = folder / "edge-0001" / "shard"
+    damaged = [
+        shard / "edge_config.json",
+        *shard.glob("segments/*/segment.json"),
+        shard / "wal" / "first-index",
+    ]
+    for path in damaged:
+        whole = path.read_bytes()
+        path.write_bytes(b"\x00garbage" * 9)
+        with pytest.raises(RebuildNeeded, match="damaged"):
+            open_index(folder)
+        if path != damaged[-1]:
+            path.write_bytes(whole)
+    rebuild(folder, MARK, SPACES, random_points(3))
+    assert names(folder) == {"edge-0002", "build.lock"}
+    with open_index(folder) as index:
+        assert index.count() == 3
+
+
+def test_a_panic_of_the_engine_asks_for_a_rebuild(folder: Path) -> None:
+    damaged = list(folder.glob("edge-0001/shard/segments/*/payload_index/**/status.dat"))
+    assert damaged
+    for path in damaged:
+        os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(RebuildNeeded, match="damaged"):
+        open_index(folder)
+
+
+def test_trouble_from_outside_does_not_ask_for_a_rebuild(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code in (errno.EACCES, errno.EMFILE, errno.ENOSPC, errno.EROFS):
+
+        class Shard:
+            @staticmethod
+            def load(path: str, text: str = f"{os.strerror(code)} (os error {code})") -> None:
+                raise Exception(f"Service runtime error: {text}")
+
+        monkeypatch.setattr("qdrant_edge.EdgeShard", Shard)
+        with pytest.raises(StoreError, match=os.strerror(code)) as raised:
+            open_index(folder)
+        assert not isinstance(raised.value, (RebuildNeeded, IndexLocked))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file") as raised:
+        rebuild(tmp_path / "file" / "index", MARK, SPACES, [])
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.slow
+def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Path) -> None:
+    """Big enough (29 MB) for the engine to build a graph, and to use it for half of the points.
+
+    The genre goes along with the sound, as genres do.
+    """
+    rng = np.random.default_rng(3)
+    n, dims = 7_000, 1024
+    group = rng.integers(40, size=n)
+    rows = (rng.normal(size=(40, dims))[group] + 0.5 * rng.normal(size=(n, dims))).astype(np.float32)
+    rebuild(
+        tmp_path,
+        MARK,
+        {"s": dims},
+        (Point(i, {"s": row}, {"genre": [f"g{group[i] % 2}"]}) for i, row in enumerate(rows)),
+    )
+    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    with open_index(tmp_path) as index:
+        assert index._shard.info().indexed_vectors_count == n  # type: ignore[attr-defined]
+        for where, passing in ((None, np.ones(n, bool)), (Match("genre", ("g1",)), group % 2 == 1)):
+            found = total = 0
+            for query in range(0, n, 150):
+                scores = np.where(passing, units @ units[query], -2)
+                wanted = set(np.argsort(-scores)[:10].tolist())
+                found += len(wanted & {i for i, _ in index.search("s", rows[query], k=10, where=where)})
+                total += 10
+            assert found / total >= 0.99
+
+
+def test_exact_index_agrees_with_the_cosine_when_points_change() -> None:
+    points = random_points(30)
+    index = ExactIndex(SPACES, MARK)
+    assert index.mark == MARK
+    index.upsert(points[:20])
+    index.search("sound", np.ones(8), k=1)
+    index.upsert(points[20:])
+    assert len(index.search("sound", np.ones(8), k=99)) == 30
+    index.delete([points[3].id])
+    expected = cosines(points[:3] + points[4:], "sound", np.ones(8))
+    assert dict(index.search("sound", np.ones(8), k=99)) == pytest.approx(expected, abs=1e-5)
+
+
+class Lost(ExactIndex):
+    """An index whose quick search loses its way."""
+
+    def _search(self, space, vector, k, where, exact):
+        return super()._search(space, vector, k, where, exact)[: None if exact else 1]
+
+
+def test_a_search_that_finds_too_few_is_repeated_exactly() -> None:
+    index = Lost(SPACES)
+    index.upsert(random_points(30))
+    whole = ExactIndex(SPACES)
+    whole.upsert(random_points(30))
+    nearest = whole.search("sound", np.ones(8), k=5)
+    assert index.search("sound", np.ones(8), k=5) == nearest
+    assert index.search("sound", np.ones(8), k=3, exclude=[i for i, _ in nearest[:2]]) == nearest[2:]
+
+
+def test_server_without_the_collection_asks_for_a_rebuild() -> None:
+    client = QdrantClient(":memory:")
+    with pytest.raises(RebuildNeeded, match="'mine'"):
+        open_index(client, collection="mine")
+    rebuild(client, MARK, SPACES, random_points(10), collection="mine")
+    rebuild(client, Mark("0b7c", 18), {"sound": 8}, [Point(1, {"sound": np.ones(8)})], collection="mine")
+    with open_index(client, collection="mine") as index:
+        assert (index.count(), index.mark, index.spaces) == (1, Mark("0b7c", 18), {"sound": 8})
+    assert client.collection_exists("mine")  # the client was given ready, so it stays open
+
+
+def test_a_build_on_a_server_that_fails_has_no_mark() -> None:
+    client = QdrantClient(":memory:")
+    with pytest.raises(InputError):
+        rebuild(client, MARK, SPACES, [Point(1, {"sound": np.zeros(8)})])
+    with open_index(client) as index:
+        assert index.mark is None
+
+
+def test_unreachable_server_is_one_line_with_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundkin.index.server._PAUSES", (0.0, 0.0))
+    for call in (
+        lambda: open_index("http://127.0.0.1:1"),
+        lambda: rebuild("http://127.0.0.1:1", MARK, SPACES, []),
+    ):
+        with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:1.*refused") as raised:
+            call()
+        assert "\n" not in str(raised.value)
+        assert not isinstance(raised.value, RebuildNeeded)
+
+
+COLLECTION = {
+    "status": "green",
+    "optimizer_status": "ok",
+    "segments_count": 1,
+    "payload_schema": {},
+    "config": {
+        "params": {"vectors": {"sound": {"size": 8, "distance": "Cosine"}}},
+        "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
+        "optimizer_config": {
+            "deleted_threshold": 0.2,
+            "vacuum_min_vector_number": 1000,
+            "default_segment_number": 0,
+            "flush_interval_sec": 5,
+        },
+        "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0},
+    },
+}
+
+
+class OldServer(BaseHTTPRequestHandler):
+    """A Qdrant server of version 1.15 with one collection, which is busy at every other request."""
+
+    requests: ClassVar[list[tuple[str, str, str | None]]] = []
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        path = self.path.partition("?")[0]
+        self.requests.append((self.command, path, self.headers.get("api-key")))
+        status = 503 if len(self.requests) % 2 else 404 if "/vectors/" in path else 200
+        result: object = {"status": "acknowledged", "operation_id": 1}
+        if path.endswith("/exists"):
+            result = {"exists": True}
+        elif path.endswith("/query"):
+            result = {"points": [{"id": 7, "version": 1, "score": 0.5}]}
+        elif self.command == "GET":
+            result = COLLECTION
+        body = json.dumps({"result": result, "status": "ok", "time": 0.0}).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST = answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
+def test_a_server_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundkin.index.server._PAUSES", (0.0, 0.0))
+    with ThreadingHTTPServer(("127.0.0.1", 0), OldServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with open_index(url, collection="mine", api_key="secret") as index:
+            assert (index.spaces, index.mark) == ({"sound": 8}, None)
+            index.upsert([Point(7, {"sound": np.ones(8)})])
+            assert index.search("sound", np.ones(8), k=1, where=Match("genre", ("samba",))) == [(7, 0.5)]
+            with pytest.raises(RebuildNeeded, match="rebuild"):
+                index.add_space("late", 3)
+            assert index.spaces == {"sound": 8}
+        server.shutdown()
+    assert ("PUT", "/collections/mine/points", "secret") in OldServer.requests
+    # each request was refused once and then sent again
+    assert OldServer.requests[::2] == OldServer.requests[1::2]
+
+
+@pytest.mark.parametrize("url", ["http://", "http://host:port"])
+def test_bad_urls_are_the_users_mistake(url: str) -> None:
+    with pytest.raises(InputError, match="http"):
+        open_index(url)
