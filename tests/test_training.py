@@ -234,7 +234,7 @@ def test_exported_network_equals_torch(recipe, tmp_path):
 # --- the head: constructions whose discriminants are known
 
 
-def scattered(n: int = 40, windows: int = 60, seed: int = 0) -> list:
+def scattered(n: int = 40, windows: int = 60, seed: int = 0):
     """Tracks that differ along axis 1 only, with windows that differ most along axis 0."""
     random = np.random.default_rng(seed)
     spread = np.array([10.0, 0.5, 2.0])
@@ -316,6 +316,8 @@ def test_the_student_learns_to_foretell_the_teacher():
         trainer.train_step(3e-3)
     trainer.encoder.eval()
     batch = trainer.batch()
+    assert trainer.pupil is not None
+    assert batch.taught is not None
     with torch.no_grad():
         foretold = trainer.pupil(trainer.encoder.features(torch.cat([batch.first, batch.second])))
     assert (foretold.sign() == batch.taught.sign()).float().mean() > 0.9
