@@ -250,7 +250,7 @@ class Trainer:
                 yield self.encoder.features(views).float()
 
     def save(self, path: Path) -> None:
-        """Write everything needed to go on, atomically."""
+        """Write everything needed to go on to `path`, atomically."""
         state: dict[str, Any] = {
             "recipe": asdict(self.recipe),
             "seed": self.seed,
@@ -265,7 +265,7 @@ class Trainer:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint.
+        """Go on from a checkpoint, the file at `path`.
 
         Parameters
         ----------
