@@ -82,6 +82,21 @@ def test_workers_that_cannot_start_are_reported_with_the_cause():
         list(workers.run(f"{__name__}:refuse_to_start", (), ["a"], 1, lambda task: 5.0))
 
 
+def test_a_file_in_the_current_folder_does_not_run_in_place_of_a_module(tmp_path, monkeypatch):
+    (tmp_path / "tempfile.py").write_text("raise SystemExit('not the tempfile that was meant')")
+    monkeypatch.chdir(tmp_path)
+    assert [answer for _, answer in run(["a"], jobs=1)] == ["hello a"]
+
+
+def test_a_system_that_starts_no_process_is_one_line(monkeypatch):
+    def refuse(**how):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(SoundkinError, match="cannot start: Resource temporarily unavailable"):
+        run(["a"])
+
+
 def test_tasks_are_taken_lazily():
     taken = []
 

@@ -15,7 +15,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin import exchange, recommend
+from soundkin import exchange, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, Listening
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
 from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
@@ -666,11 +665,8 @@ class Library:
             return
         # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
         code = "import sys; from soundkin.index.follow import rebuild_from; rebuild_from(sys.argv[1], sys.argv[2])"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        done = subprocess.run(
-            [sys.executable, "-c", code, os.fspath(self.folder), os.fspath(self.folder / "index")],
-            capture_output=True, text=True, env=environment, check=False,
-        )  # fmt: skip
+        start = workers.python(code, os.fspath(self.folder), os.fspath(self.folder / "index"))
+        done = subprocess.run(**start, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             raise StoreError(f"the index could not be built: {last}")

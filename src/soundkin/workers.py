@@ -47,6 +47,30 @@ class Lost:
     reason: str
 
 
+def python(code: str, *arguments: str) -> dict[str, Any]:
+    """Say how to start a Python that imports what this process imports, and nothing else.
+
+    The current folder is often full of music, and a `queue.py` that lies there must not run in our place: so ``-P``.
+
+    Parameters
+    ----------
+    code : str
+        What to run.
+    *arguments : str
+        Its ``sys.argv[1:]``.
+
+    Returns
+    -------
+    dict
+        Arguments of `subprocess.Popen`.
+    """
+    path = os.pathsep.join(entry or os.curdir for entry in sys.path)
+    return {
+        "args": [sys.executable, "-P", "-c", code, *arguments],
+        "env": {**os.environ, "PYTHONPATH": path},
+    }
+
+
 def run(
     factory: str,
     arguments: tuple[Any, ...],
@@ -191,14 +215,21 @@ class _Child:
 
     def __init__(self, factory: str, arguments: tuple[Any, ...], nice: bool) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from soundkin.workers import _serve; _serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            start_new_session=True,  # Ctrl-C is for the parent, which stops its children in order
-        )
+        start = python("from soundkin.workers import _serve; _serve()")
+        start["env"] |= _ONE_THREAD
+        try:
+            self._process = subprocess.Popen(
+                **start,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,  # Ctrl-C is for the parent, which stops its children in order
+            )
+        except OSError as error:  # no memory, or too many processes
+            self._errors.close()
+            raise SoundkinError(
+                f"a worker process cannot start: {error.strerror}; run: soundkin doctor"
+            ) from error
         self.timed_out = False
         if self.ask((factory, arguments, nice), _START_SECONDS) is None:
             words = self._last_words()
