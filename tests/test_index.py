@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from contract_index import SPACES, IndexContract, cosines, random_points
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import Match
@@ -366,6 +366,14 @@ def test_server_without_the_collection_asks_for_a_rebuild() -> None:
     with open_index(client, collection="mine") as index:
         assert (index.count(), index.mark, index.spaces) == (1, Mark("0b7c", 18), {"sound": 8})
     assert client.collection_exists("mine")  # the client was given ready, so it stays open
+
+
+def test_a_collection_of_somebody_else_is_left_alone() -> None:
+    client = QdrantClient(":memory:")
+    client.create_collection("soundkin", models.VectorParams(size=8, distance=models.Distance.COSINE))
+    with pytest.raises(StoreError, match="not ours") as raised:
+        open_index(client)
+    assert not isinstance(raised.value, RebuildNeeded)
 
 
 def test_a_build_on_a_server_that_fails_has_no_mark() -> None:

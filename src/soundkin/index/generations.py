@@ -239,7 +239,9 @@ def _sweep(folder: Path, in_use: Callable[[Path], bool]) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Put the names in a folder beyond a power cut."""
+    """Put the names in a folder beyond a power cut, where the system lets a folder be opened."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

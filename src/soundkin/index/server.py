@@ -47,9 +47,9 @@ class ServerIndex(Index):
     Raises
     ------
     RebuildNeeded
-        The collection is not there, or is not one of ours.
+        The collection is not there.
     StoreError
-        The server cannot be reached or refuses.
+        The collection is not one of ours, or the server cannot be reached or refuses.
     """
 
     def __init__(self, client: QdrantClient, collection: str, *, owned: bool = False) -> None:
@@ -161,8 +161,9 @@ class ServerIndex(Index):
         config = self._call(lambda: self._client.get_collection(self._collection)).config
         vectors = config.params.vectors
         if not isinstance(vectors, dict):
-            raise RebuildNeeded(
-                f"{self._name}: has no named vectors, so it is not ours; use another collection name"
+            # no `RebuildNeeded`: rebuilding would delete what is somebody else's
+            raise StoreError(
+                f"{self._name}: has no named vectors, so it is not ours; use another one, or another server"
             )
         saved = config.metadata or {}
         mark = Mark(saved["record"], saved["revision"]) if {"record", "revision"} <= saved.keys() else None
@@ -224,9 +225,9 @@ def open_collection(where: str | QdrantClient, collection: str, api_key: str | N
     InputError
         The URL names no host.
     RebuildNeeded
-        The collection is not there, or is not one of ours.
+        The collection is not there.
     StoreError
-        The server cannot be reached or refuses.
+        The collection is not one of ours, or the server cannot be reached or refuses.
     """
     with _closing_own(where, api_key, on_success=False) as client:
         return ServerIndex(client, collection, owned=client is not where)
