@@ -326,6 +326,12 @@ def test_an_old_copy_of_the_record_gets_its_own_index(library, expected, silent,
     assert answers(library) == expected
 
 
+def test_an_old_copy_of_the_record_may_overtake_the_index_by_one_removal(library, silent, tmp_path):
+    put_back_an_old_record(library, tmp_path)
+    assert library.remove([track.id for track in library.tracks()[:9]]) == 9
+    assert library._current_index().count() == 21
+
+
 def test_an_old_copy_of_the_record_may_overtake_the_index_unseen(library, expected, silent, tmp_path, made):
     put_back_an_old_record(library, tmp_path)
     library.add(tmp_path)  # finds no audio, but is a scan
@@ -334,6 +340,13 @@ def test_an_old_copy_of_the_record_may_overtake_the_index_unseen(library, expect
         put(library, f"new {i}.mp3")
     order, vectors = library.vectors("cnn")
     assert library.similar(vectors[order.index(lost)], 1, space="cnn")[0].id == lost
+
+
+def test_nothing_is_removed_by_an_empty_query(library, monkeypatch):
+    monkeypatch.chdir("/")
+    with pytest.raises(NotFound, match="empty query"):
+        library.remove([""])
+    assert len(library.tracks()) == 30
 
 
 def test_the_index_follows_what_another_process_changes(library):

@@ -45,6 +45,7 @@ from soundkin.scan import (
     ScanReport,
     absolute,
     holds_audio,
+    is_below,
     printable,
     roots_of,
 )
@@ -223,11 +224,14 @@ class Library:
         waiting, trouble = set(roots), ""  # what changed before the watch began
         for changes in watchfiles.watch(
             *roots, watch_filter=None, debounce=2000, step=200, stop_event=stop, rust_timeout=1000,
-            yield_on_timeout=True,
+            yield_on_timeout=True, ignore_permission_denied=True,
         ):  # fmt: skip
             # The library may lie inside the music: its own files must not start a scan, which would change them.
-            paths = [path for _, path in changes if not (path + os.sep).startswith(own)]
-            waiting.update(_nearest_folder(os.fspath(path), roots) for path in paths)
+            seen = [path for _, path in changes if not (path + os.sep).startswith(own)]
+            if all(is_below(path, roots) for path in seen):
+                waiting.update(_nearest_folder(path, roots) for path in seen)
+            else:  # macOS calls what is behind a link by its own name
+                waiting.update(roots)
             if not waiting:
                 continue
             try:
@@ -242,6 +246,7 @@ class Library:
                 waiting.clear()
                 continue
             waiting.clear()
+            trouble = ""
             if report and (done.added or done.updated or done.moved or done.failed or done.removed):
                 report(done)
 
@@ -264,11 +269,15 @@ class Library:
             A query names nothing, or several tracks.
         """
         ids: set[str] = set()
+        files = self._reader().files()
         for query in queries:
-            below = absolute(query).rstrip(os.sep) + os.sep
-            under = [row.track_id for path, row in self._reader().files().items() if path.startswith(below)]
+            if not os.fspath(query):  # as a path it would be the current folder and everything below it
+                raise NotFound("nothing is named by an empty query: give an id, a file, a folder or words")
+            below = [absolute(query)]
+            under = [row.track_id for path, row in files.items() if is_below(path, below)]
             ids.update(under or [self.find(query).id])
         with Record.open(self.folder, write=True) as record:
+            self._drop_foreign_index(record)
             removed = record.remove(ids=sorted(ids))
         self._renew_index()
         return removed
@@ -304,6 +313,7 @@ class Library:
         """
         content = exchange.read(path, encoder_name)
         with Record.open(self.folder, write=True) as record:
+            self._drop_foreign_index(record)
             report = exchange.merge(
                 record, content, not record.active_spaces() and self._makes(content.space)
             )
@@ -583,8 +593,8 @@ class Library:
         return all(path in failed or not os.path.exists(path) for path in record.missing(space.id))
 
     def _filter(self, filters: str | Sequence[str] | Filter | None) -> Filter | None:
-        if filters is None or not isinstance(filters, (str, list, tuple)):
-            return filters  # type: ignore[return-value]
+        if filters is None or isinstance(filters, Filter):
+            return filters
         record = self._reader()
 
         def known(name: str) -> list[str]:
@@ -680,9 +690,11 @@ class Library:
         index = self._current_index()
         state = getattr(index, "state", None)
         if state is not None and index.count() - state.optimized >= _SMALL:
-            index.close()
-            self._index = None
-            self._rebuild(record)
+            self._close_index()
+            try:
+                self._rebuild(record)
+            except StoreError as error:  # the index there is as true as before, only slower
+                log.warning("%s", error)
 
 
 def _nearest_folder(path: str, roots: list[str]) -> str:
@@ -696,6 +708,6 @@ def _topmost(folders: Iterable[str]) -> Iterator[str]:
     """Leave out folders inside other ones."""
     last: str | None = None
     for folder in sorted(folders):
-        if last is None or not folder.startswith(last.rstrip(os.sep) + os.sep):
+        if last is None or not is_below(folder, [last]):
             last = folder
             yield folder

@@ -103,6 +103,24 @@ def absolute(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.path.expanduser(os.fspath(path)))
 
 
+def is_below(path: str, roots: Sequence[str]) -> bool:
+    """Tell whether a path is one of some files and folders, or inside of one.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+    roots : sequence of str
+        Absolute.
+
+    Returns
+    -------
+    bool
+        By their names alone.
+    """
+    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
+
+
 def holds_audio(folder: str) -> bool:
     """Tell whether there is an audio file anywhere below a folder.
 
@@ -178,7 +196,7 @@ def plan(
     movable: dict[int, set[str]] = defaultdict(set)  # size -> contents whose file has gone
     for path, row in files.items():
         if path not in found.files and _is_gone(path):
-            if _below(path, roots):
+            if is_below(path, roots):
                 result.gone.append(path)
             if path not in lacking:
                 result.homeless.setdefault(row.content, []).append(path)
@@ -318,6 +336,7 @@ class Scan:
         self._record, self._names, self._listening = record, names, listening
         self._options, self._progress = options, progress
         self.report = ScanReport()
+        self._moved: set[str] = set()  # paths that turned out to be elsewhere now
 
     def run(self, roots: Sequence[str]) -> ScanReport:
         """Scan.
@@ -354,7 +373,7 @@ class Scan:
             for file in todo.recovered:
                 record.touch(file)
             settled = known.keys() | {failure.file.path for failure in found.failures}
-            record.remove(paths=[p for p in failed.keys() - settled if _below(p, roots) and _no_file(p)])
+            record.remove(paths=[p for p in failed.keys() - settled if is_below(p, roots) and _no_file(p)])
             self._forget_gone(found, todo, roots)
         return report
 
@@ -416,24 +435,24 @@ class Scan:
             old_path = old_paths.pop()
             record.move(old_path, task.file)
             report.moved += 1
-            if old_path in todo.gone:
-                todo.gone.remove(old_path)
+            self._moved.add(old_path)
         else:  # one more copy of a file that moved: the first was the move, this one is a track of its own
             return False
         return True
 
     def _forget_gone(self, found: Found, todo: Plan, roots: Sequence[str]) -> None:
-        self.report.gone = len(todo.gone)
-        if not (self._options.prune and todo.gone):
+        lost = [path for path in todo.gone if path not in self._moved]
+        self.report.gone = len(lost)
+        if not (self._options.prune and lost):
             return
         for root in roots:  # an empty mount point looks just like a folder whose files are gone
-            gone = sum(_below(path, [root]) for path in todo.gone)
-            if gone and not any(_below(path, [root]) for path in found.files):
+            gone = sum(is_below(path, [root]) for path in lost)
+            if gone and not any(is_below(path, [root]) for path in found.files):
                 raise InputError(
                     f"no audio below {printable(root)}, but the library knows {gone} tracks there: is the disk "
                     "mounted? nothing was removed; 'soundkin remove' does it if they are really gone"
                 )
-        self.report.removed = self._record.remove(paths=todo.gone)
+        self.report.removed = self._record.remove(paths=lost)
 
 
 def _audio_below(root: str, found: Found) -> Iterator[str]:
@@ -496,7 +515,3 @@ def _no_file(path: str) -> bool:
 def _unreadable(path: str, error: OSError) -> Failure:
     kind = "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
     return Failure(FileState(path, 0, 0), kind, error.strerror or str(error))
-
-
-def _below(path: str, roots: Sequence[str]) -> bool:
-    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
