@@ -799,6 +799,16 @@ def test_watch_follows_a_folder_and_outlives_trouble(tmp_path, made):
         assert len(watched.reports) == rounds
 
 
+def test_a_system_that_cannot_watch_says_why(tmp_path, monkeypatch):
+    def refuse(*roots, **how):
+        raise PermissionError("Permission denied (os error 13) about ['/music/locked']")
+        yield
+
+    monkeypatch.setattr("watchfiles.watch", refuse)
+    with Library.open(tmp_path / "library") as library, pytest.raises(InputError, match="music/locked"):
+        library.watch([tmp_path])
+
+
 # ---- kill -9
 
 

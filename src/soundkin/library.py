@@ -217,17 +217,18 @@ class Library:
             Called after every round that did something.
         stop : threading.Event, optional
             Ends the watch when set.
-        """
-        import watchfiles
 
+        Raises
+        ------
+        InputError
+            A path does not exist, or the system refuses to watch it: a folder inside it cannot be read, or there are
+            more than it watches at a time.
+        """
         roots, own = roots_of(paths), os.path.abspath(self.folder) + os.sep
         waiting, trouble = set(roots), ""  # what changed before the watch began
-        for changes in watchfiles.watch(
-            *roots, watch_filter=None, debounce=2000, step=200, stop_event=stop, rust_timeout=1000,
-            yield_on_timeout=True, ignore_permission_denied=True,
-        ):  # fmt: skip
+        for changed in _changes(roots, stop):
             # The library may lie inside the music: its own files must not start a scan, which would change them.
-            seen = [path for _, path in changes if not (path + os.sep).startswith(own)]
+            seen = [path for path in changed if not (path + os.sep).startswith(own)]
             if all(is_below(path, roots) for path in seen):
                 waiting.update(_nearest_folder(path, roots) for path in seen)
             else:  # macOS calls what is behind a link by its own name
@@ -695,6 +696,20 @@ class Library:
                 self._rebuild(record)
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
+
+
+def _changes(roots: list[str], stop: Any) -> Iterator[list[str]]:
+    """Yield the paths that change, and an empty list when nothing has for a second."""
+    import watchfiles
+
+    try:
+        for changes in watchfiles.watch(
+            *roots, watch_filter=None, debounce=2000, step=200, stop_event=stop, rust_timeout=1000,
+            yield_on_timeout=True,
+        ):  # fmt: skip
+            yield [path for _, path in changes]
+    except (OSError, RuntimeError) as error:  # the second is the root of the package's own
+        raise InputError(f"the system cannot watch {', '.join(map(printable, roots))}: {error}") from error
 
 
 def _nearest_folder(path: str, roots: list[str]) -> str:
