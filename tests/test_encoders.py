@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import soundkin.encoders
 from soundkin import audio, features
-from soundkin.audio import DEFAULT_LISTENING, Excerpt, excerpts_of
+from soundkin.audio import DEFAULT_LISTENING, WHOLE, Excerpt, Listening, excerpts_of
 from soundkin.encoders import DEFAULT, ENCODERS, load_encoder, mean_of_units, unit
 from soundkin.encoders.descriptors import Analysis, analyse, describe, key
 from soundkin.errors import DecodeError, ModelError
@@ -67,6 +67,15 @@ def test_the_registry_tells_the_truth(name: str) -> None:
 
 def test_the_default_is_in_the_registry() -> None:
     assert load_encoder().name == DEFAULT == "cnn"
+
+
+@pytest.mark.parametrize("listening", [WHOLE, DEFAULT_LISTENING])
+def test_the_windows_of_the_default_fill_what_is_heard(listening: Listening) -> None:
+    encoder = load_encoder()
+    y = np.zeros(round(RATE * 5 * listening.seconds), np.float32)
+    for excerpt in list(excerpts_of(y, RATE, listening))[:2]:
+        ends = encoder.windows(excerpt)[0] - excerpt.start + encoder.window_seconds
+        assert listening.seconds - 0.1 < ends[-1] <= listening.seconds
 
 
 def test_no_two_encoders_share_their_weights_hash() -> None:
