@@ -59,6 +59,15 @@ def start(*arguments, **keywords):
 # ---- similar
 
 
+def test_letters_that_stdout_lacks_are_shown_by_their_numbers(tmp_path):
+    folder = tmp_path / "\u97f3"
+    Record.open(folder, write=True).close()
+    with start("status", "--library", folder, env={"PYTHONIOENCODING": "latin-1"}) as process:
+        out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert "\\u97f3" in out
+
+
 def test_similar_shows_a_table(run, home, made):
     path, plan = made.tracks[3]
     code, out, err = run("similar", path, "-k", 3, *home)

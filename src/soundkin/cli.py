@@ -5,6 +5,7 @@ JSON document.
 """
 
 import contextlib
+import io
 import json
 import logging
 import math
@@ -39,6 +40,9 @@ _CHOICES = 10
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 the user's mistake, 2 usage, 70 our bug, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a title in letters that a terminal lacks is no error
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -188,9 +192,10 @@ def similar(
         hits = library.similar(query, k, list(filters), space)
         if m3u:
             from soundkin.playlists import write_m3u8
+            from soundkin.scan import printable
 
             write_m3u8(m3u, hits)
-            _say(f"wrote {m3u}")
+            _say(f"wrote {printable(m3u)}")
         if as_json:
             _print_json({"query": query, "space": library.space(space).id, "hits": _ranked(hits)})
         else:
@@ -360,9 +365,9 @@ def demo(folder: str | None, tracks: int, seconds: float, seed: int, as_json: bo
     for track, hits in examples:
         click.echo(f"\nWhat sounds like {_name(track)} ({', '.join(track.genres)})?")
         _print_hits(hits)
-    query = examples[0][0].title
+    query, place = examples[0][0].title, shlex.quote(os.fspath(home / "library"))
     click.echo(
-        f"\nAsk this library yourself:\n  soundkin similar {json.dumps(query)} --library {home / 'library'}\n"
+        f"\nAsk this library yourself:\n  soundkin similar {json.dumps(query)} --library {place}\n"
         'Then your own music:\n  soundkin index ~/Music\n  soundkin similar "words of a title, or a file"'
     )
 
@@ -427,7 +432,7 @@ def doctor(folder: str | None, as_json: bool) -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(text.encode("utf-8", "backslashreplace").decode(), err=True)
+    click.echo(text, err=True)
 
 
 def _print_json(document: Any) -> None:
