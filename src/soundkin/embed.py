@@ -313,7 +313,7 @@ def embed_files(
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
-    """Return half the SHA-256 of a file's bytes, 32 hex digits: twice as fast as BLAKE2 where the CPU helps.
+    """Return half the SHA-256 of a file's bytes, 32 hex digits.
 
     Parameters
     ----------

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, TextIO
-from urllib.parse import quote
 
 from soundkin.errors import InputError
 
@@ -92,7 +91,7 @@ def _location(path: str, relative_to: str | os.PathLike[str] | None) -> str:
     """Return the line that leads a player to the file."""
     absolute = os.path.abspath(path)
     if not _fits_a_line(absolute):
-        return "file://" + quote(os.fsencode(absolute))
+        return Path(absolute).as_uri()
     if relative_to is None:
         return absolute
     relative = os.path.relpath(absolute, relative_to)
