@@ -237,7 +237,7 @@ class Embedder:
         except (
             Exception
         ) as error:  # a bug, ours or a decoder's, costs the file that it shows in, not the scan
-            log.exception("embedding %r failed", path)
+            log.debug("embedding %r failed", path, exc_info=True)
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             return Failure(task.file, "crash", f"a bug, please report it: {reason}")
         result.analysis = analyse(descriptions)

@@ -4,7 +4,6 @@ Functions on a record and an index; `Library` gives them their arguments.
 """
 
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +79,6 @@ def similar(
     query: Query,
     k: int,
     where: Filter | None = None,
-    exclude: Collection[str] = (),
 ) -> list[Hit]:
     """Find the k tracks nearest to a query, without the query and its copies.
 
@@ -96,8 +94,6 @@ def similar(
         How many.
     where : Filter, optional
         Only tracks that pass.
-    exclude : collection of str
-        Ids not wanted.
 
     Returns
     -------
@@ -105,9 +101,7 @@ def similar(
         Best first; k of them whenever there are k.
     """
     like = query.like
-    unwanted = {int(id_, 16) for id_ in exclude}
-    if like is not None and like.id:
-        unwanted.add(int(like.id, 16))
+    unwanted = {int(like.id, 16)} if like is not None and like.id else set()
     while True:
         found = index.search(space, query.vector, k, where, unwanted)
         tracks = {int(t.id, 16): t for t in record.tracks([f"{number:016x}" for number, _ in found])}
