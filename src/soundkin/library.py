@@ -722,7 +722,7 @@ def _nearest_folder(path: str, roots: list[str]) -> str:
 def _topmost(folders: Iterable[str]) -> Iterator[str]:
     """Leave out folders inside other ones."""
     last: str | None = None
-    for folder in sorted(folders):
+    for folder in sorted(folders, key=lambda path: path.split(os.sep)):  # "a", "a/b", and only then "a b"
         if last is None or not is_below(folder, [last]):
             last = folder
             yield folder
