@@ -1,4 +1,4 @@
-"""From what similarity, length and tempo on two files are one recording.
+"""When two files are one recording: how alike in sound, length, and from moment to moment.
 
     python benchmarks/bench_copies.py FOLDER [--tracks 60] [--copies DIR] [--check]
 
@@ -87,8 +87,8 @@ class Sounds:
         Where they are, hash of their bytes.
     vectors : float32 (n, d)
         Unit length.
-    seconds, bpm : float64 (n,)
-        Length and tempo; nan where there is none.
+    seconds : float64 (n,)
+        Length.
     outcomes : list of Embedded
         All of it.
     """
@@ -97,7 +97,6 @@ class Sounds:
     contents: list[str]
     vectors: common.Array
     seconds: NDArray[np.float64]
-    bpm: NDArray[np.float64]
     outcomes: list[Embedded]
 
 
@@ -108,7 +107,6 @@ def sounds_of(outcomes: Sequence[Embedded]) -> Sounds:
         [o.content for o in outcomes],
         np.stack([next(iter(o.vectors.values())) for o in outcomes]),
         np.array([o.duration for o in outcomes]),
-        np.array([np.nan if o.analysis.bpm is None else o.analysis.bpm for o in outcomes]),
         list(outcomes),
     )
 
@@ -140,33 +138,33 @@ class Compared:
         self.a, self.b = np.asarray(a), np.asarray(b)
         self.similarity = np.einsum("ij,ij->i", sounds.vectors[self.a], sounds.vectors[self.b])
         self.seconds = np.abs(sounds.seconds[self.a] - sounds.seconds[self.b])
-        # nan where one of them has no tempo: it cannot speak against the pair
-        self.bpm = np.abs(sounds.bpm[self.a] - sounds.bpm[self.b])
-        octaves = np.log2(sounds.bpm[self.a] / sounds.bpm[self.b])
-        self.off_octave = np.abs(octaves - np.round(octaves))
+        self.moments = np.full(len(self.a), np.nan)
+        for i in np.flatnonzero(self.same_length).tolist():
+            one, other = (windows_of(sounds.outcomes[j]) for j in (self.a[i], self.b[i]))
+            self.moments[i] = recommend.moments_alike(one, other)
 
     @property
     def same_length(self) -> Pairs:
         """Lengths agree as the constants in use want it."""
         return self.seconds <= recommend.COPY_SECONDS
 
-    @property
-    def same_bpm(self) -> Pairs:
-        """Tempi agree as the constants in use want it."""
-        return ~(self.bpm > recommend.COPY_BPM)
-
-    @property
-    def same_bpm_or_octave(self) -> Pairs:
-        """Tempi agree within 1.5 %, or one is twice or half the other."""
-        return ~(self.off_octave > np.log2(1.015))
+    def same_moments(self, least: float) -> Pairs:
+        """Lengths agree, and the tracks change alike."""
+        return np.nan_to_num(self.moments, nan=-1.0) >= least
 
 
 RULES: dict[str, Callable[[Compared], Pairs]] = {
     "sound": lambda c: np.ones(len(c.similarity), bool),
     "+ length": lambda c: c.same_length,
-    "+ length + tempo": lambda c: c.same_length & c.same_bpm,
-    "+ length + tempo or octave": lambda c: c.same_length & c.same_bpm_or_octave,
+    "+ moments 0.3": lambda c: c.same_moments(0.3),
+    "+ moments 0.5": lambda c: c.same_moments(0.5),
+    "+ moments 0.7": lambda c: c.same_moments(0.7),
 }
+
+
+def windows_of(outcome: Embedded) -> common.Array:
+    """Return the window vectors of the one space of an outcome."""
+    return next(iter(outcome.windows.values()))[1]
 
 
 def show_sweep(true: Compared, false: Compared) -> None:
@@ -191,13 +189,22 @@ def show_kinds(names: Sequence[str], true: Compared) -> None:
         if not own.any():
             continue
         low, few, middle = np.quantile(true.similarity[own], [0, 0.05, 0.5])
-        tempo = 100 * true.same_bpm[own].mean(), 100 * true.same_bpm_or_octave[own].mean()
+        least, fewer, common_one = np.quantile(np.nan_to_num(true.moments[own], nan=-1.0), [0, 0.05, 0.5])
         rows.append(
             [kind, f"{low:.4f}", f"{few:.4f}", f"{middle:.4f}", f"{true.seconds[own].max():.2f}",
-             *[f"{t:.1f} %" for t in tempo]]
+             f"{least:.3f}", f"{fewer:.3f}", f"{common_one:.3f}"]
         )  # fmt: skip
     print("a copy against its original")
-    titles = ("copy", "least cos", "5 % below", "median", "most s apart", "same bpm", "or octave")
+    titles = (
+        "copy",
+        "least cos",
+        "5 % below",
+        "median",
+        "most s apart",
+        "moments: least",
+        "5 % below",
+        "median",
+    )
     common.table(titles, rows)
 
 
@@ -208,18 +215,23 @@ def show_alike(sounds: Sounds, false: Compared, folder: Path) -> None:
     rows = []
     for i in order.tolist():
         pair = int(false.a[i]), int(false.b[i])
-        bpm = " / ".join(f"{sounds.bpm[j]:g}" for j in pair)
         names = [str(Path(sounds.paths[j]).relative_to(folder)) for j in pair]
-        rows.append([f"{false.similarity[i]:.4f}", f"{false.seconds[i]:.2f}", bpm, *names])
+        rows.append(
+            [f"{false.similarity[i]:.4f}", f"{false.seconds[i]:.2f}", f"{false.moments[i]:.3f}", *names]
+        )
     print("different files of the same length (within the constant in use) that sound most alike")
-    common.table(("cosine", "s apart", "bpm", "one", "other"), rows)
+    common.table(("cosine", "s apart", "moments", "one", "other"), rows)
 
 
 def is_copy(sounds: Sounds, pairs: Compared) -> Pairs:
     """Ask `recommend.is_copy` itself."""
     tracks = [to_track(outcome, "", 0.0) for outcome in sounds.outcomes]
     triples = zip(pairs.a.tolist(), pairs.b.tolist(), pairs.similarity.tolist(), strict=True)
-    return np.array([recommend.is_copy(tracks[i], tracks[j], score) for i, j, score in triples], bool)
+    windows = [windows_of(outcome) for outcome in sounds.outcomes]
+    return np.array(
+        [recommend.is_copy(tracks[i], tracks[j], score, windows[i], windows[j]) for i, j, score in triples],
+        bool,
+    )
 
 
 def sample(files: Sequence[Path], n: int, longest: float, seed: int) -> list[Path]:

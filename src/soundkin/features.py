@@ -23,6 +23,8 @@ Array = NDArray[np.float32]
 FLOOR_DB = -100.0
 # The FFT works on this many frames at a time: the block stays in the core's cache, which makes it 3 x faster.
 _BLOCK_FRAMES = 64
+# Bins that are multiplied with the filters at a time: a sixth of 1025, measured fastest.
+_PIECE_BINS = 171
 _A4 = 440.0
 
 
@@ -125,9 +127,14 @@ def spectra(y: Array, front: FrontEnd) -> Spectra:
     Spectra
         With ``front.n_frames(n)`` frames.
     """
-    filters = _mel_and_chroma(front)
-    blocks = [power @ filters for power in power_blocks(y, front.n_fft, front.hop)]
-    both = np.concatenate(blocks) if blocks else np.empty((0, filters.shape[1]), np.float32)
+    width, pieces = front.n_mels + 12, _pieces(front)
+    blocks = []
+    for power in power_blocks(y, front.n_fft, front.hop):
+        block = np.zeros((len(power), width), np.float32)
+        for bins, columns, filters in pieces:
+            block[:, columns] += power[:, bins] @ filters
+        blocks.append(block)
+    both = np.concatenate(blocks) if blocks else np.empty((0, width), np.float32)
     return Spectra(both[:, : front.n_mels], both[:, front.n_mels :])
 
 
@@ -216,5 +223,18 @@ def chroma_filters(front: FrontEnd) -> Array:
 
 
 @cache
-def _mel_and_chroma(front: FrontEnd) -> Array:
-    return np.ascontiguousarray(np.hstack([mel_filters(front), chroma_filters(front)]))
+def _pieces(front: FrontEnd) -> list[tuple[slice, slice, Array]]:
+    """Cut the filters, mel then chroma, into (bins, columns, weights): a third of the products, the rest is zeros."""
+    pieces, column = [], 0
+    for filters in (mel_filters(front), chroma_filters(front)):
+        for first in range(0, len(filters), _PIECE_BINS):
+            part = filters[first : first + _PIECE_BINS]
+            used = np.flatnonzero(part.any(axis=0))
+            if len(used):
+                low, high = int(used[0]), int(used[-1]) + 1
+                columns = slice(column + low, column + high)
+                pieces.append(
+                    (slice(first, first + len(part)), columns, np.ascontiguousarray(part[:, low:high]))
+                )
+        column += filters.shape[1]
+    return pieces

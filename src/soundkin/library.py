@@ -602,7 +602,9 @@ class Library:
                 return self._outside(path, space)
             query = self.find(query)
         try:
-            return Query(self._reader().vector(query.id, space.id), query)
+            record = self._reader()
+            windows = recommend.windows_of(record, query.id, space.id)
+            return Query(record.vector(query.id, space.id), query, windows)
         except NotFound:
             # The space is still being filled, and this track is not there yet.
             return self._outside(query.path, space)
@@ -617,7 +619,7 @@ class Library:
         if isinstance(outcome, Failure):
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
-        return Query(outcome.vectors[space.id], to_track(outcome, "", 0.0))
+        return Query(outcome.vectors[space.id], to_track(outcome, "", 0.0), outcome.windows[space.id][1])
 
     # ---- the index
 

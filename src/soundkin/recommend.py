@@ -10,20 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from soundkin.errors import NotFound
 from soundkin.filters import Filter
 from soundkin.index import Index
 from soundkin.record import Record, Track
 
 Array = NDArray[np.float32]
 
-# Two files are copies of one recording when all three agree. Measured on re-encoded soundtracks by
-# benchmarks/bench_copies.py: every copy is found, and of the pairs of different tracks none passes.
-COPY_SIMILARITY = 0.985
+# When two files of like length are one recording: benchmarks/bench_copies.py prints what this finds and mistakes.
 COPY_SECONDS = 2.5
-COPY_BPM = 1.0
-# Noise and drums come out of a lossy codec less alike; but then length to a codec's padding and key must agree too.
-LOOSE_SIMILARITY = 0.9
-PADDING_SECONDS = 0.1
+COPY_SIMILARITY = 0.8
+COPY_MOMENTS = 0.5
+# Below this many windows, moments say little: then length (to a codec's padding), tempo and key must agree as well.
+FEW_WINDOWS = 4
+FEW_SIMILARITY = 0.9
+FEW_SECONDS = 0.1
+FEW_BPM = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,13 @@ class Query:
         Unit length.
     like : Track or None
         What is known of the track behind the vector; its id is "" when it is not in the library.
+    windows : float32 (w, d) or None
+        Its window vectors, by which copies of it are told.
     """
 
     vector: Array
     like: Track | None = None
+    windows: Array | None = None
 
 
 def similar(
@@ -109,14 +114,16 @@ def similar(
         copies = {
             number
             for number, score in found
-            if number not in tracks or (like is not None and is_copy(like, tracks[number], score))
+            if number not in tracks or _is_copy_of_query(record, space, query, tracks[number], score)
         }
         if not copies:
             return [_hit(tracks[number], score, like) for number, score in found]
         unwanted |= copies  # and the question is put again, so that k are left
 
 
-def is_copy(a: Track, b: Track, similarity: float) -> bool:
+def is_copy(
+    a: Track, b: Track, similarity: float, windows_a: Array | None = None, windows_b: Array | None = None
+) -> bool:
     """Tell whether two tracks are one recording: the same file, or a re-encode of it.
 
     Parameters
@@ -125,20 +132,59 @@ def is_copy(a: Track, b: Track, similarity: float) -> bool:
         Two tracks.
     similarity : float
         Cosine of their vectors.
+    windows_a, windows_b : float32 (w, d), optional
+        Their window vectors.
 
     Returns
     -------
     bool
-        True for equal contents; else when sound, length and tempo all agree: the closer the length, and the same
-        the key, the less alike need the sound be.
+        True for equal contents; else when they are about as long, sound alike, and change alike from moment to
+        moment. Music of one style, or of one album, shares its sound, but not what happens when.
     """
     if a.content and a.content == b.content:
         return True
-    same_tempo = abs(a.bpm - b.bpm) <= COPY_BPM if a.bpm is not None and b.bpm is not None else a.bpm == b.bpm
     apart = abs(a.duration - b.duration)
-    alike = similarity >= COPY_SIMILARITY and apart <= COPY_SECONDS
-    close = similarity >= LOOSE_SIMILARITY and apart <= PADDING_SECONDS and a.key == b.key
-    return same_tempo and (alike or close)
+    if apart > COPY_SECONDS or similarity < COPY_SIMILARITY:
+        return False
+    if windows_a is not None and windows_b is not None and min(len(windows_a), len(windows_b)) >= FEW_WINDOWS:
+        return moments_alike(windows_a, windows_b) >= COPY_MOMENTS
+    same_tempo = abs(a.bpm - b.bpm) <= FEW_BPM if a.bpm is not None and b.bpm is not None else a.bpm == b.bpm
+    return similarity >= FEW_SIMILARITY and apart <= FEW_SECONDS and same_tempo and a.key == b.key
+
+
+def moments_alike(a: Array, b: Array) -> float:
+    """Correlate how two tracks change over time.
+
+    Parameters
+    ----------
+    a, b : float32 (w, d)
+        Window vectors in order of time; of the longer track, the first as many as the shorter has.
+
+    Returns
+    -------
+    float
+        -1 to 1: the correlation of what is left of the windows without their track's mean. About 0 for tracks that
+        only share their sound.
+    """
+    n = min(len(a), len(b))
+    a, b = a[:n] - a[:n].mean(axis=0), b[:n] - b[:n].mean(axis=0)
+    return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-12))
+
+
+def _is_copy_of_query(record: Record, space: str, query: Query, track: Track, score: float) -> bool:
+    if query.like is None:
+        return False
+    likely = score >= COPY_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
+    windows = windows_of(record, track.id, space) if likely else None
+    return is_copy(query.like, track, score, query.windows, windows)
+
+
+def windows_of(record: Record, track_id: str, space: str) -> Array | None:
+    """Return the window vectors of a track, float32 (w, d); None where the record has none (imported vectors)."""
+    try:
+        return record.windows(track_id, space)[1]
+    except NotFound:
+        return None
 
 
 def reasons(a: Track, b: Track) -> tuple[str, ...]:

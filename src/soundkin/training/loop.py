@@ -267,6 +267,11 @@ class Trainer:
     def load(self, path: Path) -> None:
         """Go on from a checkpoint, the file at `path`.
 
+        Parameters
+        ----------
+        path : Path
+            What `save` wrote.
+
         Raises
         ------
         ModelError
