@@ -28,8 +28,8 @@ from soundkin.features import FrontEnd, Spectra, spectra
 # One window of the built-in encoder is 3.07 s, two in a row are 6.05 s, three 9.02 s.
 _PLANS = (
     *(Listening(n, 9.02) for n in (1, 2, 3, 5, 8)),
-    *(Listening(n, 6.05) for n in (4, 5, 6)),
-    *(Listening(n, 3.07) for n in (8, 10, 12, 16)),
+    *(Listening(n, 6.05) for n in (4, 6, 8)),
+    *(Listening(n, 3.07) for n in (4, 8, 12, 16, 20)),
     DEFAULT_LISTENING,
     WHOLE,
 )

@@ -1,7 +1,6 @@
 """The rules of the house that no linter knows: who imports whom, what is public, what a docstring says."""
 
 import ast
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -110,8 +109,7 @@ def is_command(node):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: ".".join(module_of(path)) or "soundkin")
 def test_public_names_say_what_they_take(path):
-    module = importlib.import_module(".".join(("soundkin", *module_of(path))))
-    assert (module.__doc__ or "").strip()
+    assert (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").strip()
     silent = []
     for name, node in public(path):
         text = ast.get_docstring(node) or ""
