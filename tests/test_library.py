@@ -1,6 +1,7 @@
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -447,7 +448,9 @@ def test_a_qdrant_client_holds_the_index_as_well(library, expected, made):
         new = put(served, "new.mp3")
         assert new in ids(served.similar(served.tracks()[0], 50))
         assert served.remove([new]) == 1
-    assert client.count("soundkin").count == 30
+    (collection,) = (c.name for c in client.get_collections().collections)
+    assert re.fullmatch("soundkin-[0-9a-f]{8}", collection)
+    assert client.count(collection).count == 30
 
 
 def test_a_server_that_does_not_answer_is_one_line(library, monkeypatch):

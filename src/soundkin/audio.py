@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 MIN_RATE, MAX_RATE = 4_000, 384_000
 MIN_SECONDS = 0.5
+# Hearing everything goes in blocks of ten windows of the built-in encoder: 9 hops and a window are 29.815 s.
+_WHOLE_SECONDS = 29.82
 # A day of audio is decoded at most; headers that claim more are not believed.
 MAX_SECONDS = 24 * 3600.0
 # libsndfile is the faster of the two for these; PyAV for everything else (measured per format).
@@ -80,7 +82,9 @@ class Listening:
         seconds = repr(float(self.seconds)).removesuffix(
             ".0"
         )  # every digit: other excerpts make another space
-        return "all" if self.excerpts is None else f"{self.excerpts}x{seconds}s"
+        if self.excerpts is None:
+            return "all" if self.seconds == _WHOLE_SECONDS else f"all in {seconds}s"
+        return f"{self.excerpts}x{seconds}s"
 
     def starts(self, duration: float) -> list[float]:
         """Return where the excerpts of a track begin.
@@ -107,9 +111,10 @@ class Listening:
         """Return the listening that has this name; raise InputError when none can have it."""
         if name == WHOLE.name:
             return WHOLE
-        excerpts, _, seconds = name.partition("x")
+        whole = name.startswith("all in ")
+        excerpts, _, seconds = name.partition(" in " if whole else "x")
         try:
-            return cls(int(excerpts), float(seconds.removesuffix("s")))
+            return cls(None if whole else int(excerpts), float(seconds.removesuffix("s")))
         except ValueError as error:
             raise InputError(f'listening {name!r}; wanted "all", or a form like "12x3.07s"') from error
 
@@ -117,8 +122,7 @@ class Listening:
 # One window of the built-in encoder per excerpt. Of what costs as much, twelve short excerpts find more than five of
 # three windows each: benchmarks/bench_listening.py prints the table.
 DEFAULT_LISTENING = Listening(12, 3.07)
-# Everything, in blocks of ten windows (9 hops and a window are 29.815 s).
-WHOLE = Listening(None, 29.82)
+WHOLE = Listening(None, _WHOLE_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,8 @@ def index(
     from soundkin.library import Library
     from soundkin.scan import ScanOptions
 
+    if watch and as_json:
+        raise click.UsageError("--watch reports again and again, --json prints one document: use one of them")
     options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune)
     with Library.open(folder, qdrant, api_key) as library:
         with _progress() as progress:

@@ -247,10 +247,6 @@ class Embedder:
             return Failure(task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS")
         return result
 
-    def excerpts(self, excerpts: Iterable[Excerpt]) -> Vectors:
-        """Embed PCM already in memory: space id -> track vector, float32 (d,)."""
-        return self._encode(excerpts)[1]
-
     def _encode(self, excerpts: Iterable[Excerpt]) -> tuple[list[Description], Vectors, Windows]:
         descriptions = []
         parts: dict[str, list[tuple[Array, Array]]] = {space.id: [] for space in self.spaces}

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from soundkin import exchange, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, Listening
-from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task
+from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files
 from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, parse
@@ -126,7 +126,7 @@ class Library:
     ) -> None:
         self.folder = folder
         self._where: str | Path | QdrantClient = qdrant or folder / "index"
-        self._server: dict[str, Any] = {"api_key": api_key} if qdrant else {}
+        self._api_key, self._is_remote = api_key, qdrant is not None
         self._record: Record | None = None
         self._index: Index | None = None
         self._embedders: dict[str, Embedder] = {}
@@ -252,7 +252,7 @@ class Library:
                 report(done)
 
     def remove(self, queries: Iterable[str | os.PathLike[str]]) -> int:
-        """Forget tracks. Files are not touched; what is still on disk comes back with the next scan of its folder.
+        """Forget tracks, and failures. Files are not touched: what is still on disk comes back with the next scan.
 
         Parameters
         ----------
@@ -270,16 +270,19 @@ class Library:
             A query names nothing, or several tracks.
         """
         ids: set[str] = set()
-        files = self._reader().files()
+        failed: set[str] = set()
+        files, failures = self._reader().files(), self._reader().failed_files()
         for query in queries:
             if not os.fspath(query):  # as a path it would be the current folder and everything below it
                 raise NotFound("nothing is named by an empty query: give an id, a file, a folder or words")
             below = [absolute(query)]
             under = [row.track_id for path, row in files.items() if is_below(path, below)]
-            ids.update(under or [self.find(query).id])
+            bad = [path for path in failures if is_below(path, below)]
+            ids.update(under if under or bad else [self.find(query).id])
+            failed.update(bad)
         with Record.open(self.folder, write=True) as record:
             self._drop_foreign_index(record)
-            removed = record.remove(ids=sorted(ids))
+            removed = record.remove(ids=sorted(ids), paths=sorted(failed))
         self._renew_index()
         return removed
 
@@ -625,7 +628,11 @@ class Library:
             status = os.stat(path)
         except OSError as error:
             raise NotFound(f"{printable(path)} has no vector in {space.id}, and: {error.strerror}") from error
-        outcome = self.embedder(space).file(Task(FileState(path, status.st_size, status.st_mtime_ns)))
+        self.embedder(space)  # says so if its encoder is no longer here
+        task = Task(FileState(path, status.st_size, status.st_mtime_ns))
+        names, listening = [self._encoder_source(space.encoder)], Listening.named(space.listening)
+        # In a worker, as in a scan: a file that hangs or crashes a decoder must not take the asker with it.
+        ((_, outcome),) = embed_files([task], names, listening, jobs=1)
         if isinstance(outcome, Failure):
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
@@ -638,16 +645,16 @@ class Library:
         record = self._reader()
         try:
             try:
-                self._index = self._index or open_index(self._where, **self._server)
+                self._index = self._index or open_index(self._where, **self._server(record))
                 catch_up(self._index, record)
             except RebuildNeeded as error:
                 log.info("building the index: %s", error)
                 self._close_index()
                 self._rebuild(record)
-                self._index = open_index(self._where, **self._server)
+                self._index = open_index(self._where, **self._server(record))
                 catch_up(self._index, record)
         except StoreError as error:  # held by another process, or the disk is full or cannot be written
-            if self._server:
+            if self._is_remote:
                 raise
             log.info("searching the record itself: %s", error)
             self._close_index()
@@ -655,9 +662,18 @@ class Library:
             catch_up(self._index, record)
         return self._index
 
+    def _server(self, record: Record) -> dict[str, Any]:
+        """Say how to reach the index on a server; several libraries may share one, each with its own collection."""
+        if not self._is_remote:
+            return {}
+        return {"api_key": self._api_key, "collection": f"soundkin-{record.uuid[:8]}"}
+
     def _drop_foreign_index(self, record: Record) -> None:
         """Forget an index that is ahead of an old copy of the record, before new changes take the same numbers."""
-        if self._server:
+        if self._is_remote:
+            # And a server that cannot be reached is told of now, not after hours of scanning.
+            with contextlib.suppress(RebuildNeeded):
+                open_index(self._where, **self._server(record)).close()
             if record.revision:
                 self._current_index()
         elif (state := read_state(self.folder / "index")) and is_foreign(state.mark, record):
@@ -671,8 +687,8 @@ class Library:
             self._index = None
 
     def _rebuild(self, record: Record) -> None:
-        if self._server or record.counts().tracks < _SMALL:
-            rebuild_from(self.folder, self._where, **self._server)
+        if self._is_remote or record.counts().tracks < _SMALL:
+            rebuild_from(self.folder, self._where, **self._server(record))
             return
         # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
         code = "import sys; from soundkin.index.follow import rebuild_from; rebuild_from(sys.argv[1], sys.argv[2])"
@@ -685,7 +701,7 @@ class Library:
     def _renew_index(self) -> None:
         """After a change: bring the index up to date, and rebuild it when much of it is outside the graph."""
         record = self._reader()
-        known = None if self._server else read_state(self.folder / "index")
+        known = None if self._is_remote else read_state(self.folder / "index")
         if known and known.mark == Mark(record.uuid, record.revision):
             return  # seen without opening it, which a large one takes a second for
         index = self._current_index()

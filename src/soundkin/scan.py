@@ -80,7 +80,10 @@ def roots_of(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     InputError
         One of them is not.
     """
-    roots = [absolute(path) for path in paths]
+    given = list(paths)
+    if not all(map(os.fspath, given)):  # as a path, nothing would be the current folder
+        raise InputError("an empty path; wanted files or folders")
+    roots = [absolute(path) for path in given]
     for root in roots:
         if not os.path.exists(root):
             raise InputError(f"no such file or folder: {printable(root)}")

@@ -57,7 +57,6 @@ class OnnxEncoder(Encoder):
                 f"{folder / 'encoder.onnx'} is damaged: sha256 {self.weights[:12]}, wanted {expected[:12]}; "
                 "install it again"
             )
-        self.card: dict[str, Any] = card
         self.front_end = self.front.name
         self.window_seconds = self.front.n_samples(self.frames) / self.front.rate
         self.hop_seconds = self.hop_frames * self.front.hop / self.front.rate
