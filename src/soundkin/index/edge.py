@@ -4,8 +4,8 @@ Three habits of the engine shape this file. One process at a time may open a sha
 holds the interpreter's lock until it is done. And a graph search under a filter misses neighbours when the
 filter goes along with the sound, as a genre does: with a tenth to three quarters of 100,000 points passing,
 recall@10 was 0.20 to 0.92, and 0.83 to 0.98 with the engine's extra links for payloads, which make a build
-eight times as long. So a filtered search here sees which of the nearest points pass, and where too few of them do,
-it looks at every point that passes: 1 ms for 10,000 of them.
+eight times as long. So a filtered search here sees which of the nearest points pass when the filter is broad; when it
+is not, or too few of them do, it looks at every point that passes: 1 ms for 10,000 of them.
 """
 
 import errno
@@ -32,7 +32,7 @@ from soundkin.index.generations import (
 )
 from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_points, check_spaces
 
-# Points looked at first, for each one wanted: enough for a filter that one in four passes.
+# A filter is broad when more than one point in so many passes; of so many nearest points, some then do for each wanted.
 _NEAR_PER_HIT = 8
 _OS_ERROR = re.compile(r"os error (\d+)")
 # what stands in the way from outside, so that building again would not help
@@ -145,12 +145,20 @@ class EdgeIndex(Index):
     ) -> list[tuple[int, float]]:
         if where is None or exact:
             return self._query(space, vector, k, where, exact)
+        if _NEAR_PER_HIT * self._about(where) < self._about(None):
+            return self._query(space, vector, k, where, exact=True)
         # Of the nearest of all points, those that pass are the nearest that pass: a broad filter needs no more.
         near = self._query(space, vector, _NEAR_PER_HIT * k, None, exact=False)
         passing = self._query(
             space, vector, k, And((HasId(frozenset(i for i, _ in near)), where)), exact=True
         )
         return passing if len(passing) == k else self._query(space, vector, k, where, exact=True)
+
+    def _about(self, where: Filter | None) -> int:
+        """Estimate how many points pass, from the indexes of the payload: 0.02 ms for 100,000 points."""
+        passing = None if where is None else engine.Filter(must=[_condition(where)])
+        with one_line(self.folder):
+            return self._shard.count(engine.CountRequest(filter=passing, exact=False))
 
     def _query(
         self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
