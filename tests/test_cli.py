@@ -124,7 +124,7 @@ def test_similar_writes_a_playlist(run, home, made, tmp_path):
 
 def test_similar_when_nothing_passes_a_filter(run, home, made):
     code, out, _ = run("similar", made.tracks[3][0], "--filter", "year<1000", *home)
-    assert (code, out) == (0, "no track passes\n")
+    assert (code, out) == (0, "no other track in the library passes\n")
 
 
 def put(folder, path, **tags):
@@ -238,7 +238,7 @@ def test_interrupted(run, home, monkeypatch):
     monkeypatch.setattr(Library, "status", interrupt)
     code, out, err = run("status", *home)
     assert (code, out) == (130, "")
-    assert "interrupted; what was done is kept" in err
+    assert err.strip() == "interrupted"
 
 
 @pytest.mark.parametrize("kind", ["help", "table", "json"])
@@ -291,7 +291,7 @@ def test_encoders(run):
 
 def test_remove(run, library, made):
     code, out, _ = run("remove", made.tracks[0][0], "--library", library.folder)
-    assert (code, out) == (0, "removed 1 track\n")
+    assert (code, out) == (0, "removed 1 track; files still on disk come back when their folder is indexed\n")
     code, out, _ = run("remove", made.music / "copies", "--json", "--library", library.folder)
     assert (code, json.loads(out)) == (0, {"removed": 6})
     assert len(library.tracks()) == 23

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _INTERRUPTED, _OUR_BUG = 130, 70
 _LOG_SECONDS = 30.0
 _CHOICES = 10
+_WIDE = 100  # columns of a terminal that has room for reasons
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,7 +61,12 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; what was done is kept, run the command again to go on")
+        goes_on = (
+            "; what was done is kept, run the command again to go on"
+            if {"index", "train"} & set(arguments)
+            else ""
+        )
+        _say(f"interrupted{goes_on}")
         return _INTERRUPTED
     except (BrokenPipeError, SystemExit):  # click and rich exit by themselves, but only when a pipe breaks
         # Whoever read us has enough (`| head`): no more to say, and no second complaint at exit.
@@ -278,7 +285,9 @@ def remove(queries: tuple[str, ...], folder: str | None, as_json: bool) -> None:
     if as_json:
         _print_json({"removed": removed})
     else:
-        click.echo(f"removed {_count(removed, 'track')}")
+        click.echo(
+            f"removed {_count(removed, 'track')}; files still on disk come back when their folder is indexed"
+        )
 
 
 @cli.command()
@@ -442,7 +451,9 @@ def _print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> None:
+def _print_table(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = (), one_line: bool = False
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -453,7 +464,10 @@ def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], right: Se
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
         side = "right" if title in right else "left"
-        table.add_column(title, justify=side, no_wrap=title in right, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(
+            title, justify=side, no_wrap=one_line or title in right,  # type: ignore[arg-type]
+            overflow="ellipsis" if one_line else "fold",
+        )  # fmt: skip
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     wide = None if sys.stdout.isatty() else 160
@@ -469,7 +483,7 @@ def _print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 
 def _print_hits(hits: list["Hit"]) -> None:
     if not hits:
-        click.echo("no track passes")
+        click.echo("no other track in the library passes")
         return
     rows = [
         [
@@ -483,10 +497,14 @@ def _print_hits(hits: list["Hit"]) -> None:
         ]
         for i, hit in enumerate(hits, 1)
     ]
+    titles = ["#", "similarity", "title", "artist", "album", "length", "also"]
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE:
+        titles, rows = titles[:-1], [row[:-1] for row in rows]
     _print_table(
-        ("#", "similarity", "title", "artist", "album", "length", "also"),
+        titles,
         rows,
         right=("#", "similarity", "length"),
+        one_line=True,
     )
 
 

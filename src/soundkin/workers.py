@@ -180,14 +180,15 @@ class _Supervisor(threading.Thread):
         except BaseException as error:
             self._results.put(error)
         finally:
-            self.stop()
+            if self._child is not None:
+                self._child.bury()
             self._results.put(None)
 
     def _do(self, task: Any) -> Any:
         if self._child is None:
             self._child = _Child(*self._setup)
         if self._stopped:  # while the child started, so that `stop` did not see it
-            self._child.kill()
+            self._child.end()
         seconds = self._timeout(task)
         answer = self._child.ask(task, seconds)
         if answer is None:
@@ -195,7 +196,7 @@ class _Supervisor(threading.Thread):
             self._child = None
             return lost
         if self._child.timed_out:  # just after it answered
-            self._child.kill()
+            self._child.bury()
             self._child = None
         ok, value = answer
         if not ok:
@@ -203,11 +204,11 @@ class _Supervisor(threading.Thread):
         return value
 
     def stop(self) -> None:
-        """Kill the child, if there is one."""
+        """End the child, if there is one; the thread buries it."""
         self._stopped = True
         child = self._child
         if child is not None:
-            child.kill()
+            child.end()
 
 
 class _Child:
@@ -233,7 +234,7 @@ class _Child:
         self.timed_out = False
         if self.ask((factory, arguments, nice), _START_SECONDS) is None:
             words = self._last_words()
-            self.kill()
+            self.bury()
             raise SoundkinError(f"a worker process cannot start: {words}; run: soundkin doctor")
 
     def ask(self, message: Any, seconds: float) -> tuple[bool, Any] | None:
@@ -263,22 +264,26 @@ class _Child:
             code = self._process.returncode
             how = f"signal {-code}" if code < 0 else f"exit status {code}"
             lost = Lost("crash", f"the decoder crashed ({how}) {self._last_words()}".strip())
-        self.kill()
+        self.bury()
         return lost
 
     def _expire(self) -> None:
         self.timed_out = True
-        self._process.kill()
+        self.end()
 
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read()[-2000:].decode(errors="replace").split("\n")
         return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
 
-    def kill(self) -> None:
-        """End the process and close its pipes."""
+    def end(self) -> None:
+        """Kill the process; any thread may."""
         with contextlib.suppress(OSError):
             self._process.kill()
+
+    def bury(self) -> None:
+        """Kill the process and close its pipes; only for the thread that uses them."""
+        self.end()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             with contextlib.suppress(OSError):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Index", "IndexLocked", "Mark", "Point", "RebuildNeeded", "open_index", "rebuild"]
 
 _FETCH_EXTRA = 1000  # up to so many excluded points it is cheaper to fetch more than to filter
+_EQUALS = 8
 
 
 class IndexLocked(StoreError):
@@ -193,10 +194,11 @@ class Index(ABC):
         if k < 1:
             raise InputError(f"search: got k={k}, wanted how many to find; give 1 or more")
         unwanted = frozenset(map(check_id, exclude))
-        extra = len(unwanted)
+        # A few more than asked for, so that of equals at the end (copies of a file) the same ones stay, on any engine.
+        extra = len(unwanted) + _EQUALS
         if unwanted and (where is not None or extra > _FETCH_EXTRA):
             skip = Not(HasId(unwanted))
-            where, extra = (skip if where is None else And((where, skip))), 0
+            where, extra = (skip if where is None else And((where, skip))), _EQUALS
         limit = k + extra
         if limit > _FETCH_EXTRA:  # the engines reserve memory for as many as they are asked for
             limit = min(limit, max(1, self.count()))
@@ -205,7 +207,7 @@ class Index(ABC):
             # a graph search can lose its way under a filter; only an exact one may say that there are no more
             hits = self._search(space, unit, limit, where, exact=True)
         wanted = [hit for hit in hits if hit[0] not in unwanted]
-        return sorted(wanted, key=lambda hit: (-hit[1], hit[0]))[:k]
+        return sorted(wanted, key=lambda hit: (-round(hit[1], 6), hit[0]))[:k]
 
     def __enter__(self) -> Self:
         return self
