@@ -19,6 +19,7 @@ from soundkin import cli
 from soundkin.embed import Embedded, FileState
 from soundkin.encoders import ENCODERS
 from soundkin.encoders.descriptors import Analysis
+from soundkin.errors import SoundkinError
 from soundkin.library import Library
 from soundkin.record import Record
 from soundkin.tags import Tags
@@ -395,19 +396,29 @@ def test_a_terminal_sees_progress_and_a_pipe_does_not(made, tmp_path):
     assert "soundkin status --failed" in out
 
 
+def committed(folder):
+    try:
+        with Library.open(folder) as library:
+            return library.tracks()
+    except SoundkinError:  # there is no record yet
+        return []
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_done(made, tmp_path):
     music = tmp_path / "music"
-    for i in range(5):
+    for i in range(20):
         shutil.copytree(made.music, music / str(i))
     with start("index", music, "-j", 1, "--library", tmp_path / "library") as process:
-        time.sleep(6)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not committed(tmp_path / "library"):
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err.strip() == "interrupted; what was done is kept, run the command again to go on"
     with Library.open(tmp_path / "library") as library:
-        assert 0 < library.status().summary.tracks < 150
+        assert 0 < library.status().summary.tracks < 600
 
 
 # ---- bad files
