@@ -492,7 +492,7 @@ LIBRARY = {
     "sunny": song("/m/x/y/1.mp3", "1" * 32, title="Sunny", artist="Boney M."),
     "sol": song("/m/x/y/2.mp3", "2" * 32, title="Canción del Sol", artist="Björk & Møller", album="SUN"),
     "tokyo": song("/m/x/y/3.mp3", "3" * 32, title="東京ブギウギ", artist="笠置シヅ子"),
-    "untagged": song("/home/me/Various Artists/Salsa_Hits-2/04 Llorarás.mp3", "4" * 32),
+    "untagged": song("/media/me/Various Artists/Salsa_Hits-2/04 Llorarás.mp3", "4" * 32),
 }
 
 
