@@ -1,0 +1,70 @@
+"""The command line: parse, call, print. Decisions are made in the library.
+
+What answers a question goes to stdout; progress, notes and errors go to stderr. With ``--json`` stdout is exactly one
+JSON document.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from soundkin.cli import collection, encoding, questions  # noqa: F401  (importing them adds their commands)
+from soundkin.cli.common import cli, name_of, say
+from soundkin.errors import SoundkinError
+
+__all__ = ["cli", "main"]
+
+_INTERRUPTED, _OUR_BUG = 130, 70
+_CHOICES = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 1 the user's mistake, 2 usage, 70 our bug, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a title in letters that a terminal lacks is no error
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    # Where it stands does not matter: who sees an error adds it at the end of the line.
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if debug := "--debug" in options:
+        arguments = ["--debug", *(a for a in options if a != "--debug"), *arguments[len(options) :]]
+    try:
+        status = cli.main(arguments, prog_name="soundkin", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        goes_on = (
+            "; what was done is kept, run the command again to go on"
+            if {"index", "train"} & set(arguments)
+            else ""
+        )
+        say(f"interrupted{goes_on}")
+        return _INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # click and rich exit by themselves, but only when a pipe breaks
+        # Whoever read us has enough (`| head`): no more to say, and no second complaint at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SoundkinError as error:
+        if debug:
+            raise
+        say(f"error: {error}")
+        choices = getattr(error, "choices", [])
+        for track in choices[:_CHOICES]:
+            say(f"  {track.id}  {name_of(track)}")
+        if len(choices) > _CHOICES:
+            say(f"  ... and {len(choices) - _CHOICES} more: add words")
+        return error.exit_status
+    except Exception as error:
+        if debug:
+            raise
+        say(f"internal error: {type(error).__name__}: {error}; run again with --debug and report it")
+        return _OUR_BUG

@@ -1,0 +1,296 @@
+"""Commands about the library itself: fill it, look after it, carry it."""
+
+import json
+import os
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from soundkin.cli.common import (
+    cli,
+    count_of,
+    hours,
+    json_option,
+    library_option,
+    name_of,
+    print_hits,
+    print_json,
+    print_pairs,
+    print_table,
+    qdrant_options,
+    ranked,
+    say,
+    scan_progress,
+    size_of,
+    space_option,
+    steps_progress,
+)
+from soundkin.errors import SoundkinError
+
+if TYPE_CHECKING:
+    from soundkin.audio import Listening
+    from soundkin.library import Library
+    from soundkin.scan import ScanReport
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
+@library_option
+@click.option(
+    "-e", "--encoder", "encoders", multiple=True, help="An encoder, or a folder of one; repeatable."
+)
+@click.option(
+    "--windows", type=click.Choice(["spread", "all"]), default=None,
+    help="Hear excerpts spread over each track (default), or all of it.",
+)  # fmt: skip
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: one per core]")
+@click.option("--nice/--no-nice", default=True, help="Give way to other programs.  [default: nice]")
+@click.option("--prune", is_flag=True, help="Forget tracks whose files are gone.")
+@click.option("--retry", is_flag=True, help="Try again what failed before.")
+@click.option("--watch", is_flag=True, help="Then keep the library up to date until interrupted.")
+@qdrant_options
+@json_option
+def index(
+    paths: tuple[str, ...],
+    folder: str | None,
+    encoders: tuple[str, ...],
+    windows: str | None,
+    jobs: int | None,
+    nice: bool,
+    prune: bool,
+    retry: bool,
+    watch: bool,
+    qdrant: str | None,
+    api_key: str | None,
+    as_json: bool,
+) -> None:
+    """Index audio files and folders: only what is new or changed is embedded."""
+    from soundkin.library import Library
+    from soundkin.scan import ScanOptions
+
+    if watch and as_json:
+        raise click.UsageError("--watch reports again and again, --json prints one document: use one of them")
+    options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune)
+    with Library.open(folder, qdrant, api_key) as library:
+        with scan_progress() as progress:
+            report = library.add(paths, options, progress)
+        _print_report(library, report, as_json)
+        if watch:
+            say("watching; Ctrl-C ends")
+            library.watch(paths, options, lambda done: _print_report(library, done, as_json))
+
+
+@cli.command()
+@library_option
+@click.option("--failed", is_flag=True, help="List the files that could not be embedded, with reasons.")
+@json_option
+def status(folder: str | None, failed: bool, as_json: bool) -> None:
+    """Show what the library holds."""
+    from soundkin.library import Library
+
+    with Library.open(folder) as library:
+        if failed:
+            _print_failures(library, as_json)
+            return
+        state = library.status()
+    spaces = [
+        {"id": space.id, "encoder": space.encoder, "dims": space.dims, "tracks": n, "active": active}
+        for space, n, active in state.spaces
+    ]
+    if as_json:
+        print_json({"folder": state.folder, **asdict(state.summary), "spaces": spaces})
+        return
+    summary = state.summary
+    formats = ", ".join(f"{n} {name}" for name, n in summary.formats.items())
+    failures = ", ".join(f"{n} {kind}" for kind, n in summary.failures.items())
+    print_pairs(
+        [
+            ("library", state.folder),
+            ("tracks", f"{summary.tracks} ({formats})" if formats else "0"),
+            ("audio", f"{hours(summary.seconds)}, {size_of(summary.audio_bytes)}"),
+            ("record", size_of(summary.record_bytes)),
+            *(
+                (
+                    "space",
+                    f"{s['id']}: {s['tracks']} tracks, {s['dims']} dims" + ("" if s["active"] else " (old)"),
+                )
+                for s in spaces
+            ),
+            ("failed", f"{failures} (soundkin status --failed)" if failures else "none"),
+        ]
+    )
+
+
+@cli.command()
+@click.argument("queries", nargs=-1, required=True)
+@library_option
+@json_option
+def remove(queries: tuple[str, ...], folder: str | None, as_json: bool) -> None:
+    """Forget tracks: ids, files, folders or words. Files are not touched."""
+    from soundkin.library import Library
+
+    with Library.open(folder) as library:
+        removed = library.remove(queries)
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        click.echo(
+            f"removed {count_of(removed, 'track')}; files still on disk come back when their folder is indexed"
+        )
+
+
+@cli.command()
+@click.argument("file", type=click.Path(dir_okay=False))
+@library_option
+@space_option
+@json_option
+def export(file: str, folder: str | None, space: str | None, as_json: bool) -> None:
+    """Write tracks with their vectors to FILE: .npz, .parquet, or .sqlite (.db)."""
+    from soundkin.library import Library
+    from soundkin.scan import printable
+
+    with Library.open(folder) as library:
+        chosen = library.space(space).id
+        tracks = library.export(file, chosen)
+    if as_json:
+        print_json({"file": file, "space": chosen, "tracks": tracks})
+    else:
+        click.echo(f"wrote {count_of(tracks, 'track')} of the space {chosen} to {printable(file)}")
+
+
+@cli.command("import")
+@click.argument("file", type=click.Path(dir_okay=False))
+@library_option
+@click.option(
+    "--encoder-name", default="imported", show_default=True,
+    help="What to call whatever made vectors that do not say it.",
+)  # fmt: skip
+@json_option
+def import_(file: str, folder: str | None, encoder_name: str, as_json: bool) -> None:
+    """Take in vectors from FILE, so that they need not be made again.
+
+    FILE is what `soundkin export` wrote, or an SQLite file with a table songs_vectors(song_id, embedding), whose
+    song_id is a track id, a content hash, a path, or a file name without its suffix.
+    """
+    from soundkin.library import Library
+
+    with Library.open(folder) as library:
+        report = library.import_(file, encoder_name)
+    if as_json:
+        print_json({"file": file, **asdict(report)})
+        return
+    parts = [
+        (report.matched, "in the library"), (report.added, "new"), (report.unmatched, "unmatched"),
+        (report.refused, "refused"),
+    ]  # fmt: skip
+    told = ", ".join(f"{n} {what}" for n, what in parts if n)
+    click.echo(f"{count_of(report.rows, 'row')} of the space {report.space}: {told or 'nothing to do'}")
+    click.echo(f"{count_of(report.vectors + report.added, 'new vector')}")
+    for line in report.left_out:
+        say(f"  {line}")
+    if (more := report.unmatched + report.refused - len(report.left_out)) > 0:
+        say(f"  and {more} more")
+
+
+@cli.command()
+@click.option(
+    "--folder", type=click.Path(file_okay=False), help="Where to make it.  [default: a cache folder]"
+)
+@click.option("--tracks", type=click.IntRange(min=8), default=60, show_default=True, help="How many.")
+@click.option("--seconds", type=click.FloatRange(min=5), default=20.0, show_default=True, help="Of each.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, another library.")
+@json_option
+def demo(folder: str | None, tracks: int, seconds: float, seed: int, as_json: bool) -> None:
+    """Make a small library of synthesised music, index it, and show what sounds alike."""
+    from soundkin import demo as show
+    from soundkin.library import Library
+
+    home = show.home(folder, tracks, seconds, seed)
+    with steps_progress("making music", tracks) as step:
+        music = show.make_music(home, tracks, seconds, seed, step)
+    with Library.open(home / "library") as library:
+        with scan_progress() as progress:
+            report = library.add(music, progress=progress)
+        examples = show.examples(library)
+        if as_json:
+            print_json(
+                {
+                    "folder": os.fspath(home),
+                    "report": asdict(report),
+                    "examples": [{"query": asdict(track), "hits": ranked(hits)} for track, hits in examples],
+                }
+            )
+            return
+        _print_report(library, report, as_json)
+    for track, hits in examples:
+        click.echo(f"\nWhat sounds like {name_of(track)} ({', '.join(track.genres)})?")
+        print_hits(hits)
+    query, place = examples[0][0].title, shlex.quote(os.fspath(home / "library"))
+    click.echo(
+        f"\nAsk this library yourself:\n  soundkin similar {json.dumps(query)} --library {place}\n"
+        'Then your own music:\n  soundkin index ~/Music\n  soundkin similar "words of a title, or a file"'
+    )
+
+
+@cli.command()
+@library_option
+@json_option
+def doctor(folder: str | None, as_json: bool) -> None:
+    """Check the installation and run a short self-test."""
+    from soundkin.doctor import examine
+
+    checks = list(examine(folder))
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        print_table(("", "check", "found"), [["ok" if c.ok else "FAIL", c.name, c.found] for c in checks])
+    if not all(check.ok for check in checks):
+        raise SoundkinError("the installation has a problem, see FAIL above")
+
+
+def _print_report(library: "Library", report: "ScanReport", as_json: bool) -> None:
+    if as_json:
+        print_json({"folder": os.fspath(library.folder), **asdict(report)})
+        return
+    parts = [
+        (report.added, "new"), (report.updated, "embedded again"), (report.moved, "moved"),
+        (report.touched, "touched"), (report.unchanged, "unchanged"), (report.failed, "failed"),
+        (report.known_bad, "failed before"), (report.removed, "removed"),
+        (report.gone - report.removed, "gone (--prune forgets them)"),
+    ]  # fmt: skip
+    told = ", ".join(f"{n} {what}" for n, what in parts if n)
+    click.echo(f"{count_of(report.found, 'file')}: {told or 'nothing to do'}")
+    if report.audio_seconds:
+        speed = report.audio_seconds / max(report.elapsed, 1e-3)
+        rate = (report.added + report.updated) / max(report.elapsed, 1e-3) * 60
+        click.echo(
+            f"{hours(report.audio_seconds)} of audio in {report.elapsed:.1f} s: "
+            f"{rate:.0f} tracks a minute, {speed:.0f} x real time"
+        )
+    if report.failed or report.known_bad:
+        click.echo("see what failed, and why: soundkin status --failed")
+
+
+def _print_failures(library: "Library", as_json: bool) -> None:
+    failures = library.failures()
+    if as_json:
+        print_json(
+            [
+                {"path": f.file.path, "size": f.file.size, "kind": f.kind, "reason": f.reason, "at": at}
+                for f, at in failures
+            ]
+        )
+    elif failures:
+        print_table(("kind", "reason", "file"), [[f.kind, f.reason, f.file.path] for f, _ in failures])
+    else:
+        click.echo("nothing failed")
+
+
+def _listening(windows: str | None) -> "Listening | None":
+    if windows is None:
+        return None
+    from soundkin.audio import DEFAULT_LISTENING, WHOLE
+
+    return WHOLE if windows == "all" else DEFAULT_LISTENING

@@ -1,0 +1,218 @@
+"""What the commands share: the group they belong to, options, and printing."""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from soundkin.recommend import Hit
+    from soundkin.record import Track
+    from soundkin.scan import Progress
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WIDE = 100  # columns of a terminal that has room for reasons
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="soundkin", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Log in detail and show tracebacks.")
+@click.pass_context
+def cli(context: click.Context, debug: bool) -> None:
+    """Recommend music by how it sounds.
+
+    Start with `soundkin index ~/Music`, then ask `soundkin similar "words of a title"`.
+    """
+    context.ensure_object(dict)
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+def grouped(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Make one decorator of several options."""
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+library_option = click.option(
+    "--library", "folder", type=click.Path(file_okay=False), envvar="SOUNDKIN_LIBRARY",
+    help="Folder of the library.  [env: SOUNDKIN_LIBRARY; default: the platform's data folder]",
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+qdrant_options = grouped(
+    click.option("--qdrant", metavar="URL", help="Keep the index on this Qdrant server."),
+    click.option("--api-key", envvar="QDRANT_API_KEY", help="Key of that server.  [env: QDRANT_API_KEY]"),
+)
+space_option = click.option("--space", help="A space, or the encoder that made it.  [default: the fullest]")
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    click.echo(text, err=True)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    # ASCII only: names that are no text (lone surrogates) survive, and any terminal shows it.
+    click.echo(json.dumps(document, indent=2))
+
+
+def print_table(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = (), one_line: bool = False
+) -> None:
+    """Print a table on stdout."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from soundkin.scan import printable
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in titles:
+        side = "right" if title in right else "left"
+        table.add_column(
+            title, justify=side, no_wrap=one_line or title in right,  # type: ignore[arg-type]
+            overflow="ellipsis" if one_line else "fold",
+        )  # fmt: skip
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    wide = None if sys.stdout.isatty() else 160
+    Console(width=wide, highlight=False).print(table)
+
+
+def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line."""
+    from soundkin.scan import printable
+
+    for name, value in pairs:
+        click.echo(f"{name:>8}  {printable(value)}")
+
+
+def print_hits(hits: list["Hit"]) -> None:
+    """Print an answer as a table."""
+    if not hits:
+        click.echo("no other track in the library passes")
+        return
+    rows = [
+        [
+            str(i),
+            f"{hit.similarity:.3f}",
+            title_of(hit),
+            hit.artist,
+            hit.album,
+            clock(hit.duration),
+            ", ".join(hit.reasons),
+        ]
+        for i, hit in enumerate(hits, 1)
+    ]
+    titles = ["#", "similarity", "title", "artist", "album", "length", "also"]
+    if sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE:
+        titles, rows = titles[:-1], [row[:-1] for row in rows]
+    print_table(
+        titles,
+        rows,
+        right=("#", "similarity", "length"),
+        one_line=True,
+    )
+
+
+def ranked(hits: list["Hit"]) -> list[dict[str, Any]]:
+    """Turn an answer into what --json prints."""
+    return [{"rank": i, **asdict(hit)} for i, hit in enumerate(hits, 1)]
+
+
+@contextlib.contextmanager
+def scan_progress() -> Iterator["Callable[[Progress], None] | None"]:
+    """Show a scan on stderr: done of total, rate, time left, failures; only on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("indexing"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, told="looking at files")
+
+        def show(at: "Progress") -> None:
+            seconds = max(at.elapsed, 1e-3)
+            told = f"{at.done / seconds * 60:.0f}/min, {at.audio_seconds / seconds:.0f} x real time"
+            if at.failed:
+                told += f", {at.failed} failed"
+            bar.update(task, total=at.total, completed=at.done, told=told)
+
+        yield show
+
+
+@contextlib.contextmanager
+def steps_progress(what: str, total: int) -> Iterator[Callable[[], None] | None]:
+    """Show a plain count of steps on stderr, on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True), transient=True
+    ) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+
+
+def title_of(track: "Hit | Track") -> str:
+    """Return the title, or what the file is called."""
+    return track.title or os.path.splitext(os.path.basename(track.path))[0]
+
+
+def name_of(track: "Hit | Track") -> str:
+    """Return artist and title for people."""
+    from soundkin.scan import printable
+
+    return printable(f"{track.artist} - {title_of(track)}" if track.artist else title_of(track))
+
+
+def count_of(n: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def hours(seconds: float) -> str:
+    """Return seconds as minutes or hours for people."""
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
+
+
+def size_of(n: float) -> str:
+    """Return bytes for people."""
+    if n < 1000:
+        return f"{n:.0f} bytes"
+    power = min(4, int(math.log10(n) / 3))
+    return f"{n / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
