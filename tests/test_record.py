@@ -79,7 +79,6 @@ def test_a_track_keeps_all_that_was_put(record):
         release_mbid="l", artist_mbid="a", isrc="BRX", track_gain=-3.5, album_gain=-4.5,
     )  # fmt: skip
     assert record.by_path("/m/x.flac") == track
-    assert record.by_content(B) == [track]
     assert record.files() == {"/m/x.flac": (id_, 2**40, 2**62, B)}
 
 
@@ -157,7 +156,7 @@ def test_ids_are_blake2b_of_content_and_number(record):
     assert record.put(song("/again")) == "f91dad7f8983e7e5"
     assert record.changes(0).removed == []
     assert record.put(song("/third")) == "ba6748af4a5d253f"
-    assert [t.path for t in record.by_content(A)] == ["/third", "/copy", "/again"]  # ba, e7, f9
+    assert [t.path for t in record.tracks()] == ["/third", "/copy", "/again"]  # ba, e7, f9
 
 
 # ---- changing
@@ -613,11 +612,11 @@ def test_a_newer_or_older_version_is_told(tmp_path, monkeypatch):
         Record.open(tmp_path)
     with pytest.raises(StoreError, match="SYNTAX"):
         Record.open(tmp_path, write=True)
-    monkeypatch.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:2])
+    monkeypatch.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:-1])
     with Record.open(tmp_path, write=True) as record:  # the failed script left nothing of the one before it
         assert record._rows("SELECT * FROM taste") == []
         assert len(record.files()) == 1
-    monkeypatch.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:1])
+    monkeypatch.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:-1])
     for write in (False, True):
         with pytest.raises(StoreError, match="newer Soundkin"):
             Record.open(tmp_path, write=write)
