@@ -212,6 +212,27 @@ def test_failures_are_kept_until_the_file_is_well_or_gone(record):
     assert record.failures() == []
 
 
+def test_a_library_from_before_damage_was_kept_is_taken_over(tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:1])
+        with Record.open(tmp_path, write=True) as record:
+            for path in ("/untitled", "/titled"):  # as its `put` did
+                record._db.execute(
+                    "INSERT INTO tracks (revision, id, path, size, mtime_ns, content, title, artist, album, "
+                    "album_artist, genres, duration, key, format, sample_rate, channels, added, recording_mbid, release_mbid, "
+                    "artist_mbid, isrc) "
+                    "VALUES (3, ?, ?, 1, 1, '', ?, '', '', '', '[]', 1, '', '', 1, 1, 1, '', '', '', '')",
+                    (path, path.encode(), "T" if path == "/titled" else ""),
+                )
+            record._db.execute("UPDATE meta SET value = 3 WHERE key = 'revision'")
+    with Record.open(tmp_path, write=True) as record:
+        assert record.failures() == []
+        changes = record.changes(3)
+        assert [track.name for track, _ in changes.changed] == ["untitled"]  # an index takes its name
+        assert changes.revision == record.revision > 3
+        assert record.distinct("title") == ["T", "untitled"]
+
+
 @pytest.mark.parametrize(
     ("vectors", "windows", "said"),
     [

@@ -236,6 +236,7 @@ def hear(path: str | os.PathLike[str], listening: Listening) -> Iterator[Hearing
     """
     with _open(path) as decoders:
         first = decoders[0]
+        judged = _believable(first.frames, first.rate) is not None
         announced, frames = (_believable(n, first.rate) for n in (first.announced, first.frames))
         if frames is None or not _reaches(decoders, frames):
             frames = max(_count(decoder) for decoder in decoders)
@@ -250,7 +251,7 @@ def hear(path: str | os.PathLike[str], listening: Listening) -> Iterator[Hearing
             flaws.append("its end is missing: the file stops inside a block of data")
         yield Hearing(
             duration, first.rate, first.channels, first.format,
-            _excerpts(decoders, listening, duration, flaws), flaws,
+            _excerpts(decoders, listening, duration, judged, flaws), flaws,
         )  # fmt: skip
 
 
@@ -370,15 +371,17 @@ def _count(decoder: _Decoder) -> int:
 
 
 def _excerpts(
-    decoders: list[_Decoder], listening: Listening, duration: float, flaws: list[str]
+    decoders: list[_Decoder], listening: Listening, duration: float, judged: bool, flaws: list[str]
 ) -> Iterator[Excerpt]:
     rate = decoders[0].rate
     starts = listening.starts(duration)
     damaged = []
     for start in starts:
         n = round(min(listening.seconds, duration - start) * rate)
-        # Where exactly a file ends, decoders disagree, and `_reaches` has not looked.
-        samples, whole = _read(decoders, round(start * rate), n, round((duration - MIN_SECONDS) * rate))
+        # Where exactly a file ends, decoders disagree, and `_reaches` has not looked. Without a length in the header
+        # libsndfile does not decode flac, which is no damage.
+        end = round((duration - MIN_SECONDS) * rate) if judged else 0
+        samples, whole = _read(decoders, round(start * rate), n, end)
         if not whole:
             damaged.append(start)
         if len(samples) >= min(n, MIN_SECONDS * rate):

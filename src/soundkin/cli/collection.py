@@ -299,7 +299,7 @@ def _print_failures(library: "Library", as_json: bool) -> None:
     elif failures:
         print_table(("kind", "reason", "file"), [[f.kind, f.reason, f.file.path] for f, _ in failures])
     else:
-        click.echo("nothing failed, nothing is damaged")
+        click.echo("nothing failed")
 
 
 def _listening(windows: str | None) -> "Listening | None":
