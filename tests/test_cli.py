@@ -277,16 +277,16 @@ def test_status(run, home, made):
 
 
 def test_what_is_gone_is_said(run, library, made):
-    put(library, "/nowhere/lost.mp3")
-    home = ["--library", library]
+    put(library.folder, "/nowhere/lost.mp3")
+    home = ["--library", library.folder]
     out = run("status", *home)[1]
     assert re.search(r"gone  1 track whose files are not there \(soundkin index FOLDER --prune", out)
     assert json.loads(run("status", "--json", *home)[1])["gone"] == 1
-    code, out, err = run("similar", made.tracks[0][0], "-k", 40, "--m3u", library / "list.m3u8", *home)
+    code, out, err = run("similar", made.tracks[0][0], "-k", 40, "--m3u", library.folder / "list.m3u8", *home)
     assert code == 0
     assert "[gone] lost" in out
     assert "[gone]: 1 file not there" in err
-    assert "lost" not in (library / "list.m3u8").read_text()
+    assert "lost" not in (library.folder / "list.m3u8").read_text()
 
 
 def test_json_has_no_digits_that_mean_nothing(run, home, made):
@@ -298,7 +298,7 @@ def test_json_has_no_digits_that_mean_nothing(run, home, made):
 
 
 def test_a_refused_prune_prints_the_report_too(run, library, made, tmp_path):
-    home = ["--library", library]
+    home = ["--library", library.folder]
     shutil.copytree(made.music / "copies", tmp_path / "copies")
     assert run("index", tmp_path / "copies", "-j", 1, *home)[0] == 0
     shutil.rmtree(tmp_path / "copies")

@@ -395,21 +395,24 @@ def test_while_another_process_holds_the_index_the_answers_are_the_same(library,
 
 def test_during_a_scan_of_another_process_it_is_named(library, tmp_path):
     words = f"process {os.getpid()} on .* is filling this library"
-    with pytest.raises(NotFound, match="no words$"):
+    with pytest.raises(NotFound, match=r"no words$"):
         library.find("nothing like it")
     with Record.open(library.folder, write=True):
         with pytest.raises(NotFound, match=words):
             library.find("nothing like it")
         assert f"process {os.getpid()} " in library.status().writer
     assert library.status().writer == ""
-    with Library.open(tmp_path / "first") as first, Record.open(first.folder, write=True):
-        with pytest.raises(NotFound, match=f"nothing is indexed in .* yet; {words}"):
-            first.similar("anything")
+    first = Library.open(tmp_path / "first")
+    with (
+        Record.open(first.folder, write=True),
+        pytest.raises(NotFound, match=f"nothing is indexed in .* yet; {words}"),
+    ):
+        first.similar("anything")
+    first.close()
 
 
 def test_a_track_whose_file_is_gone_is_marked_and_counted(library):
     assert library.status().gone == 0
-    query = library.tracks()[0]
     vector = {s.encoder: library.vectors(s.id)[1][0] for s, _, _ in library.status().spaces}
     gone = put(library, "gone.mp3", vector)
     assert library.status().gone == 1
@@ -436,9 +439,9 @@ def test_an_untitled_track_is_filtered_by_what_people_see(library):
 
 def test_a_refused_prune_still_reports_what_was_done(library, made, tmp_path):
     empty, full = tmp_path / "empty", tmp_path / "full"
-    for folder in (empty, full):
-        folder.mkdir()
-        shutil.copy(made.tracks[0][0], folder / "a.flac")
+    empty.mkdir()
+    full.mkdir()
+    shutil.copy(made.tracks[0][0], empty / "a.flac")
     options = ScanOptions(jobs=1, prune=True)
     library.add([empty], options)
     (empty / "a.flac").unlink()
@@ -446,8 +449,7 @@ def test_a_refused_prune_still_reports_what_was_done(library, made, tmp_path):
     with pytest.raises(PruneRefused, match="no audio below") as caught:
         library.add([empty, full], options)
     report = caught.value.report
-    assert (report.gone, report.removed) == (0, 0) or report.gone == 1
-    assert report.added + report.moved == 2
+    assert (report.gone, report.removed, report.added) == (1, 0, 1)
     assert report.elapsed > 0
 
 

@@ -219,8 +219,8 @@ def test_a_library_from_before_damage_was_kept_is_taken_over(tmp_path, monkeypat
             for path in ("/untitled", "/titled"):  # as its `put` did
                 record._db.execute(
                     "INSERT INTO tracks (revision, id, path, size, mtime_ns, content, title, artist, album, "
-                    "album_artist, genres, duration, key, format, sample_rate, channels, added, recording_mbid, release_mbid, "
-                    "artist_mbid, isrc) "
+                    "album_artist, genres, duration, key, format, sample_rate, channels, added, recording_mbid, "
+                    "release_mbid, artist_mbid, isrc) "
                     "VALUES (3, ?, ?, 1, 1, '', ?, '', '', '', '[]', 1, '', '', 1, 1, 1, '', '', '', '')",
                     (path, path.encode(), "T" if path == "/titled" else ""),
                 )
