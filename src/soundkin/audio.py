@@ -590,6 +590,8 @@ class _Av:
         self._next: int | None = None  # where the next frame is due
         # Not the stream's `start_time`: wma's first frame is two frames later than that.
         self._origin = first[0].pts or 0
+        # A float, because arithmetic with the fraction that it comes as for every frame shows in the time of decoding.
+        self._per_tick = float((first[0].time_base or self._stream.time_base) * self.rate)
         self._pending = [self._samples(frame) for frame in first]
 
     def _first_frames(self) -> tuple[Any, list[Any]]:
@@ -659,7 +661,7 @@ class _Av:
         if frame.pts is None:
             self._next = None
             return samples
-        begin = round((frame.pts - self._origin) * frame.time_base * self.rate)
+        begin = round((frame.pts - self._origin) * self._per_tick)
         if self._goal is None:
             self.torn |= self._next is not None and begin - self._next > _GAP_SECONDS * self.rate
         self._next = begin + len(samples)
