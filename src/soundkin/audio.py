@@ -123,12 +123,12 @@ class Listening:
         try:
             return cls(None if whole else int(excerpts), float(seconds.removesuffix("s")))
         except ValueError as error:
-            raise InputError(f'listening {name!r}; wanted "all", or a form like "12x3.07s"') from error
+            raise InputError(f'listening {name!r}; wanted "all", or a form like "18x3.07s"') from error
 
 
-# One window of the built-in encoder per excerpt. Of what costs as much, twelve short excerpts find more than five of
+# One window of the built-in encoder per excerpt. Of what costs as much, many short excerpts find more than a few of
 # three windows each: benchmarks/bench_listening.py prints the table.
-DEFAULT_LISTENING = Listening(12, 3.07)
+DEFAULT_LISTENING = Listening(18, 3.07)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 
 
