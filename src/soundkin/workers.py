@@ -322,7 +322,7 @@ def _private_stdout() -> IO[bytes]:
 
 
 def limit_memory(task_bytes: int) -> None:
-    """Let the tasks of this worker have so many bytes more than it has now; for its factory to call.
+    """Let the tasks of this worker have `task_bytes` more than it has now; for its factory to call.
 
     Files exist whose headers make a decoder ask for far more than the machine has.
     """
