@@ -1,8 +1,9 @@
 """Makes the frozen references of this folder: what the official code computes from random weights and made-up sound.
 
-    python -m venv tf && tf/bin/pip install tensorflow-cpu==2.20.0 kapre==0.4.1 librosa==0.11.0 h5py scikit-learn
+    python -m venv tf && tf/bin/pip install tensorflow-cpu==2.20.0 tf_keras==2.20.1 kapre==0.4.1 librosa==0.11.0 h5py scikit-learn
     git clone https://github.com/marl/openl3 && pip download --no-deps musicnn==0.1.0 && unzip musicnn-*.whl -d musicnn
-    PYTHONPATH=tests tf/bin/python tests/data/make_references.py openl3 musicnn
+    PYTHONPATH=tests tf/bin/python tests/data/make_references.py openl3 openl3
+    PYTHONPATH=tests tf/bin/python tests/data/make_references.py musicnn musicnn
 
 Made on 2026-11-21 with those versions on Python 3.11, openl3 0.4.2 (commit b0bf9b6). The weights and the sound come from
 `tests/published.py`: numpy makes them again from their seed. Of OpenL3 the model is built and loaded by its own
@@ -48,33 +49,35 @@ def openl3(folder: Path) -> None:
             for front in ("kapre", "librosa"):
                 model = models.load_audio_embedding_model_from_path(path, kind, 512, frontend=front)
                 x = core.preprocess_audio(y, RATE, hop_size=0.5, center=False, input_repr=kind if front == "librosa" else None)
-                arrays[f"{kind}-{front}"] = model.predict(x, verbose=0)
+                arrays[f"{kind}-{front}"] = model.predict(x, verbose=0)[1:]
             bins, frames = model.input_shape[1:3]
             image = np.random.default_rng(1).uniform(-80, 0, (1, bins, frames, 1)).astype(np.float32)
-            arrays[f"{kind}-network-512"] = model.predict(image, verbose=0)
+            arrays[f"{kind}-network-512"] = model.predict(image, verbose=0)[:, ::2]
             large = models.load_audio_embedding_model_from_path(path, kind, 6144, frontend="librosa")
-            arrays[f"{kind}-network-6144"] = large.predict(image, verbose=0)[:, ::16]
+            arrays[f"{kind}-network-6144"] = large.predict(image, verbose=0)[:, ::24]
     np.savez_compressed(HERE / "openl3.npz", **arrays)
 
 
 def musicnn(folder: Path) -> None:
     """Write musicnn.npz."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # its layers are gone from Keras 3
     sys.path.insert(0, str(folder))
     import tensorflow as tf
 
     tf.compat.v1.disable_eager_execution()
-    models = official_musicnn_models()
+    models = importlib.import_module("musicnn.models")
     image = np.random.default_rng(1).uniform(0, 5, (2, 187, 96)).astype(np.float32)
     x = tf.compat.v1.placeholder(tf.float32, [None, 187, 96])
     training = tf.compat.v1.placeholder(tf.bool)
-    logits, *_, mean, _, penultimate = models.define_model(x, training, "MTT_musicnn", 50)
+    outputs = models.define_model(x, training, "MTT_musicnn", 50)
+    wanted = {"tags": tf.nn.sigmoid(outputs[0]), "mid-end": outputs[-3], "penultimate": outputs[-1]}
     weights = musicnn_weights()
     with tf.compat.v1.Session() as session:
         for variable in tf.compat.v1.global_variables():
             variable.load(weights[variable.op.name], session)
-        outputs = session.run([tf.nn.sigmoid(logits), mean, penultimate], {x: image, training: False})
-    np.savez_compressed(HERE / "musicnn.npz", **dict(zip(("tags", "mid-end", "penultimate"), outputs, strict=True)))
+        arrays = session.run(wanted, {x: image, training: False})
+    np.savez_compressed(HERE / "musicnn.npz", **arrays)
 
 
 if __name__ == "__main__":
-    openl3(Path(sys.argv[1]))
+    {"openl3": openl3, "musicnn": musicnn}[sys.argv[1]](Path(sys.argv[2]))

@@ -149,7 +149,8 @@ def front(pieces: Array) -> Array:
     centred = np.pad(pieces, ((0, 0), (half, half)), mode="reflect")
     filters = mel_filters(FRONT)
     mels = [np.concatenate([p @ filters for p in power_blocks(y, FRONT.n_fft, FRONT.hop)]) for y in centred]
-    rounded = np.stack(mels)[:, :FRAMES].astype(np.float16).astype(np.float32)
+    most = np.finfo(np.float16).max
+    rounded = np.minimum(np.stack(mels)[:, :FRAMES], most).astype(np.float16).astype(np.float32)
     return np.log10(np.float32(10000) * rounded + np.float32(1))
 
 
