@@ -463,13 +463,15 @@ class Library:
             raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", matches)
         return matches[0]
 
-    def spaces(self, names: str | None = None) -> list[Space]:
+    def asked(self, names: str | None = None, text: str | None = None) -> list[Space]:
         """Choose the spaces of a question.
 
         Parameters
         ----------
         names : str, optional
             As for `space`; several are joined by ``+``.
+        text : str, optional
+            Words that are the question: then it is one space, whose encoder understands them.
 
         Returns
         -------
@@ -479,8 +481,10 @@ class Library:
         Raises
         ------
         NotFound
-            A name matches no space.
+            A name matches no space, or no space understands words.
         """
+        if text is not None:
+            return [self._reading_space(names)]
         return list(dict.fromkeys(map(self.space, names.split("+") if names else (None,))))
 
     def similar(
@@ -528,12 +532,10 @@ class Library:
             raise InputError("similar came with both a query and a text, or neither; wanted one of them")
         record = self._reader()
         where = self._filter(filters)
-        if text is not None:
-            chosen = [self._reading_space(space)]
-            queries = {chosen[0].id: self._described(text, chosen[0])}
+        chosen = self.asked(space, text)
+        if query is None:
+            queries = {chosen[0].id: self._described(text or "", chosen[0])}
         else:
-            assert query is not None
-            chosen = self.spaces(space)
             if isinstance(query, np.ndarray) and len(chosen) > 1:
                 raise InputError(
                     f"a vector is of one space; it came with {len(chosen)}: name the one it is of"

@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     help="Hear excerpts spread over each track (default), or all of it.",
 )  # fmt: skip
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: one per core]")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE",
+    help="Where published encoders run: auto, cpu, cuda, ...",
+)  # fmt: skip
 @click.option("--nice/--no-nice", default=True, help="Give way to other programs.  [default: nice]")
 @click.option("--prune", is_flag=True, help="Forget tracks whose files are gone.")
 @click.option("--retry", is_flag=True, help="Try again what failed before.")
@@ -58,6 +62,7 @@ def index(
     encoders: tuple[str, ...],
     windows: str | None,
     jobs: int | None,
+    device: str,
     nice: bool,
     prune: bool,
     retry: bool,
@@ -72,7 +77,7 @@ def index(
 
     if watch and as_json:
         raise click.UsageError("--watch reports again and again, --json prints one document: use one of them")
-    options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune)
+    options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune, device)
     with Library.open(folder, qdrant, api_key) as library:
         with scan_progress() as progress:
             report = library.add(paths, options, progress)
@@ -269,6 +274,8 @@ def _print_report(library: "Library", report: "ScanReport", as_json: bool) -> No
             f"{hours(report.audio_seconds)} of audio in {report.elapsed:.1f} s: "
             f"{rate:.0f} tracks a minute, {speed:.0f} x real time"
         )
+    if report.audio_seconds:
+        click.echo("; ".join(f"{encoder} on {device}" for encoder, device in report.devices.items()))
     if report.failed or report.known_bad:
         click.echo("see what failed, and why: soundkin status --failed")
 

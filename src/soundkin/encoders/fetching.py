@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _TRIES = 5
 _MOST_SECONDS_OF_WAITING = 120.0
-_CHUNK = 1 << 20
 _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -138,7 +137,9 @@ def _receive(
         total = size or (have + int(length) if length.isdigit() else None)
         with part.open("ab" if have else "wb") as out:
             _room_for(out, total, have)
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in (
+                response.iter_raw()
+            ):  # as it comes: what is gathered first is lost when the connection breaks
                 have += len(chunk)
                 if size is not None and have > size:
                     out.truncate(0)

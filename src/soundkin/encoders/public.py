@@ -79,7 +79,7 @@ def _cnn14(choice: Choice) -> Encoder:
 
 
 def _musicnn(model: str) -> Callable[[Choice], Encoder]:
-    return lambda choice: _made("musicnn", "MusiCnn", path_of(choice.name, _MUSICNN) / model, choice)
+    return lambda choice: _made("musicnn", "MusiCNN", path_of(choice.name, _MUSICNN) / model, choice)
 
 
 def _openl3_file(front: str, content: str) -> WeightFile:
