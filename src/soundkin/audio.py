@@ -32,6 +32,8 @@ MIN_RATE, MAX_RATE = 4_000, 384_000
 MIN_SECONDS = 0.5
 # Hearing everything goes in blocks of ten windows of the built-in encoder: 9 hops and a window are 29.815 s.
 _WHOLE_SECONDS = 29.82
+# Excerpts that overlap are decoded together up to this length.
+_LONGEST_STRETCH = 2 * _WHOLE_SECONDS
 # A day of audio is decoded at most; headers that claim more are not believed.
 MAX_SECONDS = 24 * 3600.0
 # libsndfile is the faster of the two for these; PyAV for everything else (measured per format).
@@ -169,7 +171,9 @@ class Hearing:
     format : str
         Short name of the codec: "mp3", "flac", "vorbis", "aac", ...
     excerpts : iterator of Excerpt
-        Decoded as it is consumed, so memory stays flat.
+        Of the first way of listening, decoded as they are consumed, so memory stays flat.
+    together : iterator of (Listening, Excerpt)
+        Of all ways of listening, in order of time. What several of them hear is decoded once.
     """
 
     duration: float
@@ -177,6 +181,7 @@ class Hearing:
     channels: int
     format: str
     excerpts: Iterator[Excerpt]
+    together: Iterator[tuple[Listening, Excerpt]]
 
 
 class _Decoder(Protocol):
@@ -200,20 +205,20 @@ def is_audio_name(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def hear(path: str | os.PathLike[str], listening: Listening) -> Iterator[Hearing]:
+def hear(path: str | os.PathLike[str], listening: Listening, *others: Listening) -> Iterator[Hearing]:
     """Open an audio file and hear excerpts of it.
 
     Parameters
     ----------
     path : path-like
         Any audio file.
-    listening : Listening
-        How much of it.
+    listening, *others : Listening
+        How much of it: in one way, or in several at once.
 
     Yields
     ------
     Hearing
-        Its excerpts must be consumed inside the ``with`` block.
+        Its excerpts must be consumed inside the ``with`` block, by one of its two iterators.
 
     Raises
     ------
@@ -231,8 +236,9 @@ def hear(path: str | os.PathLike[str], listening: Listening) -> Iterator[Hearing
         if duration < MIN_SECONDS:
             raise DecodeError(f"too short: {duration:.2f} s of audio, at least {MIN_SECONDS} s wanted")
         yield Hearing(
-            duration, first.rate, first.channels, first.format, _excerpts(decoders, listening, duration)
-        )
+            duration, first.rate, first.channels, first.format, _excerpts(decoders, listening, duration),
+            _together(decoders, (listening, *others), duration),
+        )  # fmt: skip
 
 
 def load(path: str | os.PathLike[str], rate: int, seconds: float | None = None) -> Array:
@@ -351,14 +357,50 @@ def _count(decoder: _Decoder) -> int:
 
 
 def _excerpts(decoders: list[_Decoder], listening: Listening, duration: float) -> Iterator[Excerpt]:
+    return (excerpt for _, excerpt in _together(decoders, (listening,), duration))
+
+
+def _together(
+    decoders: list[_Decoder], listenings: tuple[Listening, ...], duration: float
+) -> Iterator[tuple[Listening, Excerpt]]:
     rate = decoders[0].rate
-    for start in listening.starts(duration):
-        n = round(min(listening.seconds, duration - start) * rate)
-        samples = _read(decoders, round(start * rate), n)
-        if len(samples) >= min(n, MIN_SECONDS * rate):
-            yield Excerpt(start, samples, rate)
-        else:
-            log.debug("nothing decodable at %.1f s", start)
+    for stretch in _stretches(listenings, duration):
+        sizes = [round(seconds * rate) for _, seconds, _ in stretch]
+        offsets = [round(start * rate) for start, _, _ in stretch]
+        first = offsets[0]
+        end = max(offset + n for offset, n in zip(offsets, sizes, strict=True))
+        shared = _read(decoders, first, end - first)
+        for (start, _, listening), offset, n in zip(stretch, offsets, sizes, strict=True):
+            samples = shared[offset - first : offset - first + n]
+            if len(samples) < n and offset > first:  # damage ended the stretch; behind it there may be more
+                samples = _read(decoders, offset, n)
+            if len(samples) >= min(n, MIN_SECONDS * rate):
+                yield listening, Excerpt(start, samples, rate)
+            else:
+                log.debug("nothing decodable at %.1f s", start)
+
+
+_Wanted = tuple[float, float, Listening]  # start and length in seconds, and who wants it
+
+
+def _stretches(listenings: tuple[Listening, ...], duration: float) -> Iterator[list[_Wanted]]:
+    """Put excerpts that overlap into one stretch, up to a length at which memory stays flat."""
+    wanted = [
+        (start, min(listening.seconds, duration - start), listening)
+        for listening in dict.fromkeys(listenings)
+        for start in listening.starts(duration)
+    ]
+    stretch: list[_Wanted] = []
+    for one in sorted(wanted, key=lambda w: w[:2]):
+        ends = [start + seconds for start, seconds, _ in stretch]
+        overlaps = bool(stretch) and one[0] < max(ends) - 1e-6  # those of one listening touch, at most
+        if not overlaps or one[0] + one[1] - stretch[0][0] > _LONGEST_STRETCH:
+            if stretch:
+                yield stretch
+            stretch = []
+        stretch.append(one)
+    if stretch:
+        yield stretch
 
 
 def _read(decoders: list[_Decoder], start: int, n: int) -> Array:

@@ -9,11 +9,21 @@ import os
 import stat
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from soundkin.audio import Listening, is_audio_name
-from soundkin.embed import Embedded, Embedder, Failure, FileState, Outcome, Task, cores, embed_files
+from soundkin.embed import (
+    Embedded,
+    Embedder,
+    Failure,
+    FileState,
+    Listenings,
+    Outcome,
+    Task,
+    cores,
+    embed_files,
+)
 from soundkin.errors import InputError
 from soundkin.record import FileRow, Record
 
@@ -173,7 +183,7 @@ def plan(
     roots: Sequence[str],
     files: Mapping[str, FileRow],
     failed: Mapping[str, tuple[int, int]],
-    lacking: Collection[str],
+    lacking: Mapping[str, Sequence[str]],
 ) -> Plan:
     """Compare what is on disk with what the record knows.
 
@@ -187,8 +197,8 @@ def plan(
         Path -> row, of every track in the record.
     failed : mapping
         Path -> (size, mtime_ns) at the last failure; what is still like that is not tried again.
-    lacking : collection of str
-        Paths of tracks without a vector in one of the wanted spaces.
+    lacking : mapping
+        Path -> ids of the wanted spaces in which the track has no vector.
 
     Returns
     -------
@@ -212,7 +222,8 @@ def plan(
         elif known is None:
             result.tasks.append(Task(state, moved))
         elif path in lacking:
-            result.tasks.append(Task(state))
+            changed = (known.size, known.mtime_ns) != (state.size, state.mtime_ns)
+            result.tasks.append(Task(state, lacking=() if changed else tuple(lacking[path])))
         elif (known.size, known.mtime_ns) != (state.size, state.mtime_ns):
             result.tasks.append(Task(state, (known.content, *moved)))
         else:
@@ -267,6 +278,8 @@ class ScanReport:
         Tracks whose file is no longer there; of those, the ones removed because of `prune`.
     audio_seconds, elapsed : float
         Length of what was embedded; seconds the whole scan took.
+    devices : dict
+        Encoder -> where it ran, and what ran it: "cpu, onnxruntime float32".
     """
 
     found: int = 0
@@ -281,6 +294,7 @@ class ScanReport:
     removed: int = 0
     audio_seconds: float = 0.0
     elapsed: float = 0.0
+    devices: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -292,7 +306,8 @@ class ScanOptions:
     encoders : tuple of str
         Names or folders, besides those the library has; a new library takes the default when none is given.
     listening : Listening or None
-        None keeps what the library has, or takes the default.
+        None keeps what the library has; an encoder that is new hears as it does best. `DEFAULT_LISTENING` is that
+        best for every encoder.
     jobs : int or None
         Worker processes; None for one per core.
     nice : bool
@@ -301,6 +316,8 @@ class ScanOptions:
         Look again into files that failed.
     prune : bool
         Forget tracks whose files are gone.
+    device : str
+        Where encoders run: "auto", "cpu", "cuda", ...; those of ours always run on the CPU.
     """
 
     encoders: tuple[str, ...] = ()
@@ -309,6 +326,7 @@ class ScanOptions:
     nice: bool = True
     retry: bool = False
     prune: bool = False
+    device: str = "auto"
 
 
 class Scan:
@@ -320,8 +338,8 @@ class Scan:
         Open for writing.
     names : sequence of str
         Names or folders of the encoders.
-    listening : Listening
-        How much of a track is heard.
+    listening : Listening, or mapping of str to Listening, optional
+        As for `embed.Embedder`.
     options : ScanOptions
         The rest.
     progress : callable, optional
@@ -332,7 +350,7 @@ class Scan:
         self,
         record: Record,
         names: Sequence[str],
-        listening: Listening,
+        listening: Listenings,
         options: ScanOptions,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -380,15 +398,21 @@ class Scan:
             self._forget_gone(found, todo, roots)
         return report
 
-    def _prepare_spaces(self) -> set[str]:
-        """Make the spaces of this scan the active ones; return the paths that lack a vector in one of them."""
-        wanted = Embedder(self._names, self._listening).spaces
-        for space in wanted:
+    def _prepare_spaces(self) -> dict[str, list[str]]:
+        """Make the spaces of this scan the active ones; return path -> the spaces it lacks a vector in."""
+        embedder = Embedder(self._names, self._listening, self._options.device)
+        for encoder in embedder.encoders.values():
+            self.report.devices[encoder.name] = f"{encoder.device}, {encoder.engine}"
+        for space in embedder.spaces:
             self._record.add_space(space)
         for space in self._record.active_spaces():
-            if any(space.encoder == new.encoder and space.id != new.id for new in wanted):
+            if any(space.encoder == new.encoder and space.id != new.id for new in embedder.spaces):
                 self._record.deactivate(space.id)
-        return {path for space in wanted for path in self._record.missing(space.id)}
+        lacking: dict[str, list[str]] = defaultdict(list)
+        for space in embedder.spaces:
+            for path in self._record.missing(space.id):
+                lacking[path].append(space.id)
+        return lacking
 
     def _note_failures(self, found: Found, failed: Mapping[str, tuple[int, int]]) -> None:
         for failure in found.failures:
@@ -405,8 +429,9 @@ class Scan:
         tasks = todo.tasks
         while tasks:
             again: list[Task] = []
-            jobs = min(self._options.jobs or cores(), len(tasks))
-            outcomes = embed_files(tasks, self._names, self._listening, jobs, self._options.nice)
+            options = self._options
+            jobs = min(options.jobs or cores(), len(tasks))
+            outcomes = embed_files(tasks, self._names, self._listening, jobs, options.nice, options.device)
             with contextlib.closing(outcomes):
                 for task, outcome in outcomes:
                     if not self._settle(task, outcome, todo, known.get(task.file.path)):
