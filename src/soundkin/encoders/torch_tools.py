@@ -229,7 +229,7 @@ def read_torch(file: str | os.PathLike[str]) -> dict[str, Any]:
             _refuse_inflation(file)
         held = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch passes on what its readers raise: any error is a bad checkpoint
-        raise ModelError(f"{os.fspath(file)!r} is no PyTorch checkpoint of plain tensors: {_first_line(error)}") from error
+        raise ModelError(f"{os.fspath(file)!r} is no PyTorch checkpoint of plain tensors: {first_line(error)}") from error
     if not isinstance(held, dict):
         raise ModelError(f"{os.fspath(file)!r} holds a {type(held).__name__}; wanted tensors by name")
     return held
@@ -265,7 +265,7 @@ def read_safetensors(file: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         tensors: dict[str, Any] = loader.load_file(file, device="cpu")
     except Exception as error:  # SafetensorError, OSError, and what torch raises for types it does not know
-        raise ModelError(f"{os.fspath(file)!r} is no safetensors file: {_first_line(error)}") from error
+        raise ModelError(f"{os.fspath(file)!r} is no safetensors file: {first_line(error)}") from error
     return tensors
 
 
@@ -317,7 +317,7 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first sentence of an error: torch explains at length how to load the checkpoint all the same."""
     text = one_line(error)
     return text if len(text) <= 160 else text[:157] + "..."
