@@ -108,7 +108,7 @@ class Encoder(ABC):
         self,
         audio: str | os.PathLike[str] | ArrayLike,
         rate: int | None = None,
-        listening: Listening = DEFAULT_LISTENING,
+        listening: Listening | None = None,
     ) -> Array:
         """Embed one track.
 
@@ -118,8 +118,8 @@ class Encoder(ABC):
             A file, or PCM with full scale +-1.
         rate : int, optional
             Sample rate of PCM, Hz.
-        listening : Listening
-            How much of it is heard.
+        listening : Listening, optional
+            How much of it is heard; default what suits this encoder.
 
         Returns
         -------
@@ -133,6 +133,7 @@ class Encoder(ABC):
         InputError
             PCM without a rate, or not usable.
         """
+        listening = listening or self.listening
         if isinstance(audio, (str, os.PathLike)):
             with hear(audio, listening) as hearing:
                 return self._embed(hearing.excerpts)

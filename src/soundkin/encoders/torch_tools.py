@@ -10,7 +10,7 @@ import os
 import platform
 import zipfile
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,33 @@ class TorchEncoder(Encoder):
     precision: str = "float32"
     pooling = "mean"
 
+    @property
+    def engine(self) -> str:  # type: ignore[override]
+        """What runs it, and in which precision."""
+        return f"torch {self.precision}"
+
     def windows(self, excerpt: Excerpt) -> tuple[Array, Array]:
         """Encode the windows of an excerpt; see `Encoder.windows`."""
-        pieces = self.pieces(excerpt)
-        step = _BATCH.get(self.device, _GPU_BATCH)
-        vectors = [self.encode(pieces[i : i + step]) for i in range(0, len(pieces), step)]
-        starts = excerpt.start + np.arange(len(pieces)) * self.hop_seconds
-        return starts.astype(np.float32), np.ascontiguousarray(np.concatenate(vectors), np.float32)
+        return self.windows_of([excerpt])[0]
+
+    def windows_of(self, excerpts: Sequence[Excerpt]) -> list[tuple[Array, Array]]:
+        """Encode the windows of several excerpts in common batches; see `Encoder.windows_of`."""
+        cuts = [self.pieces(excerpt) for excerpt in excerpts]
+        every = [piece for pieces in cuts for piece in pieces]
+        vectors = np.empty((len(every), 0), np.float32)
+        for length in sorted({len(piece) for piece in every}):  # windows of one length only share a batch
+            alike = [i for i, piece in enumerate(every) if len(piece) == length]
+            step = _BATCH.get(self.device, _GPU_BATCH)
+            for first in range(0, len(alike), step):
+                batch = alike[first : first + step]
+                rows = self.encode(np.stack([every[i] for i in batch]))
+                if not vectors.size:
+                    vectors = np.empty((len(every), rows.shape[1]), np.float32)
+                vectors[batch] = rows
+        starts = [e.start + np.arange(len(c)) * self.hop_seconds for e, c in zip(excerpts, cuts, strict=True)]
+        ends = np.cumsum([len(pieces) for pieces in cuts])[:-1]
+        parts = np.split(vectors, ends)
+        return [(s.astype(np.float32), np.ascontiguousarray(v)) for s, v in zip(starts, parts, strict=True)]
 
     def pieces(self, excerpt: Excerpt) -> Array:
         """Cut the PCM of an excerpt into its windows, float32 (w, n)."""
