@@ -82,6 +82,8 @@ def index(
         with scan_progress() as progress:
             report = library.add(paths, options, progress)
         _print_report(library, report, as_json)
+        if not as_json:
+            _print_devices(report, device)
         if watch:
             say("watching; Ctrl-C ends")
             library.watch(paths, options, lambda done: _print_report(library, done, as_json))
@@ -274,10 +276,17 @@ def _print_report(library: "Library", report: "ScanReport", as_json: bool) -> No
             f"{hours(report.audio_seconds)} of audio in {report.elapsed:.1f} s: "
             f"{rate:.0f} tracks a minute, {speed:.0f} x real time"
         )
-    if report.audio_seconds:
-        click.echo("; ".join(f"{encoder} on {device}" for encoder, device in report.devices.items()))
     if report.failed or report.known_bad:
         click.echo("see what failed, and why: soundkin status --failed")
+
+
+def _print_devices(report: "ScanReport", asked: str) -> None:
+    """Say where encoders ran; ours always do on the CPU, which goes without saying."""
+    from soundkin.embed import is_light
+
+    for encoder, device in report.devices.items():
+        if not is_light(encoder):
+            click.echo(f"{encoder} runs on {device} (asked for: {asked})")
 
 
 def _print_failures(library: "Library", as_json: bool) -> None:

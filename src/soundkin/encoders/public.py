@@ -163,7 +163,7 @@ PUBLIC: dict[str, EncoderInfo] = {
         modules=("torch",),
     ),
     "wav2vec2-base": EncoderInfo(
-        load=_hub("wav2vec2", "Wav2Vec2", _WAV2VEC2),
+        load=_hub("hf", "Wav2Vec2", _WAV2VEC2),
         dims=768,
         rate=16000,
         window="10.0 s",
@@ -189,7 +189,7 @@ PUBLIC: dict[str, EncoderInfo] = {
         reads=True,
     ),
     "mert-v1-95m": EncoderInfo(
-        load=_hub("mert", "Mert", _MERT),
+        load=_hub("hf", "Mert", _MERT),
         dims=768,
         rate=24000,
         window="5.0 s",
