@@ -223,7 +223,7 @@ def triangles(edges: NDArray[np.float64], rate: int, n_fft: int, equal_area: boo
 
 
 def htk_edges(n: int, fmin: float, fmax: float) -> NDArray[np.float64]:
-    """Return the edges, Hz, of `n` filters equally spaced on the mel scale of O'Shaughnessy, which HTK uses: (n + 2,)."""
+    """Return the edges, Hz, of `n` filters equally spaced on HTK's mel scale (O'Shaughnessy, 1987): (n + 2,)."""
     low, high = 2595 * np.log10(1 + np.array([fmin, fmax]) / 700)
     return np.asarray(700 * (10 ** (np.linspace(low, high, n + 2) / 2595) - 1), np.float64)
 

@@ -1,13 +1,16 @@
 """Makes the frozen references of this folder: what the official code computes from random weights and made-up sound.
 
-    python -m venv tf && tf/bin/pip install tensorflow-cpu==2.20.0 tf_keras==2.20.1 kapre==0.4.1 librosa==0.11.0 h5py scikit-learn
-    git clone https://github.com/marl/openl3 && pip download --no-deps musicnn==0.1.0 && unzip musicnn-*.whl -d musicnn
+    python -m venv tf
+    tf/bin/pip install tensorflow-cpu==2.20.0 tf_keras==2.20.1 kapre==0.4.1 librosa==0.11.0 h5py scikit-learn
+    git clone https://github.com/marl/openl3
+    pip download --no-deps musicnn==0.1.0 && unzip musicnn-*.whl -d musicnn
     PYTHONPATH=tests tf/bin/python tests/data/make_references.py openl3 openl3
     PYTHONPATH=tests tf/bin/python tests/data/make_references.py musicnn musicnn
 
-Made on 2026-11-21 with those versions on Python 3.11, openl3 0.4.2 (commit b0bf9b6). The weights and the sound come from
-`tests/published.py`: numpy makes them again from their seed. Of OpenL3 the model is built and loaded by its own
-`openl3/models.py`, and its spectrograms come from its own `openl3/core.py`; of MusiCNN the network is `musicnn/models.py`.
+Made on 2026-11-21 with those versions on Python 3.11, openl3 0.4.2 (commit b0bf9b6). The weights and the sound come
+from `tests/published.py`: numpy makes them again from their seed. Of OpenL3 the model is built and loaded by its own
+`openl3/models.py`, and its spectrograms come from its own `openl3/core.py`; of MusiCNN the network is
+`musicnn/models.py`.
 """
 
 import importlib
@@ -27,7 +30,14 @@ RATE = 48000
 def official_openl3(folder: Path) -> tuple[types.ModuleType, types.ModuleType]:
     """Import openl3's models and core without what they import and these references do not use."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-    for name in ("resampy", "moviepy", "moviepy.video.io.VideoFileClip", "skimage", "skimage.transform", "moviepy.editor"):
+    for name in (
+        "resampy",
+        "moviepy",
+        "moviepy.video.io.VideoFileClip",
+        "skimage",
+        "skimage.transform",
+        "moviepy.editor",
+    ):
         stand_in = types.ModuleType(name)
         stand_in.__getattr__ = lambda _: None  # type: ignore[method-assign]
         sys.modules.setdefault(name, stand_in)
@@ -48,7 +58,9 @@ def openl3(folder: Path) -> None:
             write_openl3(Path(path), openl3_weights())
             for front in ("kapre", "librosa"):
                 model = models.load_audio_embedding_model_from_path(path, kind, 512, frontend=front)
-                x = core.preprocess_audio(y, RATE, hop_size=0.5, center=False, input_repr=kind if front == "librosa" else None)
+                x = core.preprocess_audio(
+                    y, RATE, hop_size=0.5, center=False, input_repr=kind if front == "librosa" else None
+                )
                 arrays[f"{kind}-{front}"] = model.predict(x, verbose=0)[1:]
             bins, frames = model.input_shape[1:3]
             image = np.random.default_rng(1).uniform(-80, 0, (1, bins, frames, 1)).astype(np.float32)

@@ -1,7 +1,8 @@
 """CLAP: sound and words in one space of 512 numbers, so that text finds music.
 
-Wu et al., "Large-scale contrastive language-audio pretraining with feature fusion and keyword-to-caption augmentation",
-2023. Weights Apache-2.0, `laion/larger_clap_general` on Hugging Face. (`laion/larger_clap_music` is a broken conversion:
+Wu et al., "Large-scale contrastive language-audio pretraining with feature fusion and keyword-to-caption
+augmentation",
+2023. Weights Apache-2.0, `laion/larger_clap_general` on Hugging Face. (`laion/larger_clap_music` is broken:
 its text vectors are all alike.) The tower that reads text is loaded when the first text comes.
 """
 
@@ -49,9 +50,7 @@ class Clap(TorchEncoder):
     window_seconds = hop_seconds = 10.0
     listening = Listening(5, 10.0)
 
-    def __init__(
-        self, weights: str | os.PathLike[str], *, device: str = "auto", name: str = "clap"
-    ) -> None:
+    def __init__(self, weights: str | os.PathLike[str], *, device: str = "auto", name: str = "clap") -> None:
         self.name, self._folder = name, Path(weights)
         self._torch = needs("torch", "torch")
         transformers = needs("transformers", "hf")
@@ -62,7 +61,9 @@ class Clap(TorchEncoder):
         with failing_as_model_error(self._folder):
             self._config = transformers.ClapConfig.from_dict(card)
         if self._config.audio_config.enable_fusion:
-            raise ModelError("this CLAP fuses several views of a clip; wanted one without fusion, like larger_clap_general")
+            raise ModelError(
+                "this CLAP fuses several views of a clip; wanted one without fusion, like larger_clap_general"
+            )
         self.weights = hash_of(weights_in(self._folder))
         self.dims = int(self._config.projection_dim)
         self._audio = self._tower(transformers.ClapAudioModelWithProjection, self._config.audio_config)

@@ -20,7 +20,13 @@ import numpy as np
 from soundkin.audio import Listening
 from soundkin.encoders import Array
 from soundkin.encoders.torch_tools import (
-    TorchEncoder, device_in_use, first_line, hash_of, needs, read_safetensors, read_torch,
+    TorchEncoder,
+    device_in_use,
+    first_line,
+    hash_of,
+    needs,
+    read_safetensors,
+    read_torch,
 )  # fmt: skip
 from soundkin.errors import InputError, ModelError
 
@@ -147,7 +153,11 @@ class Mert(Wav2Vec2):
         for extra in ("feature_extractor_cqt", "deepnorm"):
             if card.get(extra):
                 raise ModelError(f"config.json sets {extra!r}, which only MERT's own code understands")
-        return {key: value for key, value in card.items() if key not in ("model_type", "auto_map", "architectures")}
+        return {
+            key: value
+            for key, value in card.items()
+            if key not in ("model_type", "auto_map", "architectures")
+        }
 
 
 class HuggingFace(TorchEncoder):
@@ -218,18 +228,19 @@ class HuggingFace(TorchEncoder):
     def encode(self, pieces: Array) -> Array:
         """Encode PCM windows; see `TorchEncoder.encode`."""
         features = self._extract(list(pieces), sampling_rate=self.rate, return_tensors="pt")
-        x = features[self._model.main_input_name].to(self.device)
+        # All windows of a batch are of one length: nothing is masked.
+        inputs = {key: x.to(self.device) for key, x in features.items() if key != "attention_mask"}
         with self._torch.inference_mode():
-            output = self._output(x)
+            output = self._output(inputs)
         return np.ascontiguousarray(output.flatten(1, -2).mean(dim=1).float().cpu().numpy())
 
-    def _output(self, x: Any) -> Any:
+    def _output(self, inputs: dict[str, Any]) -> Any:
         """Return the chosen hidden states, (b, ..., d)."""
         if self._layer is None:
             if hasattr(self._model, "get_audio_features"):
-                return self._model.get_audio_features(x).pooler_output[:, None]
-            return self._model(x).last_hidden_state
-        states = self._model(x, output_hidden_states=True).hidden_states
+                return self._model.get_audio_features(**inputs).pooler_output[:, None]
+            return self._model(**inputs).last_hidden_state
+        states = self._model(**inputs, output_hidden_states=True).hidden_states
         if not 0 <= self._layer < len(states):
             raise InputError(f"{self.name} has no layer {self._layer}; wanted 0 to {len(states) - 1}")
         return states[self._layer]
@@ -338,7 +349,9 @@ def load_model(kind: Any, folder: Path, config: Any, lenient: bool = False) -> A
     if lenient:
         missing = [name for name in missing if "encoder" in name or "layers" in name]
     if missing or report["mismatched_keys"]:
-        raise ModelError(f"{path.name} lacks {len(missing)} tensors, first {missing[:1]}: it is of another network")
+        raise ModelError(
+            f"{path.name} lacks {len(missing)} tensors, first {missing[:1]}: it is of another network"
+        )
     return model.eval()
 
 
@@ -350,7 +363,9 @@ def failing_as_model_error(folder: Path) -> Iterator[None]:
     except (InputError, ModelError):
         raise
     except Exception as error:  # it has no root of its errors
-        raise ModelError(f"{os.fspath(folder)!r} is no encoder that transformers can load: {first_line(error)}") from error
+        raise ModelError(
+            f"{os.fspath(folder)!r} is no encoder that transformers can load: {first_line(error)}"
+        ) from error
 
 
 @contextlib.contextmanager

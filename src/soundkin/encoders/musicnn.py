@@ -1,7 +1,7 @@
 """MusiCNN: 200 or 753 numbers per three seconds, and 50 tags.
 
-Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019. Code and weights ISC,
-inside the PyPI package `musicnn`: a folder per model, with a TensorFlow checkpoint that is read here without TensorFlow.
+Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019. Code and weights
+ISC, inside the PyPI package `musicnn`: a folder per model, with a TensorFlow checkpoint, read here without TensorFlow.
 """
 
 import math
@@ -180,7 +180,9 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Array]:
             raise ValueError("larger than any MusiCNN")
         return _tensors(index.read_bytes(), data.read_bytes())
     except (OSError, ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
-        raise ModelError(f"{os.fspath(folder)!r} holds no TensorFlow checkpoint: {one_line(error)}") from error
+        raise ModelError(
+            f"{os.fspath(folder)!r} holds no TensorFlow checkpoint: {one_line(error)}"
+        ) from error
 
 
 def _tensors(table: bytes, data: bytes) -> dict[str, Array]:
@@ -199,7 +201,9 @@ def _tensors(table: bytes, data: bytes) -> dict[str, Array]:
                 start, size = fields.get(4, [0])[0], fields[5][0]
                 if size != 4 * math.prod(shape) or start + size > len(data):
                     raise ValueError(f"{key!r} is cut short")
-                tensors[key.decode()] = np.frombuffer(data, np.float32, size // 4, start).reshape(shape).copy()
+                tensors[key.decode()] = (
+                    np.frombuffer(data, np.float32, size // 4, start).reshape(shape).copy()
+                )
     return tensors
 
 

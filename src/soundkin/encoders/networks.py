@@ -99,7 +99,9 @@ class Cnn14(_Cnn):
 
     def tags(self, embeddings: Tensor) -> Tensor:
         """Return the probability of each class, (b, classes), from embeddings."""
-        return torch.sigmoid(functional.linear(embeddings.to(self.scale.device), self.dense[2], self.dense[3]))
+        return torch.sigmoid(
+            functional.linear(embeddings.to(self.scale.device), self.dense[2], self.dense[3])
+        )
 
 
 _OPENL3_WIDTHS = (64, 64, 128, 128, 256, 256, 512, 512)
@@ -135,9 +137,7 @@ class OpenL3(_Cnn):
         Where and in what its convolutions run.
     """
 
-    def __init__(
-        self, layers: Sequence[State], pool: tuple[int, int], device: str, precision: str
-    ) -> None:
+    def __init__(self, layers: Sequence[State], pool: tuple[int, int], device: str, precision: str) -> None:
         super().__init__(device, precision)
         self.pool = pool
         scale, shift = _keras_affine(layers[0])
@@ -230,7 +230,7 @@ class MusiCNN(torch.nn.Module):
         )
 
     def forward(self, logmel: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the penultimate activations (b, 200) and the mid-end's mean over time (b, 753) from (b, frames, 96)."""
+        """Return penultimate activations (b, 200) and the mid-end's mean over time (b, 753), from (b, frames, 96)."""
         x = self._norm(logmel.to(self.device)[:, None], 0)
         front = []
         for i, (length, _, _) in enumerate(_MUSICNN_FRONT):

@@ -19,7 +19,13 @@ import numpy as np
 
 from soundkin.encoders import Array
 from soundkin.encoders.torch_tools import (
-    TorchEncoder, checked, device_in_use, hash_of, needs, one_line, precision_in_use,
+    TorchEncoder,
+    checked,
+    device_in_use,
+    hash_of,
+    needs,
+    one_line,
+    precision_in_use,
 )  # fmt: skip
 from soundkin.errors import InputError, ModelError
 from soundkin.features import FrontEnd, htk_edges, mel_filters, power_blocks, triangles
@@ -194,7 +200,9 @@ def read_layers(file: str | os.PathLike[str]) -> list[dict[str, Any]]:
     torch = needs("torch", "torch")
     layers = []
     for layer, (_, wanted) in zip(found, shapes, strict=True):
-        named = {name.split("/")[-1].split(":")[0]: torch.from_numpy(values) for name, values in layer.items()}
+        named = {
+            name.split("/")[-1].split(":")[0]: torch.from_numpy(values) for name, values in layer.items()
+        }
         layers.append(checked(named, wanted, file))
     return layers
 
@@ -206,7 +214,9 @@ def _opened(file: str | os.PathLike[str]) -> io.BytesIO:
         stream.seek(0)
         data = gzip.GzipFile(fileobj=stream).read(_MOST_BYTES + 1) if packed else stream.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
-        raise ModelError(f"{os.fspath(file)!r} holds more than {_MOST_BYTES >> 20} MB; OpenL3's weights take 19")
+        raise ModelError(
+            f"{os.fspath(file)!r} holds more than {_MOST_BYTES >> 20} MB; OpenL3's weights take 19"
+        )
     return io.BytesIO(data)
 
 

@@ -13,7 +13,13 @@ import numpy as np
 from soundkin.audio import Excerpt, Listening
 from soundkin.encoders import Array
 from soundkin.encoders.torch_tools import (
-    TorchEncoder, checked, device_in_use, hash_of, needs, precision_in_use, read_torch,
+    TorchEncoder,
+    checked,
+    device_in_use,
+    hash_of,
+    needs,
+    precision_in_use,
+    read_torch,
 )  # fmt: skip
 from soundkin.errors import InputError, ModelError
 from soundkin.features import FrontEnd, log_mel
@@ -119,12 +125,16 @@ class Cnn14(TorchEncoder):
 
     def _names(self) -> list[str]:
         if self._labels is None:
-            raise ModelError("the names of AudioSet's classes were not given: class_labels_indices.csv is needed")
+            raise ModelError(
+                "the names of AudioSet's classes were not given: class_labels_indices.csv is needed"
+            )
         try:
             with open(self._labels, newline="", encoding="utf-8") as file:
                 names = [row["display_name"] for row in csv.DictReader(file)]
         except (OSError, KeyError, ValueError, csv.Error) as error:
-            raise ModelError(f"{os.fspath(self._labels)!r} is no list of AudioSet's classes: {error}") from error
+            raise ModelError(
+                f"{os.fspath(self._labels)!r} is no list of AudioSet's classes: {error}"
+            ) from error
         if len(names) != _CLASSES:
             raise ModelError(f"{os.fspath(self._labels)!r} names {len(names)} classes; wanted {_CLASSES}")
         return names

@@ -249,7 +249,9 @@ def read_torch(file: str | os.PathLike[str]) -> dict[str, Any]:
             _refuse_inflation(file)
         held = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch passes on what its readers raise: any error is a bad checkpoint
-        raise ModelError(f"{os.fspath(file)!r} is no PyTorch checkpoint of plain tensors: {first_line(error)}") from error
+        raise ModelError(
+            f"{os.fspath(file)!r} is no PyTorch checkpoint of plain tensors: {first_line(error)}"
+        ) from error
     if not isinstance(held, dict):
         raise ModelError(f"{os.fspath(file)!r} holds a {type(held).__name__}; wanted tensors by name")
     return held
@@ -322,7 +324,11 @@ def checked(state: Mapping[str, Any], shapes: Shapes, source: str | os.PathLike[
     taken = {}
     for name, shape in shapes.items():
         tensor = state[name]
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.layout != torch.strided:
+        if (
+            not isinstance(tensor, torch.Tensor)
+            or not tensor.is_floating_point()
+            or tensor.layout != torch.strided
+        ):
             raise ModelError(f"{name_of_file}: {name!r} is no tensor of floating-point numbers")
         if tuple(tensor.shape) != shape:
             raise ModelError(f"{name_of_file}: {name!r} has shape {tuple(tensor.shape)}; wanted {shape}")
