@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib import import_module
 from itertools import product
 
-from soundkin.encoders import Choice, Encoder, EncoderInfo
+from soundkin.encoders import Choice, Encoder, EncoderInfo, answers
 from soundkin.encoders.hub import Hub
 from soundkin.encoders.weights import WeightFile, path_of
 
@@ -84,6 +84,24 @@ def _musicnn(model: str) -> Callable[[Choice], Encoder]:
     )
 
 
+def _techno(choice: Choice, encoder: Encoder) -> str:
+    return answers.tags_match(encoder, path_of(choice.name, answers.TECHNO), answers.TECHNO_TAGS)
+
+
+def _telephone(choice: Choice, encoder: Encoder) -> str:
+    return answers.tags_match(encoder, path_of(choice.name, answers.TELEPHONE), answers.TELEPHONE_TAGS)
+
+
+def _chirp(choice: Choice, encoder: Encoder) -> str:
+    front = str(choice.options.get("front_end", "kapre"))
+    as_published = Choice(choice.name, choice.device, {"front_end": front, "hop": 0.1})
+    return answers.vectors_match(
+        VARIANTS["openl3-music-mel256-6144"].load(as_published),
+        path_of(choice.name, answers.CHIRP),
+        path_of(choice.name, answers.CHIRP_VECTORS[front]),
+    )
+
+
 def _openl3_file(front: str, content: str) -> WeightFile:
     name = f"openl3_audio_{front}_{content}-v0_4_0.h5"
     # Nobody has published the sizes; the name that Git gives to a file depends on its length.
@@ -98,8 +116,11 @@ def _openl3(content: str, front: str, dims: int) -> EncoderInfo:
             "openl3", "OpenL3", path_of(choice.name, file), choice, content=content, input=front, dims=dims
         )
 
+    answered = (content, front) == ("music", "mel256")
     return EncoderInfo(
         load=load,
+        verify=_chirp if answered else None,
+        answers=(answers.CHIRP, *answers.CHIRP_VECTORS.values()) if answered else (),
         dims=dims,
         rate=48000,
         window="1.0 s",
@@ -144,6 +165,8 @@ PUBLIC: dict[str, EncoderInfo] = {
         files=(_MUSICNN,),
         extra="torch",
         modules=("torch",),
+        verify=_techno,
+        answers=(answers.TECHNO,),
         options={"layer": "penultimate (200 numbers, the default) or mid-end (753)"},
         variants=("musicnn-msd",),
     ),
@@ -161,6 +184,8 @@ PUBLIC: dict[str, EncoderInfo] = {
         size="327 MB",
         about="PANNs Cnn14, trained on AudioSet; tells 527 tags",
         files=(_CNN14, _AUDIOSET),
+        verify=_telephone,
+        answers=(answers.TELEPHONE,),
         extra="torch",
         modules=("torch",),
     ),
@@ -209,6 +234,8 @@ VARIANTS["musicnn-msd"] = replace(
     load=_musicnn("MSD_musicnn"),
     about="MusiCNN, trained on the tags of the Million Song Dataset",
     variants=(),
+    verify=None,
+    answers=(),
 )
 
 _HUB_NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
