@@ -73,6 +73,16 @@ def _made(module: str, kind: str, weights: object, choice: Choice, **fixed: obje
     return encoder
 
 
+def _known(name: str) -> Callable[[Encoder], str]:
+    """Return a known answer, imported when it is asked for."""
+
+    def verify(encoder: Encoder) -> str:
+        found: str = getattr(import_module("soundkin.encoders.known"), name)(encoder)
+        return found
+
+    return verify
+
+
 def _cnn14(choice: Choice) -> Encoder:
     labels = path_of(choice.name, _AUDIOSET)
     return _made("panns", "Cnn14", path_of(choice.name, _CNN14), choice, labels=labels)
@@ -111,6 +121,7 @@ def _openl3(content: str, front: str, dims: int) -> EncoderInfo:
             "front_end": "kapre (0.4's, the default), librosa (0.4's other), htk (0.3's, on which it was trained)",
             "hop": "seconds from window to window, 1.0 by default; the authors' own default is 0.1",
         },
+        verify=_known("openl3"),
     )
 
 
@@ -144,6 +155,7 @@ PUBLIC: dict[str, EncoderInfo] = {
         modules=("torch",),
         options={"layer": "penultimate (200 numbers, the default) or mid-end (753)"},
         variants=("musicnn-msd",),
+        verify=_known("musicnn"),
     ),
     "openl3": replace(
         VARIANTS[ALIASES["openl3"]],
@@ -161,6 +173,7 @@ PUBLIC: dict[str, EncoderInfo] = {
         files=(_CNN14, _AUDIOSET),
         extra="torch",
         modules=("torch",),
+        verify=_known("cnn14"),
     ),
     "wav2vec2-base": EncoderInfo(
         load=_hub("hf", "Wav2Vec2", _WAV2VEC2),
@@ -207,6 +220,7 @@ VARIANTS["musicnn-msd"] = replace(
     load=_musicnn("MSD_musicnn"),
     about="MusiCNN, trained on the tags of the Million Song Dataset",
     variants=(),
+    verify=None,  # its authors publish no figures of it
 )
 
 _HUB_NAME = re.compile(r"hf:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
