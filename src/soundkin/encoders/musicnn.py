@@ -59,6 +59,8 @@ class MusiCNN(TorchEncoder):
         "penultimate" (200 numbers) or "mid-end" (753).
     device : str
         "auto", "cpu", "cuda", ...
+    engine : str
+        What runs it on a CPU: "torch", "openvino", "onnxruntime", or "auto" for the fastest.
     name : str
         In spaces.
 
@@ -83,6 +85,7 @@ class MusiCNN(TorchEncoder):
         tags: str | None = None,
         layer: str = "penultimate",
         device: str = "auto",
+        engine: str = "torch",
         name: str = "musicnn",
     ) -> None:
         folder = Path(weights)
@@ -102,10 +105,11 @@ class MusiCNN(TorchEncoder):
         held = {key: self._torch.from_numpy(values) for key, values in read_checkpoint(folder).items()}
         state = checked(held, networks.musicnn_shapes(len(self._tags)), folder)
         self._network = networks.MusiCNN(state, self.device)
+        self.hasten(engine, lambda: networks.MusiCNN(state, "cpu"), (1, FRAMES, FRONT.n_mels))
 
     def encode(self, pieces: Array) -> Array:
         """Encode PCM windows; see `TorchEncoder.encode`."""
-        return self._activations(pieces)[self._layer].cpu().numpy()
+        return self.run(front(pieces))[self._layer]
 
     def tags(self, excerpts: Iterable[Excerpt]) -> list[tuple[str, float]]:
         """Tell the tags of a track.
@@ -129,14 +133,10 @@ class MusiCNN(TorchEncoder):
         if not heard:
             raise InputError("no excerpts came; wanted one or more to tell tags of")
         with self._torch.inference_mode():
-            chances = [self._network.tags(self._activations(pieces)[0]) for pieces in heard]
+            windows = [self._torch.from_numpy(self.run(front(pieces))[0]) for pieces in heard]
+            chances = [self._network.tags(activations) for activations in windows]
             mean = self._torch.cat(chances).mean(dim=0)
         return sorted(zip(self._tags, mean.tolist(), strict=True), key=lambda tag: -tag[1])
-
-    def _activations(self, pieces: Array) -> tuple[Any, Any]:
-        with self._torch.inference_mode():
-            both: tuple[Any, Any] = self._network(self._torch.from_numpy(front(pieces)))
-        return both
 
 
 def front(pieces: Array) -> Array:

@@ -65,6 +65,8 @@ class OpenL3(TorchEncoder):
         "kapre", "librosa" or "htk".
     device, precision : str
         As for `panns.Cnn14`.
+    engine : str
+        What runs it on a CPU: "torch", "openvino", "onnxruntime", or "auto" for the fastest.
     name : str
         In spaces.
 
@@ -92,6 +94,7 @@ class OpenL3(TorchEncoder):
         front_end: str = "kapre",
         device: str = "auto",
         precision: str = "auto",
+        engine: str = "torch",
         name: str = "openl3",
     ) -> None:
         for value, allowed in (
@@ -111,7 +114,10 @@ class OpenL3(TorchEncoder):
 
         self.weights = hash_of(weights)
         layers = read_layers(weights)
-        self._network = networks.OpenL3(layers, _POOLS[input, dims], self.device, self.precision)
+        pool = _POOLS[input, dims]
+        self._network = networks.OpenL3(layers, pool, self.device, self.precision)
+        example = (1, *spectrogram(np.zeros(_RATE, np.float32), input, front_end).shape)
+        self.hasten(engine, lambda: networks.OpenL3(layers, pool, "cpu", "float32"), example, f"{pool}")
 
     def short(self, y: Array, size: int) -> Array:
         """Make a window from less, as the library does: zeros after it; see `TorchEncoder.short`."""
@@ -120,8 +126,7 @@ class OpenL3(TorchEncoder):
     def encode(self, pieces: Array) -> Array:
         """Encode PCM windows; see `TorchEncoder.encode`."""
         spectrograms = np.stack([spectrogram(y, self._input, self._front) for y in pieces])
-        with self._torch.inference_mode():
-            return self._network(self._torch.from_numpy(spectrograms)).cpu().numpy()
+        return self.run(spectrograms)[0]
 
 
 def spectrogram(y: Array, input: str, front_end: str) -> Array:

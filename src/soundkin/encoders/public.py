@@ -85,11 +85,13 @@ def _known(name: str) -> Callable[[Encoder], str]:
 
 def _cnn14(choice: Choice) -> Encoder:
     labels = path_of(choice.name, _AUDIOSET)
-    return _made("panns", "Cnn14", path_of(choice.name, _CNN14), choice, labels=labels)
+    return _made("panns", "Cnn14", path_of(choice.name, _CNN14), choice, labels=labels, engine="auto")
 
 
 def _musicnn(model: str) -> Callable[[Choice], Encoder]:
-    return lambda choice: _made("musicnn", "MusiCNN", path_of(choice.name, _MUSICNN) / model, choice)
+    return lambda choice: _made(
+        "musicnn", "MusiCNN", path_of(choice.name, _MUSICNN) / model, choice, engine="auto"
+    )
 
 
 def _openl3_file(front: str, content: str) -> WeightFile:

@@ -10,7 +10,7 @@ import os
 import platform
 import zipfile
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from soundkin.audio import Excerpt
 from soundkin.encoders import Array, Encoder, mean_of_units
+from soundkin.encoders.engines import Engine, engine_for
 from soundkin.errors import InputError, MissingExtra, ModelError
 
 # Resampling may give a sample or two less than a window needs.
@@ -45,11 +46,51 @@ class TorchEncoder(Encoder):
     device: str
     precision: str = "float32"
     pooling = "mean"
+    _network: Any = None
+    _engine: Engine | None = None
 
     @property
     def engine(self) -> str:  # type: ignore[override]
         """What runs it, and in which precision."""
-        return f"torch {self.precision}"
+        return f"torch {self.precision}" if self._engine is None else self._engine.name
+
+    def hasten(
+        self,
+        engine: str,
+        network: Callable[[], Any],
+        example: tuple[int, ...],
+        key: str = "",
+        varies: int = 1,
+    ) -> None:
+        """Let something else than PyTorch run the network, where that is faster; see `engines.engine_for`.
+
+        Parameters
+        ----------
+        engine : str
+            "auto", or the name of one.
+        network : callable
+            Makes the network in float32 on the CPU.
+        example : tuple of int
+            Shape of a batch that it takes.
+        key : str
+            What tells this network from others of the same class and weights.
+        varies : int
+            How many of the first dimensions of `example` may differ.
+        """
+        if self.device == "cpu":
+            key = f"{type(self).__name__} {self.weights} {key}"
+            self._engine = engine_for(network, example, key, self.precision, engine, varies)
+        if self._engine is not None:
+            self._network.kernels.clear()  # the graph has its own
+
+    def run(self, x: Array) -> list[Array]:
+        """Run the network on a batch, float32 (b, ...) -> what it gives, each float32 (b, ...)."""
+        if self._engine is not None:
+            return self._engine(x)
+        torch = needs("torch", "torch")
+        with torch.inference_mode():
+            given = self._network(torch.from_numpy(x))
+            return [part.float().cpu().numpy() for part in (given if isinstance(given, tuple) else (given,))]
 
     def windows(self, excerpt: Excerpt) -> tuple[Array, Array]:
         """Encode the windows of an excerpt; see `Encoder.windows`."""
