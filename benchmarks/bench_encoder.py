@@ -25,7 +25,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.audio import Listening, hear
 from soundkin.features import FrontEnd
 from soundkin.training.data import Mels, cache_mels, decode_db, sources_in, spread_starts, spread_windows
 
@@ -145,6 +144,7 @@ def with_recipe(recipe: str, train: Mels, test: Mels, steps: int, seed: int) -> 
 
 def musicnn_of(package: Path) -> Callable[[str, NDArray[np.float64]], Array]:
     """Return what gives the 200 numbers of MusiCNN for 3 s windows of a file, from their starts in its middle."""
+    from soundkin.audio import Listening, hear
     from soundkin.encoders.musicnn import MusiCNN
 
     peer = MusiCNN(package / "musicnn" / "MTT_musicnn", device="cpu")
