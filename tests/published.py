@@ -227,7 +227,7 @@ def labels(n: int = 527) -> str:
 
 # Hugging Face
 
-TINY = {
+TINY: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64,
     "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4,
 }  # fmt: skip
@@ -263,7 +263,7 @@ def write_hub(path: Path, model: Any, old: bool = True, **changes: Any) -> Path:
     return path
 
 
-MERT_CARD = {
+MERT_CARD: dict[str, Any] = {
     "model_type": "mert_model", "auto_map": {"AutoModel": "modeling_MERT.MERTModel"},
     "feature_extractor_cqt": False, "deepnorm": False,
 }  # fmt: skip

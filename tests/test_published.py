@@ -209,7 +209,7 @@ def test_the_mels_of_openl3_are_librosas(n_mels: int, front: str) -> None:
     import librosa
 
     y = sound(48000, 1.0)
-    common = {"sr": 48000, "n_mels": n_mels, "n_fft": 2048, "hop_length": 242}
+    common: dict[str, Any] = {"sr": 48000, "n_mels": n_mels, "n_fft": 2048, "hop_length": 242}
     if front == "librosa":
         mel = librosa.feature.melspectrogram(y=y, power=1.0, pad_mode="constant", **common)
     else:  # kapre 0.1.4: padded like a convolution of TensorFlow's, HTK's scale, the root of power
@@ -225,8 +225,6 @@ def test_the_front_ends_of_openl3_differ() -> None:
     y = sound(48000, 1.0)
     ways = [spectrogram(y, "mel256", front) for front in ("kapre", "librosa", "htk")]
     assert min(np.abs(a - b).mean() for i, a in enumerate(ways) for b in ways[:i]) > 0.5
-    names = {OpenL3.__init__.__kwdefaults__["front_end"], "librosa", "htk"}
-    assert len(names) == 3
 
 
 @pytest.mark.parametrize(("first", "extra"), [((0, 0), False), ((17, 3), True)])

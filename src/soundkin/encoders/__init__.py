@@ -200,9 +200,7 @@ class EncoderInfo:
     reads : bool
         Whether it embeds words, too.
     verify : callable, optional
-        Compares the encoder of a `Choice`, loaded, with what its authors published; returns a line, raises ModelError.
-    answers : tuple of WeightFile
-        What that needs.
+        Compares the loaded encoder with what its authors published; returns a line, raises ModelError.
     """
 
     load: Callable[[Choice], Encoder]
@@ -219,8 +217,7 @@ class EncoderInfo:
     options: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
     reads: bool = False
-    verify: Callable[[Choice, Encoder], str] | None = None
-    answers: tuple[WeightFile, ...] = ()
+    verify: Callable[[Encoder], str] | None = None
 
     @property
     def is_built_in(self) -> bool:

@@ -140,10 +140,20 @@ class MusiCNN(TorchEncoder):
 
 
 def front(pieces: Array) -> Array:
-    """Return what the network sees of PCM windows, float32 (b, n) at 16 kHz -> (b, 187, 96): log10 of mel power.
+    """Return what the network sees of PCM windows.
 
     Centred frames mirrored at the edges, as librosa did when the network was trained; rounded to half precision, as
     the package does.
+
+    Parameters
+    ----------
+    pieces : float32 (b, n)
+        PCM at 16 kHz.
+
+    Returns
+    -------
+    float32 (b, 187, 96)
+        log10 of 1 + 10000 times mel power.
     """
     half = FRONT.n_fft // 2
     centred = np.pad(pieces, ((0, 0), (half, half)), mode="reflect")
