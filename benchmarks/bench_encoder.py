@@ -155,15 +155,29 @@ def with_recipe(recipe: str, train: Mels, test: Mels, steps: int, seed: int) -> 
     return with_network(to_onnx(loop.train(train, RECIPES[recipe], loop.Limits(steps), seed)), test)
 
 
+def musicnn_of(package: Path) -> Callable[[str, NDArray[np.float64]], Array]:
+    """Return what gives the 200 numbers of MusiCNN for 3 s windows of a file, from their starts in its middle."""
+    from soundkin.audio import Listening, hear
+    from soundkin.encoders.musicnn import MusiCNN
+
+    peer = MusiCNN(package / "musicnn" / "MTT_musicnn", device="cpu")
+    n = round(peer.window_seconds * peer.rate)
+
+    def ask(path: str, starts: NDArray[np.float64]) -> Array:
+        with hear(path, Listening(1, SECONDS)) as hearing:
+            y = next(iter(hearing.excerpts)).at(peer.rate)
+        return peer.encode(np.stack([np.resize(y[round(s * peer.rate) :][:n], n) for s in starts]))
+
+    return ask
+
+
 def with_musicnn(package: Path, mels: Mels) -> Scores:
     """Score the peer: the 200 activations before its tags, of 3 s windows at the same places."""
-    from musicnn_reader import MusiCNN
-
-    peer = MusiCNN(package / "musicnn" / "MTT_musicnn")
     starts = [
         spread_starts(len(track), FRAMES, WINDOWS) * mels.front.hop / mels.front.rate for track in mels.tracks
     ]
-    each = [peer.embed(s.path, SECONDS, at) for s, at in zip(mels.sources, starts, strict=True)]
+    ask = musicnn_of(package)
+    each = [ask(source.path, at) for source, at in zip(mels.sources, starts, strict=True)]
     return scores(standard(each), mels.albums)
 
 

@@ -13,7 +13,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from bench_encoder import FRAMES, SECONDS, deal, task, with_network
+from bench_encoder import FRAMES, SECONDS, deal, musicnn_of, task, with_network
 from numpy.typing import NDArray
 
 from soundkin.features import FrontEnd
@@ -30,14 +30,12 @@ TAUGHT_WINDOWS = 8
 
 def teacher_vectors(mels: Mels, package: Path, cache: Path) -> list[NDArray[np.float32]]:
     """Ask MusiCNN about 8 windows of each track; its answers are kept in the cache."""
-    from musicnn_reader import MusiCNN
-
-    network = MusiCNN(package / "musicnn" / "MTT_musicnn")
+    ask = musicnn_of(package)
     vectors = []
     for source, starts in zip(mels.sources, taught_starts(mels), strict=True):
         kept = cache / f"musicnn-{Path(source.album).name}-{Path(source.path).name}.npy"
         if not kept.exists():
-            np.save(kept, network.embed(source.path, SECONDS, starts * mels.front.hop / mels.front.rate))
+            np.save(kept, ask(source.path, starts * mels.front.hop / mels.front.rate))
         vectors.append(np.load(kept))
     return vectors
 

@@ -22,11 +22,13 @@ def renewed(page: str) -> str:
 
 def commands() -> str:
     """Describe every command in Markdown."""
-    named = [
-        ("soundkin", cli),
-        *((f"soundkin {name}", command) for name, command in sorted(cli.commands.items())),
-    ]
-    return "\n".join(_section(name, command) for name, command in named)
+    return "\n".join(_section(name, command) for name, command in _below("soundkin", cli))
+
+
+def _below(name: str, command: click.Command) -> list[tuple[str, click.Command]]:
+    """List a command and those after it, by their full names."""
+    inner = sorted(command.commands.items()) if isinstance(command, click.Group) else []
+    return [(name, command), *(pair for word, part in inner for pair in _below(f"{name} {word}", part))]
 
 
 def _section(name: str, command: click.Command) -> str:

@@ -1,5 +1,6 @@
 """What holds for every encoder, whatever its weights: inherit `EncoderContract` and give it an encoder."""
 
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from soundkin.audio import Excerpt, Listening, excerpts_of
-from soundkin.encoders import Encoder, load_encoder
+from soundkin.encoders import Encoder
 from soundkin.errors import DecodeError, InputError
 from soundkin.synth import plan, render
 
@@ -45,7 +46,13 @@ def sounds() -> dict[str, Array]:
 
 
 class EncoderContract:
-    """Tests of one encoder; a subclass says which, by the fixture `source`."""
+    """Tests of one encoder; a subclass says which, by the fixture `source`, and what makes it from that."""
+
+    loader = "soundkin.encoders:load_encoder"
+
+    def load(self, source: str) -> Encoder:
+        encoder: Encoder = pkgutil.resolve_name(self.loader)(source)
+        return encoder
 
     @pytest.fixture
     def source(self, tmp_path: Path) -> str:
@@ -54,7 +61,7 @@ class EncoderContract:
 
     @pytest.fixture
     def encoder(self, source: str) -> Encoder:
-        return load_encoder(source)
+        return self.load(source)
 
     def test_it_says_what_made_its_vectors(self, encoder: Encoder) -> None:
         assert encoder.name
@@ -110,7 +117,7 @@ class EncoderContract:
         y = music()
         first = encoder.embed(y, 44100)
         assert np.array_equal(first, encoder.embed(y, 44100))
-        assert np.array_equal(first, load_encoder(source).embed(y, 44100))
+        assert np.array_equal(first, self.load(source).embed(y, 44100))
 
     def test_threads_share_an_encoder(self, encoder: Encoder) -> None:
         tracks = [music(i, 3.0, RATE) for i in range(3)]
@@ -125,14 +132,15 @@ class EncoderContract:
     ) -> None:
         soundfile.write(tmp_path / "x.wav", music(), 44100)
         script = (
-            "import sys, numpy, soundkin.encoders as e\n"
-            "numpy.save(sys.argv[3], e.load_encoder(sys.argv[1]).embed(sys.argv[2]))"
+            "import sys, numpy, pkgutil\n"
+            "numpy.save(sys.argv[3], pkgutil.resolve_name(sys.argv[4])(sys.argv[1]).embed(sys.argv[2]))"
         )
         environment = {
             "PYTHONPATH": ":".join(filter(None, sys.path)),
             **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads),
         }
         command = [sys.executable, "-c", script, source, str(tmp_path / "x.wav"), str(tmp_path / "v.npy")]
+        command.append(self.loader)
         subprocess.run(command, env=environment, check=True, timeout=120)
         assert np.load(tmp_path / "v.npy") @ encoder.embed(tmp_path / "x.wav") >= 0.9999
 

@@ -57,7 +57,69 @@ def start(*arguments, **keywords):
     )
 
 
+# ---- encoders
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("get", "panns-cnn14"), "SOUNDKIN_OFFLINE is set"),
+        (("get", "openl3"), "encoders add openl3-music-mel256-512 FILE"),
+        (("get", "hf:org/model"), "huggingface.co/org/model"),
+        (("get", "nothing"), "no encoder is called 'nothing'; there are cnn"),
+        (("verify", "musicnn"), "weights of musicnn are not here"),
+        (("verify", "mert:layers=7"), "no option 'layers'; it has: layer"),
+        (
+            ("add", "musicnn", __file__),
+            "none of the files that musicnn needs: musicnn-0.1.0-py3-none-any.whl: ",
+        ),
+        (("add", "clap", __file__), "no folder with config.json"),
+        (("tags", "cnn", __file__), "cnn knows no tags; panns-cnn14 and musicnn do"),
+    ],
+)
+def test_encoders_say_what_is_missing(run, monkeypatch, arguments, words):
+    monkeypatch.setenv("SOUNDKIN_OFFLINE", "1")
+    code, out, err = run("encoders", *arguments)
+    assert (code, out) == (1, "")
+    assert words in err.splitlines()[-1]
+
+
+def test_the_licence_is_told_before_anything_is_fetched(run, monkeypatch):
+    monkeypatch.setenv("SOUNDKIN_OFFLINE", "1")
+    licence, error = run("encoders", "get", "mert-v1-95m")[2].splitlines()
+    assert licence == "licence of the weights of mert-v1-95m: CC-BY-NC-4.0"
+    assert error.startswith("error: ")
+
+
+def test_what_is_in_the_wheel_need_not_be_fetched(run):
+    assert run("encoders", "get", "cnn")[1] == "cnn is in the wheel: nothing to fetch\n"
+    lines = run("encoders", "verify", "cnn")[1].splitlines()
+    assert lines[0] == "loaded: 128 dims on cpu, onnxruntime float32"
+
+
+def test_a_device_that_is_not_here_is_no_reason_to_take_another(run, made, tmp_path):
+    code, _, err = run("index", made.music, "--device", "cuda", "--library", tmp_path / "library")
+    assert code == 1
+    assert "device 'cuda' was asked for, but cnn runs on the CPU only" in err
+
+
 # ---- similar
+
+
+def test_a_query_or_a_text_but_not_both(run, home):
+    for arguments in ((), ("words", "--text", "slow")):
+        code, out, err = run("similar", *arguments, *home)
+        assert (code, out) == (2, "")
+        assert "give a QUERY or --text" in err
+    code, _, err = run("similar", "--text", "slow melancholic piano", *home)
+    assert code == 1
+    assert "no space of this library understands words" in err
+
+
+def test_several_spaces_answer_together(run, home, made):
+    document = json.loads(run("similar", made.tracks[3][0], "--space", "cnn+descriptors", "--json", *home)[1])
+    assert [part.rpartition("-")[0] for part in document["space"].split("+")] == ["cnn", "descriptors"]
+    assert all(0 < hit["similarity"] <= 1 for hit in document["hits"])
 
 
 def test_letters_that_stdout_lacks_are_shown_by_their_numbers(tmp_path):
@@ -318,9 +380,12 @@ def test_encoders(run):
     code, out, _ = run("encoders")
     assert code == 0
     assert all(name in out for name in ENCODERS)
+    assert all(info.licence in out for info in ENCODERS.values())
     rows = json.loads(run("encoders", "--json")[1])
     assert [row["name"] for row in rows] == list(ENCODERS)
     assert [row["name"] for row in rows if row["default"]] == ["cnn"]
+    assert {row["name"] for row in rows if row["here"]} == {"cnn", "descriptors"}
+    assert {row["name"] for row in rows if row["reads"]} == {"clap"}
 
 
 def test_remove(run, library, made):
@@ -370,7 +435,9 @@ def test_doctor(run, tmp_path):
     assert (code, err) == (0, "")
     assert all(check["ok"] for check in checks.values())
     assert {"soundkin", "machine", "decoders", "library", "self-test"} <= checks.keys()
-    assert {f"encoder {name}" for name in ENCODERS} <= checks.keys()
+    ours = {name for name, info in ENCODERS.items() if info.is_built_in}
+    assert {key.removeprefix("encoder ") for key in checks if key.startswith("encoder ")} == ours
+    assert checks["published encoders"]["found"].startswith("none is ready; 6 are not fetched")
 
 
 def test_doctor_tells_what_is_broken_and_goes_on(run, tmp_path, monkeypatch):

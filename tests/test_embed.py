@@ -294,7 +294,7 @@ def four_gigabytes(path: Any) -> str:
 
 def misbehaving(names: tuple[str, ...], listening: Listening) -> Callable[[Task], Outcome]:
     """What runs in a worker: embeds, and at marked files does what a decoder might."""
-    real = Embedder(names, listening).file
+    real = embed._worker(names, listening, "cpu")
 
     def file(task: Task) -> Outcome:
         name = os.path.basename(task.file.path)

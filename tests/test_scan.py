@@ -189,14 +189,14 @@ def row(content, size=5, mtime=1):
 
 
 def test_plan_of_an_empty_record_is_everything():
-    todo = plan(found_of(state("/m/a.mp3"), state("/m/b.mp3")), ["/m"], {}, {}, [])
+    todo = plan(found_of(state("/m/a.mp3"), state("/m/b.mp3")), ["/m"], {}, {}, {})
     assert todo == scan.Plan(tasks=[Task(state("/m/a.mp3")), Task(state("/m/b.mp3"))])
 
 
 def test_plan_tells_unchanged_from_changed():
     files = {"/m/same.mp3": row("c1"), "/m/size.mp3": row("c2"), "/m/date.mp3": row("c3")}
     found = found_of(state("/m/same.mp3"), state("/m/size.mp3", size=6), state("/m/date.mp3", mtime=2))
-    todo = plan(found, ["/m"], files, {}, [])
+    todo = plan(found, ["/m"], files, {}, {})
     assert todo.unchanged == 1
     assert todo.tasks == [
         Task(state("/m/size.mp3", size=6), ("c2",)),
@@ -207,21 +207,21 @@ def test_plan_tells_unchanged_from_changed():
 
 def test_plan_leaves_known_bad_files_until_they_change():
     failed = {"/m/bad.mp3": (5, 1), "/m/better.mp3": (5, 1)}
-    todo = plan(found_of(state("/m/bad.mp3"), state("/m/better.mp3", mtime=2)), ["/m"], {}, failed, [])
+    todo = plan(found_of(state("/m/bad.mp3"), state("/m/better.mp3", mtime=2)), ["/m"], {}, failed, {})
     assert todo.known_bad == 1
     assert todo.tasks == [Task(state("/m/better.mp3", mtime=2))]
 
 
 def test_plan_sees_that_a_known_file_has_recovered():
     files, failed = {"/m/a.mp3": row("c1")}, {"/m/a.mp3": (0, 0)}
-    todo = plan(found_of(state("/m/a.mp3")), ["/m"], files, failed, [])
+    todo = plan(found_of(state("/m/a.mp3")), ["/m"], files, failed, {})
     assert (todo.unchanged, todo.recovered, todo.tasks) == (1, [state("/m/a.mp3")], [])
 
 
 def test_plan_offers_gone_contents_of_the_same_size_to_new_and_changed_files():
     files = {"/m/old.mp3": row("moved"), "/m/other.mp3": row("big", size=9), "/m/over.mp3": row("was")}
     found = found_of(state("/m/new.mp3"), state("/m/over.mp3", mtime=2))
-    todo = plan(found, ["/m"], files, {}, [])
+    todo = plan(found, ["/m"], files, {}, {})
     assert todo.tasks == [
         Task(state("/m/new.mp3"), ("moved",)),
         Task(state("/m/over.mp3", mtime=2), ("was", "moved")),
@@ -232,29 +232,34 @@ def test_plan_offers_gone_contents_of_the_same_size_to_new_and_changed_files():
 
 def test_plan_follows_moves_from_outside_the_roots_but_calls_only_theirs_gone():
     files = {"/elsewhere/old.mp3": row("moved")}
-    todo = plan(found_of(state("/m/new.mp3")), ["/m"], files, {}, [])
+    todo = plan(found_of(state("/m/new.mp3")), ["/m"], files, {}, {})
     assert todo.tasks == [Task(state("/m/new.mp3"), ("moved",))]
     assert todo.gone == []
 
 
 def test_a_root_is_no_prefix_of_its_neighbour():
     files = {"/music2/a.mp3": row("c1"), "/music/a.mp3": row("c2")}
-    assert plan(scan.Found(), ["/music"], files, {}, []).gone == ["/music/a.mp3"]
+    assert plan(scan.Found(), ["/music"], files, {}, {}).gone == ["/music/a.mp3"]
 
 
 def test_plan_embeds_what_lacks_a_vector_even_when_unchanged():
     files = {"/m/a.mp3": row("c1"), "/m/gone.mp3": row("c2")}
-    todo = plan(
-        found_of(state("/m/a.mp3"), state("/m/b.mp3")), ["/m"], files, {}, {"/m/a.mp3", "/m/gone.mp3"}
-    )
-    assert todo.tasks == [Task(state("/m/a.mp3")), Task(state("/m/b.mp3"))]
+    lacking = {"/m/a.mp3": ("space",), "/m/gone.mp3": ("space",)}
+    todo = plan(found_of(state("/m/a.mp3"), state("/m/b.mp3")), ["/m"], files, {}, lacking)
+    assert todo.tasks == [Task(state("/m/a.mp3"), lacking=("space",)), Task(state("/m/b.mp3"))]
     assert todo.homeless == {}
+
+
+def test_plan_embeds_in_every_space_what_has_changed():
+    files = {"/m/a.mp3": row("c1")}
+    todo = plan(found_of(state("/m/a.mp3", mtime=2)), ["/m"], files, {}, {"/m/a.mp3": ("one of them",)})
+    assert todo.tasks == [Task(state("/m/a.mp3", mtime=2))]
 
 
 def test_tracks_below_a_folder_that_cannot_be_read_are_not_gone(tmp_path, monkeypatch):
     files = {touch(tmp_path / "closed" / "a.mp3"): row("c1"), str(tmp_path / "gone.mp3"): row("c2")}
     deny(monkeypatch, str(tmp_path / "closed"))
-    todo = plan(scan.Found(), [str(tmp_path)], files, {}, [])
+    todo = plan(scan.Found(), [str(tmp_path)], files, {}, {})
     assert todo.gone == [str(tmp_path / "gone.mp3")]
 
 
@@ -267,10 +272,10 @@ class FakeEmbedder:
     def __init__(self):
         self.embedded = []
 
-    def spaces_of(self, names, listening):
-        return type("Embedder", (), {"spaces": [SPACE]})()
+    def spaces_of(self, names, listening, device):
+        return type("Embedder", (), {"spaces": [SPACE], "encoders": {}})()
 
-    def embed_files(self, tasks, names, listening, jobs, nice):
+    def embed_files(self, tasks, names, listening, jobs, nice, device):
         for task in tasks:
             yield task, self.file(task)
 

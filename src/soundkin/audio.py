@@ -33,6 +33,8 @@ MIN_RATE, MAX_RATE = 4_000, 384_000
 MIN_SECONDS = 0.5
 # Hearing everything goes in blocks of ten windows of the built-in encoder: 9 hops and a window are 29.815 s.
 _WHOLE_SECONDS = 29.82
+# Excerpts that overlap are decoded together up to this length.
+_LONGEST_STRETCH = 2 * _WHOLE_SECONDS
 # A day of audio is decoded at most; headers that claim more are not believed.
 MAX_SECONDS = 24 * 3600.0
 # libsndfile is the faster of the two for these; PyAV for everything else (measured per format).
@@ -176,7 +178,9 @@ class Hearing:
     format : str
         Short name of the codec: "mp3", "flac", "vorbis", "aac", ...
     excerpts : iterator of Excerpt
-        Decoded as it is consumed, so memory stays flat.
+        Of the first way of listening, decoded as they are consumed, so memory stays flat.
+    together : iterator of (Listening, Excerpt)
+        Of all ways of listening, in order of time. What several of them hear is decoded once.
     flaws : list of str
         What shows that the file is damaged; known when the excerpts have been consumed, and only of them.
     """
@@ -186,6 +190,7 @@ class Hearing:
     channels: int
     format: str
     excerpts: Iterator[Excerpt]
+    together: Iterator[tuple[Listening, Excerpt]]
     flaws: list[str]
 
 
@@ -212,20 +217,20 @@ def is_audio_name(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def hear(path: str | os.PathLike[str], listening: Listening) -> Iterator[Hearing]:
+def hear(path: str | os.PathLike[str], listening: Listening, *others: Listening) -> Iterator[Hearing]:
     """Open an audio file and hear excerpts of it.
 
     Parameters
     ----------
     path : path-like
         Any audio file.
-    listening : Listening
-        How much of it.
+    listening, *others : Listening
+        How much of it: in one way, or in several at once.
 
     Yields
     ------
     Hearing
-        Its excerpts must be consumed inside the ``with`` block.
+        Its excerpts must be consumed inside the ``with`` block, by one of its two iterators.
 
     Raises
     ------
@@ -251,7 +256,8 @@ def hear(path: str | os.PathLike[str], listening: Listening) -> Iterator[Hearing
             flaws.append("its end is missing: the file stops inside a block of data")
         yield Hearing(
             duration, first.rate, first.channels, first.format,
-            _excerpts(decoders, listening, duration, judged, flaws), flaws,
+            (excerpt for _, excerpt in _together(decoders, (listening,), duration, judged, flaws)),
+            _together(decoders, (listening, *others), duration, judged, flaws), flaws,
         )  # fmt: skip
 
 
@@ -370,27 +376,68 @@ def _count(decoder: _Decoder) -> int:
     return position
 
 
-def _excerpts(
-    decoders: list[_Decoder], listening: Listening, duration: float, judged: bool, flaws: list[str]
-) -> Iterator[Excerpt]:
+def _together(
+    decoders: list[_Decoder],
+    listenings: tuple[Listening, ...],
+    duration: float,
+    judged: bool,
+    flaws: list[str],
+) -> Iterator[tuple[Listening, Excerpt]]:
     rate = decoders[0].rate
-    starts = listening.starts(duration)
-    damaged = []
-    for start in starts:
-        n = round(min(listening.seconds, duration - start) * rate)
-        # Where exactly a file ends, decoders disagree, and `_reaches` has not looked. Without a length in the header
-        # libsndfile does not decode flac, which is no damage.
-        end = round((duration - MIN_SECONDS) * rate) if judged else 0
-        samples, whole = _read(decoders, round(start * rate), n, end)
-        if not whole:
-            damaged.append(start)
-        if len(samples) >= min(n, MIN_SECONDS * rate):
-            yield Excerpt(start, samples, rate)
-        else:
-            log.debug("nothing decodable at %.1f s", start)
+    # Where exactly a file ends, decoders disagree, and `_reaches` has not looked. Without a length in the header
+    # libsndfile does not decode flac, which is no damage.
+    end = round((duration - MIN_SECONDS) * rate) if judged else 0
+    count, damaged = 0, []
+    for stretch in _stretches(listenings, duration):
+        for (start, seconds, listening), (samples, whole) in zip(
+            stretch, _read_stretch(decoders, stretch, end), strict=True
+        ):
+            count += 1
+            if not whole:
+                damaged.append(start)
+            n = round(seconds * rate)
+            if len(samples) >= min(n, MIN_SECONDS * rate):
+                yield listening, Excerpt(start, samples, rate)
+            else:
+                log.debug("nothing decodable at %.1f s", start)
     if damaged and not flaws:  # a file that was cut is also damaged where it ends: one reason is enough
-        count = f"{len(damaged)} of {len(starts)} excerpts"
-        flaws.append(f"{count} could not be decoded in full, the first at {_clock(damaged[0])}")
+        share = f"{len(damaged)} of {count} excerpts"
+        flaws.append(f"{share} could not be decoded in full, the first at {_clock(damaged[0])}")
+
+
+_Wanted = tuple[float, float, Listening]  # start and length in seconds, and who wants it
+
+
+def _stretches(listenings: tuple[Listening, ...], duration: float) -> Iterator[list[_Wanted]]:
+    """Put excerpts that overlap into one stretch, up to a length at which memory stays flat."""
+    wanted = [
+        (start, min(listening.seconds, duration - start), listening)
+        for listening in dict.fromkeys(listenings)
+        for start in listening.starts(duration)
+    ]
+    stretch: list[_Wanted] = []
+    for one in sorted(wanted, key=lambda w: w[:2]):
+        ends = [start + seconds for start, seconds, _ in stretch]
+        overlaps = bool(stretch) and one[0] < max(ends) - 1e-6  # those of one listening touch, at most
+        if not overlaps or one[0] + one[1] - stretch[0][0] > _LONGEST_STRETCH:
+            if stretch:
+                yield stretch
+            stretch = []
+        stretch.append(one)
+    if stretch:
+        yield stretch
+
+
+def _read_stretch(decoders: list[_Decoder], stretch: list[_Wanted], end: int) -> list[tuple[Array, bool]]:
+    """Read a stretch once, and cut its excerpts out of it; one by one when it is damaged, for some may not be."""
+    rate = decoders[0].rate
+    places = [(round(start * rate), round(seconds * rate)) for start, seconds, _ in stretch]
+    first = places[0][0]
+    if len(places) > 1:
+        shared, whole = _read(decoders, first, max(map(sum, places)) - first, end)
+        if whole and len(shared) >= places[-1][0] - first:
+            return [(shared[at - first : at - first + n], True) for at, n in places]
+    return [_read(decoders, at, n, end) for at, n in places]
 
 
 def _read(decoders: list[_Decoder], start: int, n: int, end: int) -> tuple[Array, bool]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from soundkin import synth
 from soundkin.embed import cores
-from soundkin.encoders import ENCODERS, load_encoder
+from soundkin.encoders import ENCODERS, catalogue, load_encoder
 from soundkin.errors import NotFound, SoundkinError
 from soundkin.library import Library
 
@@ -56,7 +56,8 @@ def examine(folder: str | os.PathLike[str] | None = None) -> Iterator[Check]:
         ("soundkin", _versions),
         ("machine", _machine),
         ("decoders", _decoders),
-        *((f"encoder {name}", _encoder_check(name)) for name in ENCODERS),
+        ("published encoders", _published),
+        *((f"encoder {name}", _encoder_check(name)) for name in ENCODERS if _is_ready(name)),
         ("library", lambda: _library(folder)),
         ("self-test", _self_test),
     ):
@@ -75,7 +76,7 @@ def _machine() -> str:
     import onnxruntime
 
     return (
-        f"{platform.system()} {platform.machine()}, {cores()} of {os.cpu_count()} cores; encoders run on the CPU "
+        f"{platform.system()} {platform.machine()}, {cores()} of {os.cpu_count()} cores; ours run on the CPU "
         f"({', '.join(p.removesuffix('ExecutionProvider') for p in onnxruntime.get_available_providers()[-1:])}), "
         "one thread in each worker process"
     )
@@ -91,6 +92,27 @@ def _decoders() -> str:
     return f"libsndfile {soundfile.__libsndfile_version__}, ffmpeg with {len(av.codecs_available)} codecs"
 
 
+def _is_ready(name: str) -> bool:
+    return catalogue.is_here(ENCODERS[name]) and not catalogue.missing(ENCODERS[name])
+
+
+def _published() -> str:
+    """Say what published encoders would run on; importing PyTorch takes a second, so not for nothing."""
+    others = [name for name, info in ENCODERS.items() if not info.is_built_in]
+    ready = [name for name in others if _is_ready(name)]
+    here = [name for name in others if catalogue.is_here(ENCODERS[name])]
+    absent = (
+        f"; {len(others) - len(here)} are not fetched (soundkin encoders)" if len(here) < len(others) else ""
+    )
+    lacking = {catalogue.missing(ENCODERS[name]) for name in here} - {""}
+    what = f"; to run the rest: {', '.join(sorted(lacking))}" if lacking else ""
+    if not ready:
+        return f"none is ready{what}{absent}"
+    from soundkin.encoders.torch_tools import device_in_use
+
+    return f"{', '.join(ready)} on {device_in_use('auto')}{what}{absent}"
+
+
 def _encoder_check(name: str) -> Callable[[], str]:
     def look() -> str:
         encoder = load_encoder(name)
@@ -103,7 +125,8 @@ def _encoder_check(name: str) -> Callable[[], str]:
                 f"gave a vector of shape {vector.shape}, wanted a unit vector of {encoder.dims}"
             )
         return (
-            f"{encoder.dims} dims, weights {encoder.weights[:12]}, {len(y) / rate / seconds:.0f} x real time"
+            f"{encoder.dims} dims, weights {encoder.weights[:12]}, on {encoder.device} by {encoder.engine}, "
+            f"{len(y) / rate / seconds:.0f} x real time"
         )
 
     return look

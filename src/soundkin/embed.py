@@ -1,7 +1,8 @@
 """A track, or many, -> window vectors and track vectors in named spaces.
 
-A file is opened once: hashed, its tags read, its excerpts decoded, described and given to every encoder of the run. In
-a scan this happens in worker processes, and what goes wrong with a file comes back as a `Failure`, never as an
+A file is opened once: hashed, its tags read, its excerpts decoded, described and given to every encoder of the run.
+Encoders may hear different excerpts; where these overlap, they are decoded once.
+In a scan this happens in worker processes, and what goes wrong with a file comes back as a `Failure`, never as an
 exception.
 """
 
@@ -10,19 +11,22 @@ import hashlib
 import json
 import logging
 import os
+import re
 import stat
 import traceback
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundkin import workers
-from soundkin.audio import DEFAULT_LISTENING, Excerpt, Listening, hear
-from soundkin.encoders import Encoder, load_encoder
+from soundkin.audio import DEFAULT_LISTENING, Excerpt, Hearing, Listening, hear
+from soundkin.encoders import Encoder, find, load_encoder
 from soundkin.encoders.descriptors import Analysis, Description, analyse, describe
-from soundkin.errors import DecodeError
+from soundkin.errors import DecodeError, ModelError
 from soundkin.tags import Tags, read
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,14 @@ _SILENCE_DBFS = -80.0
 # A file may take a minute, and a second more per 200 kB, far more than the slowest format
 # needs: benchmarks/bench_indexing.py prints seconds a track.
 _BASE_SECONDS, _BYTES_PER_SECOND = 60.0, 200_000
+# A published network may do a thousand times the work of the built-in one, and need more memory for it.
+_PATIENCE_WITH_NETWORKS = 20.0
+_TASK_BYTES, _NETWORK_TASK_BYTES = 1 << 30, 6 << 30
+# Excerpts are given to encoders together, up to so much sound: enough for large batches, and memory stays flat.
+_SECONDS_AT_ONCE = 60.0
+
+# One way of listening for all encoders of a run, or for some of them by name; the others hear as they do best.
+Listenings = Listening | Mapping[str, Listening] | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +79,8 @@ class Space:
     @property
     def id(self) -> str:
         """The encoder's name and eight hex digits that stand for all the rest: "cnn-1f3a9c02"."""
-        return f"{self.encoder}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:8]}"
+        name = re.sub(r"[^\w.-]", "-", self.encoder)  # "hf:org/name" as the engines take it
+        return f"{name}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:8]}"
 
     def to_json(self) -> str:
         """Return the canonical JSON of this space."""
@@ -180,10 +193,13 @@ class Task:
         As found.
     known : tuple of str
         Content hashes which, if the file has one of them, make embedding unnecessary.
+    lacking : tuple of str
+        Ids of the spaces that are wanted; empty for all.
     """
 
     file: FileState
     known: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 Outcome = Embedded | Same | Failure
@@ -196,20 +212,48 @@ class Embedder:
     ----------
     names : sequence of str
         Names or folders of encoders.
-    listening : Listening
-        How much of a track is heard.
+    listening : Listening, or mapping of str to Listening, optional
+        How much of a track is heard: by all encoders, or by some of them by name; an encoder that is not named hears
+        as it does best.
+    device : str
+        Where encoders run: "auto", "cpu", "cuda", ...
 
     Raises
     ------
     ModelError
-        An encoder cannot be loaded.
+        An encoder cannot be loaded, or none of them can use the device.
     """
 
-    def __init__(self, names: Sequence[str], listening: Listening = DEFAULT_LISTENING) -> None:
-        self.listening = listening
-        encoders = [load_encoder(name) for name in names]
-        self.spaces = [space_of(encoder, listening) for encoder in encoders]
-        self._encoders = list(zip(self.spaces, encoders, strict=True))
+    def __init__(
+        self, names: Sequence[str], listening: Listenings = DEFAULT_LISTENING, device: str = "auto"
+    ) -> None:
+        encoders = [load_encoder(name, device) for name in names]
+        if device not in ("auto", "cpu") and all(encoder.device == "cpu" for encoder in encoders):
+            told = ", ".join(encoder.name for encoder in encoders)
+            raise ModelError(
+                f"device {device!r} was asked for, but {told} runs on the CPU only; wanted auto or cpu"
+            )
+        self.encoders: dict[str, Encoder] = {}
+        self._spaces: dict[str, Space] = {}
+        self._heard: dict[str, Listening] = {}
+        for name, encoder in zip(names, encoders, strict=True):
+            heard = (
+                listening
+                if isinstance(listening, Listening)
+                else (listening or {}).get(name, encoder.listening)
+            )
+            space = space_of(encoder, heard)
+            self.encoders[space.id] = encoder
+            self._heard[space.id] = heard
+            self._spaces[space.id] = space
+        every = list(self._heard.values())
+        # What is told of a track should not change with every encoder that joins.
+        self._described = DEFAULT_LISTENING if DEFAULT_LISTENING in every else every[0]
+
+    @property
+    def spaces(self) -> list[Space]:
+        """The spaces, in the order of the encoders."""
+        return list(self._spaces.values())
 
     def file(self, task: Task) -> Outcome:
         """Embed one file.
@@ -229,12 +273,13 @@ class Embedder:
             content = content_hash(path)
             if content in task.known:
                 return Same(task.file, content)
-            with hear(path, self.listening) as hearing:
+            wanted = [id_ for id_ in self._heard if not task.lacking or id_ in task.lacking]
+            with hear(path, self._described, *(self._heard[id_] for id_ in wanted)) as hearing:
                 result = Embedded(
                     task.file, content, hearing.duration, hearing.rate, hearing.channels, hearing.format,
                     read(path), Analysis(),
                 )  # fmt: skip
-                descriptions, result.vectors, result.windows = self._encode(hearing.excerpts)
+                descriptions, result.vectors, result.windows = self._encode(hearing, wanted)
                 result.damage = "; ".join(hearing.flaws)
         except FileNotFoundError:
             return Failure(task.file, "vanished", "the file is gone, or a link leads nowhere")
@@ -256,20 +301,34 @@ class Embedder:
             return Failure(task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS")
         return result
 
-    def _encode(self, excerpts: Iterable[Excerpt]) -> tuple[list[Description], Vectors, Windows]:
-        descriptions = []
-        parts: dict[str, list[tuple[Array, Array]]] = {space.id: [] for space in self.spaces}
-        for excerpt in excerpts:
-            descriptions.append(describe(excerpt))
-            for space, encoder in self._encoders:
-                parts[space.id].append(encoder.windows(excerpt))
+    def _encode(self, hearing: Hearing, wanted: Sequence[str]) -> tuple[list[Description], Vectors, Windows]:
+        descriptions: list[Description] = []
+        parts: dict[str, list[tuple[Array, Array]]] = {id_: [] for id_ in wanted}
+        for listening, excerpts in _gathered(hearing.together):
+            if listening == self._described:
+                descriptions.extend(map(describe, excerpts))
+            for id_ in wanted:
+                if self._heard[id_] == listening:
+                    parts[id_].extend(self.encoders[id_].windows_of(excerpts))
         vectors: Vectors = {}
         windows: Windows = {}
-        for space, encoder in self._encoders if descriptions else ():
-            starts, rows = (np.concatenate(column) for column in zip(*parts[space.id], strict=True))
-            windows[space.id] = starts, rows
-            vectors[space.id] = encoder.pool(rows)
+        for id_ in wanted:
+            if not parts[id_]:  # no encoder of a run may lack what another one has
+                return [], {}, {}
+            starts, rows = (np.concatenate(column) for column in zip(*parts[id_], strict=True))
+            windows[id_] = starts, rows
+            vectors[id_] = self.encoders[id_].pool(rows)
         return descriptions, vectors, windows
+
+
+def _gathered(heard: Iterable[tuple[Listening, Excerpt]]) -> Iterator[tuple[Listening, list[Excerpt]]]:
+    """Gather the excerpts of each way of listening, up to a minute of sound."""
+    waiting: dict[Listening, list[Excerpt]] = defaultdict(list)
+    for listening, excerpt in heard:
+        waiting[listening].append(excerpt)
+        if sum(len(e.samples) / e.rate for e in waiting[listening]) >= _SECONDS_AT_ONCE:
+            yield listening, waiting.pop(listening)
+    yield from waiting.items()
 
 
 def space_of(encoder: Encoder, listening: Listening) -> Space:
@@ -283,9 +342,10 @@ def space_of(encoder: Encoder, listening: Listening) -> Space:
 def embed_files(
     tasks: Iterable[Task],
     names: Sequence[str],
-    listening: Listening = DEFAULT_LISTENING,
+    listening: Listenings = DEFAULT_LISTENING,
     jobs: int | None = None,
     nice: bool = False,
+    device: str = "auto",
 ) -> Generator[tuple[Task, Outcome], None, None]:
     """Embed many files in worker processes.
 
@@ -295,20 +355,23 @@ def embed_files(
         Consumed lazily.
     names : sequence of str
         Names or folders of encoders.
-    listening : Listening
-        How much of a track is heard.
+    listening : Listening, or mapping of str to Listening, optional
+        As for `Embedder`.
     jobs : int, optional
         Worker processes; default one per core this process may use.
     nice : bool
         Give way to other programs.
+    device : str
+        As for `Embedder`; every worker loads its own copy of the encoders there.
 
     Yields
     ------
     tuple of (Task, Embedded or Same or Failure)
         In the order they end.
     """
+    patience = partial(_patience, heavy=not all(map(is_light, names)))
     outcomes = workers.run(
-        "soundkin.embed:_worker", (tuple(names), listening), tasks, jobs or cores(), _patience, nice
+        "soundkin.embed:_worker", (tuple(names), listening, device), tasks, jobs or cores(), patience, nice
     )
     with contextlib.closing(outcomes):
         for task, outcome in outcomes:
@@ -368,9 +431,19 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _worker(names: tuple[str, ...], listening: Listening) -> Callable[[Task], Outcome]:
-    return Embedder(names, listening).file
+def is_light(name: str) -> bool:
+    """Tell whether an encoder is one of ours: built in, or a folder of its kind."""
+    found = find(name)
+    return found is None or found[0].is_built_in
 
 
-def _patience(task: Task) -> float:
-    return _BASE_SECONDS + task.file.size / _BYTES_PER_SECOND
+def _worker(names: tuple[str, ...], listening: Listenings, device: str) -> Callable[[Task], Outcome]:
+    embedder = Embedder(names, listening, device)
+    if all(encoder.device == "cpu" for encoder in embedder.encoders.values()):
+        # The driver of a GPU reserves far more addresses than it ever uses; anything else may be held to a limit.
+        workers.limit_memory(_TASK_BYTES if all(map(is_light, names)) else _NETWORK_TASK_BYTES)
+    return embedder.file
+
+
+def _patience(task: Task, heavy: bool = False) -> float:
+    return (_BASE_SECONDS + task.file.size / _BYTES_PER_SECOND) * (_PATIENCE_WITH_NETWORKS if heavy else 1.0)

@@ -195,11 +195,37 @@ def mel_filters(front: FrontEnd) -> Array:
     """Return triangular mel filters of equal area, float32 (n_fft // 2 + 1, n_mels)."""
     ends = hz_to_mel(np.array([front.fmin, front.fmax]))
     edges = mel_to_hz(np.linspace(ends[0], ends[1], front.n_mels + 2))
-    bins = np.fft.rfftfreq(front.n_fft, 1 / front.rate)[:, None]
+    return triangles(edges, front.rate, front.n_fft)
+
+
+def triangles(edges: NDArray[np.float64], rate: int, n_fft: int, equal_area: bool = True) -> Array:
+    """Return triangular filters over the bins of an FFT.
+
+    Parameters
+    ----------
+    edges : float64 (n + 2,)
+        Hz, ascending: filter i rises from edge i to edge i + 1 and falls to edge i + 2.
+    rate, n_fft : int
+        Hz, samples.
+    equal_area : bool
+        Scale each to an area of 1 Hz (Slaney's normalisation); otherwise each is 1 at its peak.
+
+    Returns
+    -------
+    float32 (n_fft // 2 + 1, n)
+        Weights, >= 0.
+    """
+    bins = np.fft.rfftfreq(n_fft, 1 / rate)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    triangles = np.maximum(0, np.minimum(rising, falling))
-    return (triangles * 2 / (edges[2:] - edges[:-2])).astype(np.float32)
+    weights = np.maximum(0, np.minimum(rising, falling))
+    return (weights * (2 / (edges[2:] - edges[:-2])) if equal_area else weights).astype(np.float32)
+
+
+def htk_edges(n: int, fmin: float, fmax: float) -> NDArray[np.float64]:
+    """Return the edges, Hz, of `n` filters equally spaced on HTK's mel scale (O'Shaughnessy, 1987): (n + 2,)."""
+    low, high = 2595 * np.log10(1 + np.array([fmin, fmax]) / 700)
+    return np.asarray(700 * (10 ** (np.linspace(low, high, n + 2) / 2595) - 1), np.float64)
 
 
 @cache

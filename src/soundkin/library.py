@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin import exchange, recommend, workers
-from soundkin.audio import DEFAULT_LISTENING, Listening
+from soundkin import exchange, fusion, recommend, workers
+from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files, is_gone
-from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
+from soundkin.encoders import DEFAULT, FOLDER_FILES, find, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, parse
 from soundkin.index import Index, Mark, RebuildNeeded, open_index
@@ -430,7 +430,7 @@ class Library:
         Parameters
         ----------
         name : str, optional
-            A space id, or the name of an encoder.
+            A space id, or the name of an encoder, or how its name begins if no other one begins like that.
 
         Returns
         -------
@@ -443,7 +443,7 @@ class Library:
             No space matches.
         """
         record = self._reader()
-        spaces = [s for s in record.spaces() if name is None or name in (s.id, s.encoder)]
+        spaces = _called(record.spaces(), name)
         if not spaces:
             known = ", ".join(s.id for s in record.spaces())
             if not known:
@@ -501,14 +501,40 @@ class Library:
             raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", matches)
         return matches[0]
 
+    def asked(self, names: str | None = None, text: str | None = None) -> list[Space]:
+        """Choose the spaces of a question.
+
+        Parameters
+        ----------
+        names : str, optional
+            As for `space`; several are joined by ``+``.
+        text : str, optional
+            Words that are the question: then it is one space, whose encoder understands them.
+
+        Returns
+        -------
+        list of Space
+            At least one, none twice.
+
+        Raises
+        ------
+        NotFound
+            A name matches no space, or no space understands words.
+        """
+        if text is not None:
+            return [self._reading_space(names)]
+        return list(dict.fromkeys(map(self.space, names.split("+") if names else (None,))))
+
     def similar(
         self,
-        query: str | os.PathLike[str] | Track | Array,
+        query: str | os.PathLike[str] | Track | Array | None = None,
         k: int = 10,
         filters: str | Sequence[str] | Filter | None = None,
         space: str | None = None,
+        *,
+        text: str | None = None,
     ) -> list[Hit]:
-        """Find what sounds like a track.
+        """Find what sounds like a track, or as words describe it.
 
         Parameters
         ----------
@@ -519,7 +545,10 @@ class Library:
         filters : str, sequence of str, or Filter, optional
             ``"genre=samba"``, ``"year>=1990"``, ...; all must hold.
         space : str, optional
-            A space id or the name of an encoder.
+            A space id or the name of an encoder; several, joined by ``+``, are asked together, see `fusion`.
+        text : str, optional
+            Instead of a query, what it should sound like: "slow melancholic piano". Needs a space of an encoder that
+            understands words.
 
         Returns
         -------
@@ -529,20 +558,30 @@ class Library:
         Raises
         ------
         NotFound, Ambiguous
-            The query names nothing, or several tracks.
+            The query names nothing, or several tracks; or no space understands words.
         DecodeError
             The file is no audio.
         InputError
-            An unusable filter or vector.
+            An unusable filter or vector; or not one of query and text.
         """
         if k < 1:
             raise InputError(f"k={k}; wanted how many tracks to find, 1 or more")
-        chosen = self.space(space)
+        if (query is None) == (text is None):
+            raise InputError("similar came with both a query and a text, or neither; wanted one of them")
         record = self._reader()
         where = self._filter(filters)
-        return recommend.similar(
-            record, self._current_index(), chosen.id, self._query(query, chosen), k, where
-        )
+        chosen = self.asked(space, text)
+        if query is None:
+            queries = {chosen[0].id: self._described(text or "", chosen[0])}
+        else:
+            if isinstance(query, np.ndarray) and len(chosen) > 1:
+                raise InputError(
+                    f"a vector is of one space; it came with {len(chosen)}: name the one it is of"
+                )
+            queries = {one.id: self._query(query, one) for one in chosen}
+        if len(chosen) > 1:
+            return fusion.similar(record, self._current_index(), queries, k, where)
+        return recommend.similar(record, self._current_index(), chosen[0].id, queries[chosen[0].id], k, where)
 
     def embedder(self, space: Space) -> Embedder:
         """Return what embeds into a space of this library.
@@ -589,19 +628,37 @@ class Library:
 
     # ---- inside
 
-    def _settings(self, record: Record, options: ScanOptions) -> tuple[list[str], Listening]:
+    def _settings(self, record: Record, options: ScanOptions) -> tuple[list[str], dict[str, Listening]]:
+        """Say what a scan embeds with: encoders, and how those hear that do not hear as they do best."""
         active = record.active_spaces()
-        names = list(dict.fromkeys([*(s.encoder for s in active), *options.encoders])) or [DEFAULT]
-        kept = Listening.named(active[0].listening) if active else DEFAULT_LISTENING
+        heard = {space.encoder: Listening.named(space.listening) for space in active}
         # An encoder that comes in a new version has the name of the one the library has: both are one folder here.
-        return list(dict.fromkeys(map(self._keep_encoder, names))), options.listening or kept
+        sources = {
+            self._keep_encoder(name): self._encoder_name(name)
+            for name in [*heard, *options.encoders] or [DEFAULT]
+        }
+        if options.listening == DEFAULT_LISTENING:
+            return list(sources), {}
+        if options.listening is not None:
+            return list(sources), dict.fromkeys(sources, options.listening)
+        whole = bool(heard) and set(heard.values()) == {WHOLE}  # then a new encoder hears all, too
+        listenings = {
+            source: heard.get(name, WHOLE) for source, name in sources.items() if whole or name in heard
+        }
+        return list(sources), listenings
+
+    def _encoder_name(self, name: str) -> str:
+        """Return what an encoder is called in spaces."""
+        if found := find(name):
+            return found[1].name
+        return load_encoder(self._encoder_source(name)).name
 
     def _keep_encoder(self, name: str) -> str:
         """Copy an encoder folder into the library, so that it can be queried wherever the original goes."""
-        if name in ENCODERS or not (Path(name) / "encoder.json").is_file():
+        if find(name) or not (Path(name) / "encoder.json").is_file():
             return self._encoder_source(name)
         called = load_encoder(name).name
-        if called in ENCODERS:
+        if find(called):
             raise ModelError(
                 f"the encoder in {printable(name)} is called {called!r} like a built-in one: give it another name "
                 "in its encoder.json"
@@ -621,8 +678,10 @@ class Library:
             return False
 
     def _encoder_source(self, name: str) -> str:
+        if found := find(name):
+            return found[1].name
         home = self.folder / "encoders" / name
-        return os.fspath(home) if name not in ENCODERS and home.is_dir() else name
+        return os.fspath(home) if home.is_dir() else name
 
     def _reader(self) -> Record:
         if self._record is None:
@@ -664,6 +723,25 @@ class Library:
         except NotFound:
             # The space is still being filled, and this track is not there yet.
             return self._outside(query.path, space)
+
+    def _reading_space(self, name: str | None) -> Space:
+        """Choose a space whose encoder understands words."""
+        if name is not None:
+            return self.space(name)
+        readers = {
+            s.encoder for s in self._reader().spaces() if (found := find(s.encoder)) and found[0].reads
+        }
+        if not readers:
+            raise NotFound(
+                "no space of this library understands words: `soundkin index PATHS --encoder clap` makes one"
+            )
+        counts = {reader: self._reader().counts().vectors.get(self.space(reader).id, 0) for reader in readers}
+        return self.space(max(sorted(counts), key=counts.__getitem__))
+
+    def _described(self, text: str, space: Space) -> Query:
+        if not text.strip():
+            raise InputError("the text is empty; wanted words for what it should sound like")
+        return Query(self.embedder(space).encoders[space.id].text(text))
 
     def _outside(self, path: str, space: Space) -> Query:
         """Embed a file for a query; the library keeps nothing of it."""
@@ -765,6 +843,16 @@ class Library:
                 self._rebuild(record)
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
+
+
+def _called(spaces: list[Space], name: str | None) -> list[Space]:
+    """Return the spaces that a name means: an id, an encoder, or the beginning of one encoder's name."""
+    if name is None:
+        return spaces
+    wanted = found[1].name if (found := find(name)) else name
+    exact = [s for s in spaces if name == s.id or s.encoder in (name, wanted)]
+    begins = {s.encoder for s in spaces if s.encoder.startswith(name)} if name else set()
+    return exact or [s for s in spaces if len(begins) == 1 and s.encoder in begins]
 
 
 def _changes(roots: list[str], stop: Any) -> Iterator[list[str]]:

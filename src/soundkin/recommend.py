@@ -110,8 +110,32 @@ def similar(
     list of Hit
         Best first; k of them whenever there are k.
     """
-    like = query.like
-    unwanted = {int(like.id, 16)} if like is not None and like.id else set()
+    found = nearest(record, index, space, query, k, where, unwanted_of(query))
+    return [_hit(track, score, query.like) for track, score in found]
+
+
+def unwanted_of(query: Query) -> set[int]:
+    """Return the numbers of the tracks that are no answer before any search: that of the query itself."""
+    return {int(query.like.id, 16)} if query.like is not None and query.like.id else set()
+
+
+def nearest(
+    record: Record, index: Index, space: str, query: Query, k: int, where: Filter | None, unwanted: set[int]
+) -> list[tuple[Track, float]]:
+    """Find the k tracks nearest to a query, without copies of it.
+
+    Parameters
+    ----------
+    record, index, space, query, k, where
+        As for `similar`.
+    unwanted : set of int
+        Numbers of tracks that are no answer; the copies that are met join them.
+
+    Returns
+    -------
+    list of (Track, float)
+        With cosines, best first; k of them whenever there are k.
+    """
     while True:
         found = index.search(space, query.vector, k, where, unwanted)
         tracks = {int(t.id, 16): t for t in record.tracks([f"{number:016x}" for number, _ in found])}
@@ -121,7 +145,7 @@ def similar(
             if number not in tracks or _is_copy_of_query(record, space, query, tracks[number], score)
         }
         if not copies:
-            return [_hit(tracks[number], score, like) for number, score in found]
+            return [(tracks[number], score) for number, score in found]
         unwanted |= copies  # and the question is put again, so that k are left
 
 

@@ -18,6 +18,7 @@ from soundkin.embed import (
     Embedder,
     Failure,
     FileState,
+    Listenings,
     Outcome,
     Task,
     cores,
@@ -183,7 +184,7 @@ def plan(
     roots: Sequence[str],
     files: Mapping[str, FileRow],
     failed: Mapping[str, tuple[int, int]],
-    lacking: Collection[str],
+    lacking: Mapping[str, Sequence[str]],
     again: Collection[str] = (),
 ) -> Plan:
     """Compare what is on disk with what the record knows.
@@ -198,8 +199,8 @@ def plan(
         Path -> row, of every track in the record.
     failed : mapping
         Path -> (size, mtime_ns) at the last failure; what is still like that is not tried again.
-    lacking : collection of str
-        Paths of tracks without a vector in one of the wanted spaces.
+    lacking : mapping
+        Path -> ids of the wanted spaces in which the track has no vector.
     again : collection of str
         Paths of tracks to embed once more though nothing has changed.
 
@@ -224,8 +225,11 @@ def plan(
             result.known_bad += 1
         elif known is None:
             result.tasks.append(Task(state, moved))
-        elif path in lacking or path in again:
+        elif path in again:
             result.tasks.append(Task(state))
+        elif path in lacking:
+            changed = (known.size, known.mtime_ns) != (state.size, state.mtime_ns)
+            result.tasks.append(Task(state, lacking=() if changed else tuple(lacking[path])))
         elif (known.size, known.mtime_ns) != (state.size, state.mtime_ns):
             result.tasks.append(Task(state, (known.content, *moved)))
         else:
@@ -280,6 +284,8 @@ class ScanReport:
         Tracks whose file is no longer there; of those, the ones removed because of `prune`.
     audio_seconds, elapsed : float
         Length of what was embedded; seconds the whole scan took.
+    devices : dict
+        Encoder -> where it ran, and what ran it: "cpu, onnxruntime float32".
     """
 
     found: int = 0
@@ -295,6 +301,7 @@ class ScanReport:
     removed: int = 0
     audio_seconds: float = 0.0
     elapsed: float = 0.0
+    devices: dict[str, str] = field(default_factory=dict)
 
 
 class PruneRefused(InputError):
@@ -322,7 +329,8 @@ class ScanOptions:
     encoders : tuple of str
         Names or folders, besides those the library has; a new library takes the default when none is given.
     listening : Listening or None
-        None keeps what the library has, or takes the default.
+        None keeps what the library has; an encoder that is new hears as it does best. `DEFAULT_LISTENING` is that
+        best for every encoder.
     jobs : int or None
         Worker processes; None for one per core.
     nice : bool
@@ -331,6 +339,8 @@ class ScanOptions:
         Look again into files that failed or are damaged.
     prune : bool
         Forget tracks whose files are gone.
+    device : str
+        Where encoders run: "auto", "cpu", "cuda", ...; those of ours always run on the CPU.
     """
 
     encoders: tuple[str, ...] = ()
@@ -339,6 +349,7 @@ class ScanOptions:
     nice: bool = True
     retry: bool = False
     prune: bool = False
+    device: str = "auto"
 
 
 class Scan:
@@ -350,8 +361,8 @@ class Scan:
         Open for writing.
     names : sequence of str
         Names or folders of the encoders.
-    listening : Listening
-        How much of a track is heard.
+    listening : Listening, or mapping of str to Listening, optional
+        As for `embed.Embedder`.
     options : ScanOptions
         The rest.
     progress : callable, optional
@@ -362,7 +373,7 @@ class Scan:
         self,
         record: Record,
         names: Sequence[str],
-        listening: Listening,
+        listening: Listenings,
         options: ScanOptions,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
@@ -411,15 +422,21 @@ class Scan:
             self._forget_gone(found, todo, roots)
         return report
 
-    def _prepare_spaces(self) -> set[str]:
-        """Make the spaces of this scan the active ones; return the paths that lack a vector in one of them."""
-        wanted = Embedder(self._names, self._listening).spaces
-        for space in wanted:
+    def _prepare_spaces(self) -> dict[str, list[str]]:
+        """Make the spaces of this scan the active ones; return path -> the spaces it lacks a vector in."""
+        embedder = Embedder(self._names, self._listening, self._options.device)
+        for encoder in embedder.encoders.values():
+            self.report.devices[encoder.name] = f"{encoder.device}, {encoder.engine}"
+        for space in embedder.spaces:
             self._record.add_space(space)
         for space in self._record.active_spaces():
-            if any(space.encoder == new.encoder and space.id != new.id for new in wanted):
+            if any(space.encoder == new.encoder and space.id != new.id for new in embedder.spaces):
                 self._record.deactivate(space.id)
-        return {path for space in wanted for path in self._record.missing(space.id)}
+        lacking: dict[str, list[str]] = defaultdict(list)
+        for space in embedder.spaces:
+            for path in self._record.missing(space.id):
+                lacking[path].append(space.id)
+        return lacking
 
     def _note_failures(self, found: Found, failed: Mapping[str, tuple[int, int]]) -> None:
         for failure in found.failures:
@@ -436,8 +453,9 @@ class Scan:
         tasks = todo.tasks
         while tasks:
             again: list[Task] = []
-            jobs = min(self._options.jobs or cores(), len(tasks))
-            outcomes = embed_files(tasks, self._names, self._listening, jobs, self._options.nice)
+            options = self._options
+            jobs = min(options.jobs or cores(), len(tasks))
+            outcomes = embed_files(tasks, self._names, self._listening, jobs, options.nice, options.device)
             with contextlib.closing(outcomes):
                 for task, outcome in outcomes:
                     if not self._settle(task, outcome, todo, known.get(task.file.path)):

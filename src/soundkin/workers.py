@@ -32,7 +32,6 @@ _START_SECONDS = 120.0
 # One thread per process: the processes are the parallelism, and more threads would only fight over the cores.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PARENT_CHECK_SECONDS = 2.0
-_TASK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def run(
     """
     feed = _Feed(tasks)
     results: queue.Queue[Any] = queue.Queue(maxsize=4 * jobs)
-    threads = [_Supervisor(factory, arguments, feed, results, timeout, nice) for _ in range(jobs)]
+    threads = [_Supervisor((factory, arguments, nice), feed, results, timeout) for _ in range(jobs)]
     for thread in threads:
         thread.start()
     running = len(threads)
@@ -160,15 +159,13 @@ class _Supervisor(threading.Thread):
 
     def __init__(
         self,
-        factory: str,
-        arguments: tuple[Any, ...],
+        setup: tuple[Any, ...],
         feed: _Feed,
         results: "queue.Queue[Any]",
         timeout: Callable[[Any], float],
-        nice: bool,
     ) -> None:
         super().__init__(daemon=True)
-        self._setup = (factory, arguments, nice)
+        self._setup = setup
         self._feed, self._results, self._timeout = feed, results, timeout
         self._child: _Child | None = None
         self._stopped = False
@@ -190,7 +187,7 @@ class _Supervisor(threading.Thread):
 
     def _do(self, task: Any) -> Any:
         if self._child is None:
-            self._child = _Child(*self._setup)
+            self._child = _Child(self._setup)
         if self._stopped:  # while the child started, so that `stop` did not see it
             self._child.end()
         seconds = self._timeout(task)
@@ -219,7 +216,7 @@ class _Supervisor(threading.Thread):
 class _Child:
     """One worker process and the pipes to it."""
 
-    def __init__(self, factory: str, arguments: tuple[Any, ...], nice: bool) -> None:
+    def __init__(self, setup: tuple[Any, ...]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         start = python("from soundkin.workers import _serve; _serve()")
         start["env"] |= _ONE_THREAD
@@ -237,7 +234,7 @@ class _Child:
                 f"a worker process cannot start: {error.strerror}; run: soundkin doctor"
             ) from error
         self.timed_out = False
-        if self.ask((factory, arguments, nice), _START_SECONDS) is None:
+        if self.ask(setup, _START_SECONDS) is None:
             words = self._last_words()
             self.bury()
             raise SoundkinError(f"a worker process cannot start: {words}; run: soundkin doctor")
@@ -305,7 +302,6 @@ def _serve() -> None:
         os.nice(10)
     module, _, name = factory.partition(":")
     work = getattr(importlib.import_module(module), name)(*arguments)
-    _limit_memory()
     _answer(answers, True, None)
     while True:
         try:
@@ -330,14 +326,17 @@ def _private_stdout() -> IO[bytes]:
     return private
 
 
-def _limit_memory() -> None:
-    """Let a task have a gigabyte: files exist whose headers make a decoder ask for far more than the machine has."""
+def limit_memory(task_bytes: int) -> None:
+    """Let the tasks of this worker have `task_bytes` more than it has now; for its factory to call.
+
+    Files exist whose headers make a decoder ask for far more than the machine has.
+    """
     with contextlib.suppress(ImportError, OSError, ValueError):  # not every platform counts address space
         import resource
 
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + _TASK_BYTES, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (used + task_bytes, resource.RLIM_INFINITY))
 
 
 def _die_with_parent() -> None:

@@ -48,6 +48,10 @@ _PRUNE = "soundkin index FOLDER --prune forgets them"
     help="Hear excerpts spread over each track (default), or all of it.",
 )  # fmt: skip
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Worker processes.  [default: one per core]")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE",
+    help="Where published encoders run: auto, cpu, cuda, ...",
+)  # fmt: skip
 @click.option("--nice/--no-nice", default=True, help="Give way to other programs.  [default: nice]")
 @click.option("--prune", is_flag=True, help="Forget tracks whose files are gone.")
 @click.option("--retry", is_flag=True, help="Try again what failed or was damaged.")
@@ -60,6 +64,7 @@ def index(
     encoders: tuple[str, ...],
     windows: str | None,
     jobs: int | None,
+    device: str,
     nice: bool,
     prune: bool,
     retry: bool,
@@ -74,7 +79,7 @@ def index(
 
     if watch and as_json:
         raise click.UsageError("--watch reports again and again, --json prints one document: use one of them")
-    options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune)
+    options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune, device)
     with Library.open(folder, qdrant, api_key) as library:
         try:
             with scan_progress() as progress:
@@ -83,6 +88,8 @@ def index(
             _print_report(library, error.report, as_json)
             raise
         _print_report(library, report, as_json)
+        if not as_json:
+            _print_devices(report, device)
         if watch:
             say("watching; Ctrl-C ends")
             library.watch(paths, options, lambda done: _print_report(library, done, as_json))
@@ -285,6 +292,15 @@ def _print_report(library: "Library", report: "ScanReport", as_json: bool) -> No
         )
     if report.failed or report.damaged or report.known_bad:
         click.echo("see what failed, and why: soundkin status --failed")
+
+
+def _print_devices(report: "ScanReport", asked: str) -> None:
+    """Say where encoders ran; ours always do on the CPU, which goes without saying."""
+    from soundkin.embed import is_light
+
+    for encoder, device in report.devices.items():
+        if not is_light(encoder):
+            click.echo(f"{encoder} runs on {device} (asked for: {asked})")
 
 
 def _print_failures(library: "Library", as_json: bool) -> None:

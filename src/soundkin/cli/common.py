@@ -58,7 +58,10 @@ qdrant_options = grouped(
     click.option("--qdrant", metavar="URL", help="Keep the index on this Qdrant server."),
     click.option("--api-key", envvar="QDRANT_API_KEY", help="Key of that server.  [env: QDRANT_API_KEY]"),
 )
-space_option = click.option("--space", help="A space, or the encoder that made it.  [default: the fullest]")
+space_option = click.option(
+    "--space",
+    help="A space, or the encoder that made it; several to ask together: cnn+musicnn.  [default: the fullest]",
+)
 
 
 def say(text: str) -> None:

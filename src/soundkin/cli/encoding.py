@@ -1,4 +1,4 @@
-"""Commands about encoders."""
+"""Commands that make encoders."""
 
 import contextlib
 import shlex
@@ -16,7 +16,6 @@ from soundkin.cli.common import (
     hours,
     json_option,
     print_json,
-    print_table,
     say,
 )
 from soundkin.training.recipes import RECIPES
@@ -27,26 +26,6 @@ if TYPE_CHECKING:
 
 
 _LOG_SECONDS = 30.0
-
-
-@cli.command()
-@json_option
-def encoders(as_json: bool) -> None:
-    """List the encoders."""
-    from soundkin.encoders import DEFAULT, ENCODERS
-
-    rows = [
-        {
-            "name": name, "dims": info.dims, "rate": info.rate, "window": info.window,
-            "licence": info.licence, "size": info.size, "about": info.about, "default": name == DEFAULT,
-        }
-        for name, info in ENCODERS.items()
-    ]  # fmt: skip
-    if as_json:
-        print_json(rows)
-        return
-    titles = ("name", "dims", "rate", "window", "licence", "size", "about")
-    print_table(titles, [[str(row[title]) for title in titles] for row in rows], right=("dims", "rate"))
 
 
 @cli.command()

@@ -16,8 +16,9 @@ from soundkin.cli.common import (
 
 
 @cli.command()
-@click.argument("query")
+@click.argument("query", required=False)
 @library_option
+@click.option("--text", help="Instead of QUERY, what it should sound like; needs a space of clap.")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many tracks.")
 @click.option(
     "--filter", "filters", multiple=True, help="genre=samba, year>=1990, duration<10:00; repeatable."
@@ -27,8 +28,9 @@ from soundkin.cli.common import (
 @qdrant_options
 @json_option
 def similar(
-    query: str,
+    query: str | None,
     folder: str | None,
+    text: str | None,
     k: int,
     filters: tuple[str, ...],
     space: str | None,
@@ -40,8 +42,10 @@ def similar(
     """Find what sounds like QUERY: a file (in the library or not), a track id, or words."""
     from soundkin.library import Library
 
+    if (query is None) == (text is None):
+        raise click.UsageError("give a QUERY or --text, one of them")
     with Library.open(folder, qdrant, api_key) as library:
-        hits = library.similar(query, k, list(filters), space)
+        hits = library.similar(query, k, list(filters), space, text=text)
         if m3u:
             from soundkin.playlists import write_m3u8
             from soundkin.scan import printable
@@ -49,6 +53,7 @@ def similar(
             write_m3u8(m3u, [hit for hit in hits if hit.there])
             say(f"wrote {printable(m3u)}")
         if as_json:
-            print_json({"query": query, "space": library.space(space).id, "hits": ranked(hits)})
+            asked = "+".join(one.id for one in library.asked(space, text))
+            print_json({"query": query or text, "space": asked, "hits": ranked(hits)})
         else:
             print_hits(hits, library.scanning() if not hits else "")

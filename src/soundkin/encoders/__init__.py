@@ -6,14 +6,16 @@ that shaped its vectors (weights, front end, window, hop, pooling), because that
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from soundkin.audio import DEFAULT_LISTENING, Excerpt, Listening, excerpts_of, hear
+from soundkin.encoders.hub import Hub
+from soundkin.encoders.weights import WeightFile
 from soundkin.errors import DecodeError, InputError, ModelError
 
 Array = NDArray[np.float32]
@@ -40,6 +42,10 @@ class Encoder(ABC):
         How window vectors become a track vector.
     dims : int
         Length of a track vector.
+    listening : Listening
+        How it hears tracks best, when nobody says how much of them to hear.
+    device, engine : str
+        Where it runs, and what runs it: "cpu", "onnxruntime float32".
     """
 
     name: str
@@ -49,6 +55,9 @@ class Encoder(ABC):
     hop_seconds: float
     pooling: str
     dims: int
+    listening: Listening = DEFAULT_LISTENING
+    device: str = "cpu"
+    engine: str = "numpy"
 
     @abstractmethod
     def windows(self, excerpt: Excerpt) -> tuple[Array, Array]:
@@ -67,6 +76,30 @@ class Encoder(ABC):
             One vector per window.
         """
 
+    def windows_of(self, excerpts: Sequence[Excerpt]) -> list[tuple[Array, Array]]:
+        """Encode the windows of several excerpts, as `windows` does each: where it pays, in common batches."""
+        return [self.windows(excerpt) for excerpt in excerpts]
+
+    def text(self, text: str) -> Array:
+        """Embed words into the space of tracks, float32 (dims,), of unit length.
+
+        Parameters
+        ----------
+        text : str
+            "slow melancholic piano".
+
+        Returns
+        -------
+        float32 (dims,)
+            Near the tracks that sound like that.
+
+        Raises
+        ------
+        ModelError
+            This encoder hears, but does not read.
+        """
+        raise ModelError(f"{self.name} understands no words; {', '.join(_readers())} does")
+
     @abstractmethod
     def pool(self, vectors: Array) -> Array:
         """Pool window vectors, float32 (w, d), into a track vector, float32 (dims,), of unit length."""
@@ -75,7 +108,7 @@ class Encoder(ABC):
         self,
         audio: str | os.PathLike[str] | ArrayLike,
         rate: int | None = None,
-        listening: Listening = DEFAULT_LISTENING,
+        listening: Listening | None = None,
     ) -> Array:
         """Embed one track.
 
@@ -85,8 +118,8 @@ class Encoder(ABC):
             A file, or PCM with full scale +-1.
         rate : int, optional
             Sample rate of PCM, Hz.
-        listening : Listening
-            How much of it is heard.
+        listening : Listening, optional
+            How much of it is heard; default what suits this encoder.
 
         Returns
         -------
@@ -100,6 +133,7 @@ class Encoder(ABC):
         InputError
             The file is not there or cannot be read; PCM without a rate, or not usable.
         """
+        listening = listening or self.listening
         if isinstance(audio, (str, os.PathLike)):
             try:
                 with hear(audio, listening) as hearing:
@@ -120,15 +154,34 @@ class Encoder(ABC):
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What to load of an entry of the registry.
+
+    Parameters
+    ----------
+    name : str
+        Name in spaces.
+    device : str
+        "auto", "cpu", "cuda", ...
+    options : mapping
+        What was set behind the name, as in ``wav2vec2-base:layer=7``.
+    """
+
+    name: str
+    device: str = "auto"
+    options: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class EncoderInfo:
     """An entry of the registry.
 
     Parameters
     ----------
     load : callable
-        Makes the encoder.
+        Makes the encoder of a `Choice`.
     dims, rate : int
-        Length of a track vector; sample rate it hears, Hz.
+        Length of a track vector; sample rate it hears, Hz. 0 where the files say it.
     window : str
         What one window is.
     licence : str
@@ -137,28 +190,59 @@ class EncoderInfo:
         Of the weights on disk.
     about : str
         One line for people.
+    files : tuple of WeightFile
+        Weights to fetch, one by one; or
+    hub : Hub, optional
+        a folder of them on the Hugging Face Hub.
+    extra : str
+        The extra of this package that runs it: "torch".
+    modules : tuple of str
+        What that extra brings that this encoder imports.
+    options : mapping of str to str
+        What can be set behind its name -> what it means.
+    variants : tuple of str
+        Other names, of the same network with other weights or sizes.
+    reads : bool
+        Whether it embeds words, too.
+    verify : callable, optional
+        Compares the loaded encoder with what its authors published; returns a line, raises ModelError.
     """
 
-    load: Callable[[], Encoder]
+    load: Callable[[Choice], Encoder]
     dims: int
     rate: int
     window: str
     licence: str
     size: str
     about: str
+    files: tuple[WeightFile, ...] = ()
+    hub: Hub | None = None
+    extra: str = ""
+    modules: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    variants: tuple[str, ...] = ()
+    reads: bool = False
+    verify: Callable[[Encoder], str] | None = None
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it needs nothing that is not in the wheel."""
+        return not self.files and self.hub is None
 
 
-def _cnn() -> Encoder:
+def _cnn(choice: Choice) -> Encoder:
     from soundkin.encoders.onnx import OnnxEncoder
 
     return OnnxEncoder(Path(__file__).parent / "cnn", name="cnn")
 
 
-def _descriptors() -> Encoder:
+def _descriptors(choice: Choice) -> Encoder:
     from soundkin.encoders.descriptors import Descriptors
 
     return Descriptors()
 
+
+from soundkin.encoders.public import ALIASES, PUBLIC, VARIANTS, of_hub  # noqa: E402 - it takes EncoderInfo from here
 
 ENCODERS: dict[str, EncoderInfo] = {
     "cnn": EncoderInfo(
@@ -179,35 +263,91 @@ ENCODERS: dict[str, EncoderInfo] = {
         size="none",
         about="hand-made: timbre, harmony, rhythm, loudness and how they vary; the classical baseline",
     ),
+    **PUBLIC,
 }
 
 
-def load_encoder(name: str = DEFAULT) -> Encoder:
+def find(name: str) -> tuple[EncoderInfo, Choice] | None:
+    """Look a name up in the registry.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ENCODERS` or one of its variants, or ``hf:organisation/model``; options may follow, as in
+        ``wav2vec2-base:layer=7``.
+
+    Returns
+    -------
+    (EncoderInfo, Choice) or None
+        None when the registry has no such name.
+
+    Raises
+    ------
+    ModelError
+        The encoder has no such option.
+    """
+    plain, _, settings = name.rpartition(":") if "=" in name.rpartition(":")[2] else (name, "", "")
+    plain = ALIASES.get(plain, plain)
+    info = {**ENCODERS, **VARIANTS}.get(plain) or of_hub(plain)
+    if info is None:
+        return None
+    options: dict[str, str | int | float] = {}
+    for setting in filter(None, settings.split(",")):
+        key, _, value = setting.partition("=")
+        if key not in info.options:
+            known = ", ".join(f"{k} ({what})" for k, what in info.options.items()) or "none"
+            raise ModelError(f"{plain} has no option {key!r}; it has: {known}")
+        options[key] = _number(value)
+    ordered = ",".join(f"{key}={options[key]}" for key in sorted(options))
+    return info, Choice(f"{plain}:{ordered}" if ordered else plain, options=options)
+
+
+def _number(text: str) -> str | int | float:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _readers() -> list[str]:
+    return [name for name, info in ENCODERS.items() if info.reads]
+
+
+def load_encoder(name: str = DEFAULT, device: str = "auto") -> Encoder:
     """Load an encoder.
 
     Parameters
     ----------
     name : str
-        A name of `ENCODERS`, or the path of an encoder folder written by training.
+        A name of `ENCODERS`, one of its variants, ``hf:organisation/model``, or the path of an encoder folder written
+        by training. Options follow a name as in ``wav2vec2-base:layer=7``.
+    device : str
+        "cpu", "cuda", ...; "auto" takes a GPU where there is one that the encoder can use.
 
     Returns
     -------
     Encoder
-        Ready to use.
+        Ready to use; its `device` says where it runs.
 
     Raises
     ------
     ModelError
-        Unknown name, or damaged weights.
+        Unknown name, weights that are not here or damaged, or a device that is not here.
+    MissingExtra
+        What runs it is not installed.
     """
-    if name in ENCODERS:
-        return ENCODERS[name].load()
+    if found := find(name):
+        info, choice = found
+        return info.load(Choice(choice.name, device, choice.options))
     if (Path(name) / "encoder.json").is_file():
         from soundkin.encoders.onnx import OnnxEncoder
 
         return OnnxEncoder(Path(name))
     raise ModelError(
-        f"no encoder is called {name!r}; there are {', '.join(ENCODERS)}, or give the folder of a trained one"
+        f"no encoder is called {name!r}; there are {', '.join(ENCODERS)}, hf:ORGANISATION/MODEL, or the folder of a "
+        "trained one"
     )
 
 

@@ -39,6 +39,7 @@ class OnnxEncoder(Encoder):
     """
 
     pooling = "mean"
+    engine = "onnxruntime float32"
 
     def __init__(self, folder: Path, name: str | None = None) -> None:
         try:
