@@ -63,7 +63,7 @@ class Seeds:
 
 @dataclass
 class _Pool:
-    """Candidates: vectors (n, d), scores (n,), which part of them comes from each taste (n, t) and should (t,), best like."""
+    """Candidates: vectors (n, d), scores (n,), what part comes from each taste (n, t) and should (t,), best like."""
 
     numbers: list[int]
     tracks: list[Track]
