@@ -91,3 +91,8 @@ class Query:
     windows: Array | None = None
     starts: Array | None = None
     whole: bool = True
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the vector is that of a track in the library."""
+        return self.whole and self.like is not None and bool(self.like.id)
