@@ -793,10 +793,9 @@ class Library:
             query = self.find(query)
         try:
             record = self._reader()
-            vector, windows, starts = record.vector(query.id, space.id), None, None
-            with contextlib.suppress(NotFound):  # imported vectors have no windows
-                starts, windows = record.windows(query.id, space.id)
-            return Query(_unit(vector), query, windows, starts)
+            return recommend.with_windows(
+                record, space, Query(_unit(record.vector(query.id, space.id)), query)
+            )
         except NotFound:
             # The space is still being filled, and this track is not there yet.
             return self._outside(query.path, space)

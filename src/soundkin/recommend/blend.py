@@ -22,7 +22,7 @@ from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
 from soundkin.recommend.copies import COPY_SIMILARITY, same_recordings
 from soundkin.recommend.hits import Hit, Query
-from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of
+from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of, with_windows
 from soundkin.recommend.tastes import condense, tastes_of
 from soundkin.recommend.variety import Variety, pick, repeats
 from soundkin.record import Record, Track
@@ -145,9 +145,13 @@ def recommend(
             break
         size *= 4
     close = usual.is_close(float(pool.evidence.max())) if len(pool.numbers) else False
+    # of hundreds of likes, only those that are followed have their moments read
+    followed = {
+        i: with_windows(record, space, seeds.likes[i]) for i in {int(pool.follows[p]) for p in places}
+    }
     out = []
     for p in places:
-        like = seeds.likes[pool.follows[p]]
+        like = followed[int(pool.follows[p])]
         cosine = float(pool.vectors[p] @ like.vector)
         out.append(hit_of(record, space, pool.tracks[p], cosine, like, usual, close, follows=True))
     return out

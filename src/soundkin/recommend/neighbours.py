@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,6 +191,17 @@ def vectors_of(record: Record, space: Space, numbers: Sequence[int]) -> Array:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
+def with_windows(record: Record, space: Space, query: Query) -> Query:
+    """Return a query with the windows of its track, where the record has them."""
+    if query.windows is not None or not query.is_known:
+        return query
+    assert query.like is not None
+    with contextlib.suppress(NotFound):  # imported vectors have none
+        starts, windows = record.windows(query.like.id, space.id)
+        return replace(query, starts=starts, windows=windows)
+    return query
+
+
 def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine: float) -> bool:
     """Tell whether a track is the recording that is asked for.
 
@@ -214,8 +226,10 @@ def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine:
     if query.like is None or not query.whole:
         return False
     likely = cosine >= COPY_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
-    windows = windows_of(record, track.id, space.id) if likely else None
-    return is_copy(query.like, track, cosine, query.windows, windows)
+    if not likely:
+        return is_copy(query.like, track, cosine)
+    windows = with_windows(record, space, query).windows, windows_of(record, track.id, space.id)
+    return is_copy(query.like, track, cosine, *windows)
 
 
 def _moments(record: Record, space: Space, query: Query, track_id: str) -> tuple[Moment, ...]:
