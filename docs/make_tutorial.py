@@ -2,9 +2,9 @@
 
     python docs/make_tutorial.py
 
-Python blocks of a page run in order in one namespace, shell blocks in bash, all pages in one folder, empty at first. A `text` block below the
-comment `<!-- checked -->` must be what the block before it printed, where "..." stands for anything; one below
-`<!-- example -->` depends on the weights of the encoder and is only shown.
+Python blocks of a page run in order in one namespace, shell blocks in bash, all pages in one folder, empty at first. A
+`text` block below the comment `<!-- checked -->` must be what the block before it printed, where "..." stands for
+anything; one below `<!-- example -->` depends on the weights of the encoder and is only shown.
 """
 
 import contextlib

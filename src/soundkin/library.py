@@ -131,7 +131,7 @@ class Library:
         self._record: Record | None = None
         self._index: Index | None = None
         self._embedders: dict[str, Embedder] = {}
-        self._closeness: dict[str, Closeness] = {}
+        self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
     @classmethod
     def open(
@@ -617,13 +617,17 @@ class Library:
             Learned from a sample; again when the library has grown or shrunk by a twentieth.
         """
         record = self._reader()
+        revision = record.revision
+        seen, known = self._closeness.get(space.id, (-1, None))
+        if known is not None and seen == revision:
+            return known
         tracks = record.size(space.id)
-        known = self._closeness.get(space.id)
         if known is None or abs(tracks - known.tracks) * 20 > known.tracks:
             rows = record.sample(space.id, recommend.SAMPLE)
             rows = rows[rows.any(axis=1)]
             rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-            known = self._closeness[space.id] = Closeness.of(rows, tracks)
+            known = Closeness.of(rows, tracks)
+        self._closeness[space.id] = revision, known
         return known
 
     # ---- taste
