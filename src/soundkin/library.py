@@ -12,6 +12,7 @@ from the vectors in the record, exactly, only slower.
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -860,12 +861,8 @@ class Library:
 
     def _known(self, space: Space, ids: Sequence[str]) -> list[Query]:
         """Return queries for those tracks that are in the library and in the space."""
-        record = self._reader()
-        return [
-            Query(_unit(vector), track)
-            for track, vector in record.tracks_with_vectors(ids, space.id)
-            if vector.any()
-        ]
+        found = self._reader().tracks_with_vectors(ids, space.id)
+        return [Query(_unit(vector), track) for track, vector in found if vector.any()]
 
     def _outside(self, path: str, space: Space, passage: Passage | None = None) -> Query:
         """Embed a file, or a passage of it, for a query; the library keeps nothing of it."""
@@ -961,7 +958,7 @@ class Library:
 
 
 def _unit(vector: Array) -> Array:
-    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+    return vector / np.float32(max(math.sqrt(float(vector @ vector)), 1e-12))
 
 
 def _changes(roots: list[str], stop: Any) -> Iterator[list[str]]:
