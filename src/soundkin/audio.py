@@ -136,7 +136,7 @@ class Passage(Listening):
     excerpts : None
         All of it,
     seconds : float
-        in excerpts of so many seconds, the last one as long as what is left.
+        in excerpts of so many seconds, which overlap where that does not divide its length.
     begin : float
         Where it begins, seconds.
     length : float
@@ -169,7 +169,7 @@ class Passage(Listening):
         Returns
         -------
         list of float
-            Seconds, ascending. The last one is moved back to end with the passage, or with the track.
+            Seconds, ascending: the first at the beginning, the last one ends with the passage, or with the track.
         """
         end = min(duration, self.begin + self.length)
         if end - self.begin < MIN_SECONDS:
