@@ -629,7 +629,7 @@ def test_a_newer_or_older_version_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(
         opening, "MIGRATIONS", (*opening.MIGRATIONS, "CREATE TABLE taste (x);", "SYNTAX ERROR;")
     )
-    with pytest.raises(StoreError, match="older Soundkin"):
+    with pytest.raises(StoreError, match=r"older Soundkin and could not be renewed.*SYNTAX"):
         Record.open(tmp_path)
     with pytest.raises(StoreError, match="SYNTAX"):
         Record.open(tmp_path, write=True)

@@ -7,6 +7,7 @@ exception.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -76,7 +77,7 @@ class Space:
     pooling: str
     dims: int
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """The encoder's name and eight hex digits that stand for all the rest: "cnn-1f3a9c02"."""
         name = re.sub(r"[^\w.-]", "-", self.encoder)  # "hf:org/name" as the engines take it

@@ -7,9 +7,10 @@ learning methods", 2009.
 
 from collections.abc import Mapping
 
+from soundkin.embed import Space, is_gone
 from soundkin.filters import Filter
 from soundkin.index import Index
-from soundkin.recommend import Hit, Query, nearest, reasons, unwanted_of
+from soundkin.recommend import Closeness, Hit, Query, nearest, reasons, unwanted_of
 from soundkin.record import Record, Track
 
 _DAMPING = 60
@@ -19,7 +20,12 @@ _DEPTH, _LEAST_DEPTH = 10, 100
 
 
 def similar(
-    record: Record, index: Index, queries: Mapping[str, Query], k: int, where: Filter | None = None
+    record: Record,
+    index: Index,
+    queries: Mapping[Space, Query],
+    k: int,
+    usual: Mapping[str, Closeness],
+    where: Filter | None = None,
 ) -> list[Hit]:
     """Find the k tracks that the spaces together find nearest.
 
@@ -27,10 +33,12 @@ def similar(
     ----------
     record, index : Record, Index
         Of the library; the index up to date with the record.
-    queries : mapping of str to Query
-        Space id -> the same question in that space; at least one.
+    queries : mapping of Space to Query
+        The same question in each space; at least one.
     k : int
         How many.
+    usual : mapping of str to Closeness
+        Of each space, by its id.
     where : Filter, optional
         Only tracks that pass.
 
@@ -43,10 +51,10 @@ def similar(
     unwanted = set[int]().union(*map(unwanted_of, queries.values()))
     depth = max(_DEPTH * k, _LEAST_DEPTH)
     while True:
-        rankings = {
-            space: [track for track, _ in nearest(record, index, space, query, depth, where, unwanted)]
-            for space, query in queries.items()
-        }
+        rankings = {}
+        for space, query in queries.items():
+            near = nearest(record, index, space, query, depth, usual[space.id], unwanted, where)
+            rankings[space.encoder] = [near.tracks[number] for number, _ in near.found[:depth]]
         ranks = _ranks(rankings, unwanted)
         exhausted = all(len(ranking) < depth for ranking in rankings.values())
         if len(ranks) >= k or exhausted:
@@ -57,7 +65,7 @@ def similar(
     return [_hit(track, places, like, len(queries)) for track, places in best]
 
 
-_Ranked = tuple[Track, dict[str, int]]  # a track, and its rank in each space that found it
+_Ranked = tuple[Track, dict[str, int]]  # a track, and its rank with each encoder that found it
 
 
 def _ranks(rankings: Mapping[str, list[Track]], unwanted: set[int]) -> dict[str, _Ranked]:
@@ -74,13 +82,9 @@ def _score(places: Mapping[str, int]) -> float:
 
 
 def _hit(track: Track, places: Mapping[str, int], like: Track | None, spaces: int) -> Hit:
-    told = tuple(f"{_encoder(space)} #{rank}" for space, rank in places.items())
+    told = tuple(f"{encoder} #{rank}" for encoder, rank in places.items())
     return Hit(
         track.id, track.path, track.title, track.artist, track.album, track.duration,
         round(_score(places) * (_DAMPING + 1) / spaces, 4),
-        told + (reasons(like, track) if like is not None else ()),
+        told + (reasons(like, track) if like is not None else ()), there=not is_gone(track.path),
     )  # fmt: skip
-
-
-def _encoder(space: str) -> str:
-    return space.rpartition("-")[0]

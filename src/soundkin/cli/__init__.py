@@ -16,6 +16,7 @@ from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     encoders,
     encoding,
     questions,
+    taste,
 )
 from soundkin.cli.common import cli, name_of, say
 from soundkin.errors import SoundkinError

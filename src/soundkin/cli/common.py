@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from soundkin.library import Library
     from soundkin.recommend import Hit
     from soundkin.record import Track
     from soundkin.scan import Progress
@@ -62,6 +63,11 @@ space_option = click.option(
     "--space",
     help="A space, or the encoder that made it; several to ask together: cnn+musicnn.  [default: the fullest]",
 )
+
+filter_option = click.option(
+    "--filter", "filters", multiple=True, help="genre=samba, year>=1990, duration<10:00; repeatable."
+)
+why_option = click.option("--why", is_flag=True, help="Say below each track why it is there.")
 
 
 def say(text: str) -> None:
@@ -117,10 +123,45 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
         click.echo(f"{name:>8}  {printable(value)}")
 
 
-def print_hits(hits: list["Hit"], scanning: str = "") -> None:
-    """Print an answer as a table; `scanning` says that a scan is filling the library."""
+def print_answer(
+    library: "Library",
+    hits: list["Hit"],
+    document: Any,
+    filters: Sequence[str],
+    m3u: str | None,
+    why: bool,
+    as_json: bool,
+) -> None:
+    """Print an answer, write it as a playlist if asked to, and say so when there is nothing, or nothing close."""
+    from soundkin.scan import printable
+
+    if m3u:
+        from soundkin.playlists import write_m3u8
+
+        write_m3u8(m3u, [hit for hit in hits if hit.there])
+        say(f"wrote {printable(m3u)}")
+    if not hits and filters:
+        say(library.why_nothing(filters))
+    if as_json:
+        print_json(document)
+    else:
+        print_hits(hits, why, library.scanning() if not hits else "")
+
+
+def print_hits(hits: list["Hit"], why: bool = False, scanning: str = "") -> None:
+    """Print an answer as a table, or with reasons; `scanning` says that a scan is filling the library."""
+    from soundkin.scan import printable
+
     if not hits:
         click.echo(f"no other track in the library passes{scanning}")
+        return
+    if not hits[0].close:
+        say("nothing in the library sounds close to it; this is what comes nearest:")
+    if why:
+        for i, hit in enumerate(hits, 1):
+            click.echo(f"{i:>3}  {hit.similarity:.3f}  {name_of(hit)} ({clock(hit.duration)})")
+            for reason in hit.reasons:
+                click.echo(f"            {printable(reason)}")
         return
     rows = [
         [
@@ -130,7 +171,8 @@ def print_hits(hits: list["Hit"], scanning: str = "") -> None:
             hit.artist,
             hit.album,
             clock(hit.duration),
-            ", ".join(hit.reasons),
+            # moments and the like it follows take the room of the title; --why shows them
+            ", ".join(hit.reasons[: len(hit.reasons) - bool(hit.moments) - bool(hit.follows)]),
         ]
         for i, hit in enumerate(hits, 1)
     ]

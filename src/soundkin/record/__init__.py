@@ -4,9 +4,9 @@ One SQLite file holds every track with its tags, its vectors in every space, and
 reason. One process writes, any number read at the same time. Each change of a track gets the next number of
 one counter, the revision, so that an index can ask for everything that happened since it last looked.
 
-`opening` has the tables and how the file is opened and locked, `rows` what a row looks like in Python, and
-this file every statement that reads or changes a row. It is long because that is one thing: splitting it
-would put what must agree into different files.
+`opening` has the tables and how the file is opened and locked, `rows` what a row looks like in Python,
+`feedback` what people said, and this file every other statement that reads or changes a row. It is long because
+that is one thing: splitting it would put what must agree into different files.
 """
 
 import hashlib
@@ -27,8 +27,10 @@ import numpy.typing as npt
 
 from soundkin.embed import Embedded, Failure, FileState, Space
 from soundkin.errors import InputError, NotFound, StoreError
+from soundkin.record.feedback import FeedbackTables
 from soundkin.record.opening import (
     lock_for_writing,
+    open_to_note,
     open_to_read,
     open_to_write,
     plain_words,
@@ -64,7 +66,7 @@ _DAMAGED = "FROM damage d JOIN tracks t ON t.number = d.track WHERE t.path NOT I
 _DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format")
 
 
-class Record:
+class Record(FeedbackTables):
     """The record of one library; open it with `Record.open`, close it with `with` or `close()`.
 
     Any method raises StoreError when the file cannot be read or written. Reading from several threads is
@@ -81,6 +83,8 @@ class Record:
         self._batch: tuple[int, float] | None = None
         self._pending, self._began = 0, 0.0  # changes since BEGIN, and when that was
         self._closed = False
+        self._notes = False
+        self._known: dict[str, tuple[int, Space]] = {}  # spaces; they never change, nor go
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], write: bool = False) -> Self:
@@ -117,6 +121,32 @@ class Record:
         except BaseException:
             unlock(path, lock)
             raise
+
+    @classmethod
+    def open_to_note(cls, folder: str | os.PathLike[str]) -> Self:
+        """Open the record to read it and to add feedback, also while another process is writing.
+
+        Parameters
+        ----------
+        folder : path
+            The library folder.
+
+        Returns
+        -------
+        Record
+            An open record that takes profiles and feedback, and no other change.
+
+        Raises
+        ------
+        NotFound
+            There is no record.
+        StoreError
+            The file is damaged, was made by a newer Soundkin, or cannot be read.
+        """
+        path = Path(folder).absolute()
+        record = cls(path, open_to_note(path), None)
+        record._notes = True
+        return record
 
     def close(self) -> None:
         """Close the record; an unfinished batch is committed by its own `with`, not here."""
@@ -684,6 +714,128 @@ class Record:
         ((blob,),) = self._of_track("v.vector", "vectors", track_id, space_id)
         return floats(blob)
 
+    def vectors_of(self, ids: Sequence[str], space_id: str) -> Array:
+        """Return the vectors of some tracks.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Tracks that have a vector in the space.
+        space_id : str
+            A known space.
+
+        Returns
+        -------
+        float32 (n, d)
+            In the order of `ids`.
+
+        Raises
+        ------
+        NotFound
+            The space is unknown, or a track has no vector in it.
+        """
+        number, space = self._space(space_id)
+        found: dict[str, bytes] = {}
+        for start in range(0, len(ids), 500):
+            chunk = list(ids[start : start + 500])
+            rows = self._rows(
+                "SELECT t.id, v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
+                f"WHERE t.id IN (?{', ?' * (len(chunk) - 1)})",
+                (number, *chunk),
+            )
+            found.update(rows)
+        missing = next((id_ for id_ in ids if id_ not in found), None)
+        if missing is not None:
+            raise NotFound(f"track {missing!r} has no vectors in the space {space_id!r}: index it again")
+        joined = b"".join([found[id_] for id_ in ids])
+        return np.frombuffer(joined, "<f4").astype(np.float32).reshape(len(ids), space.dims)
+
+    def tracks_with_vectors(self, ids: Sequence[str], space_id: str) -> list[tuple[Track, Array]]:
+        """Return those of some tracks that are there and have a vector in a space.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Track ids.
+        space_id : str
+            A known space.
+
+        Returns
+        -------
+        list of (Track, float32 (d,))
+            By id.
+
+        Raises
+        ------
+        NotFound
+            The space is unknown.
+        """
+        number, _ = self._space(space_id)
+        found: dict[str, tuple[Track, Array]] = {}
+        for start in range(0, len(ids), 500):
+            chunk = list(ids[start : start + 500])
+            rows = self._rows(
+                f"SELECT {COLUMNS}, v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
+                f"WHERE t.id IN (?{', ?' * (len(chunk) - 1)})",
+                (number, *chunk),
+            )
+            found.update((row[0], (from_row(row[:-1]), floats(row[-1]))) for row in rows)
+        return [found[id_] for id_ in sorted(found)]
+
+    def sample(self, space_id: str, most: int) -> Array:
+        """Return the vectors of tracks that stand for all.
+
+        Parameters
+        ----------
+        space_id : str
+            A known space.
+        most : int
+            At most so many.
+
+        Returns
+        -------
+        float32 (n, d)
+            Those with the smallest ids. Ids are digests of the music: the choice is as good as drawn by lot, the same
+            in every copy of a library, and changes little as it grows.
+
+        Raises
+        ------
+        NotFound
+            The space is unknown.
+        """
+        number, space = self._space(space_id)
+        rows = self._rows(
+            "SELECT v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
+            "ORDER BY t.id LIMIT ?",
+            (number, most),
+        )
+        return (
+            np.frombuffer(b"".join([row[0] for row in rows]), "<f4")
+            .astype(np.float32)
+            .reshape(-1, space.dims)
+        )
+
+    def size(self, space_id: str) -> int:
+        """Return how many tracks have a vector in a space.
+
+        Parameters
+        ----------
+        space_id : str
+            A known space.
+
+        Returns
+        -------
+        int
+            Their number.
+
+        Raises
+        ------
+        NotFound
+            The space is unknown.
+        """
+        number, _ = self._space(space_id)
+        return int(self._rows("SELECT count(*) FROM vectors WHERE space = ?", (number,))[0][0])
+
     def windows(self, track_id: str, space_id: str) -> tuple[Array, Array]:
         """Return one track's windows.
 
@@ -878,6 +1030,24 @@ class Record:
                 if self._pending >= every or time.monotonic() - self._began >= seconds:
                     self._commit()
 
+    @contextmanager
+    def _note(self) -> Iterator[None]:
+        """Add feedback as one change; unlike others it needs no lock of its own, for it takes no revision."""
+        if not self._notes:
+            with self._change():
+                yield
+            return
+        with self._guard, plain_words(self.folder):
+            db = self._open_db()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
     def _commit(self) -> None:
         if not self._closed and self._db.in_transaction:
             try:
@@ -917,7 +1087,9 @@ class Record:
         return {id_: (number, Space.from_json(text)) for id_, number, text in rows}
 
     def _space(self, space_id: str) -> tuple[int, Space]:
-        spaces = self._spaces()
+        if space_id in self._known:
+            return self._known[space_id]
+        self._known = spaces = self._spaces()
         if space_id not in spaces:
             raise NotFound(f"the library has no space {space_id!r}: it has {', '.join(spaces) or 'none yet'}")
         return spaces[space_id]
