@@ -30,7 +30,7 @@ from soundkin.audio import DEFAULT_LISTENING, Listening
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files
 from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
-from soundkin.filters import Filter, parse
+from soundkin.filters import Filter, glob, parse
 from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
@@ -602,9 +602,15 @@ class Library:
         record = self._reader()
 
         def known(name: str) -> list[str]:
+            if name == "path":
+                return sorted({part for path in record.paths().values() for part in Path(path).parts[1:-1]})
             return record.distinct("genre" if name == "subgenre" else name)
 
-        return parse([filters] if isinstance(filters, str) else filters, known)
+        def ids_of(name: str, value: str) -> frozenset[int]:
+            passes = glob(os.path.expanduser(value))
+            return frozenset(int(id_, 16) for id_, path in record.paths().items() if passes(path))
+
+        return parse([filters] if isinstance(filters, str) else filters, known, ids_of)
 
     def _query(self, query: str | os.PathLike[str] | Track | Array, space: Space) -> Query:
         if isinstance(query, np.ndarray):

@@ -438,6 +438,16 @@ class Record:
         rows = self._rows("SELECT path, id, size, mtime_ns, content FROM tracks")
         return {os.fsdecode(row[0]): FileRow._make(row[1:]) for row in rows}
 
+    def paths(self) -> dict[str, str]:
+        """Return where every track is.
+
+        Returns
+        -------
+        dict of str to str
+            From id to path.
+        """
+        return {row[0]: os.fsdecode(row[1]) for row in self._rows("SELECT id, path FROM tracks")}
+
     def failures(self) -> list[RecordedFailure]:
         """Return every file that could not be embedded, by path.
 

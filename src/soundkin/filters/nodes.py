@@ -1,14 +1,7 @@
-"""Filters on what is known of a track, such as `genre=samba` or `year>=1990`, as a small tree.
+"""The tree that a filter is, and what it means."""
 
-`parse` reads what people type, `matches` says what a filter means. The indexes translate the same tree into
-their engine's own filters, and the tests hold them to `matches`.
-"""
-
-import difflib
 import math
-import re
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -26,14 +19,12 @@ FIELDS: dict[str, str] = {
     "duration": "number",
     "bpm": "number",
     "energy": "number",
+    "loudness": "number",
     "added": "number",
 }
-"""Field people filter by -> its kind. Units: duration s, bpm beats/min, energy 0..1, added unix s."""
+"""Field that an index keeps -> its kind. Units: duration s, bpm beats/min, energy 0..1, loudness dBFS, added unix s."""
 
 _PAYLOAD_KEYS = {"subgenre": "subgenres", "title": "name"}
-_TERM = re.compile(r"\s*([A-Za-z]+)\s*(!=|>=|<=|=|<|>)(.*)", re.DOTALL)
-_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
-_CLOCK = re.compile(r"(?:(\d+):(?=\d\d:))?(\d+):([0-5]\d(?:\.\d+)?)", re.ASCII)
 
 
 def payload_key(field: str) -> str:
@@ -255,123 +246,3 @@ def matches(where: Filter, payload: Mapping[str, Any], point_id: int) -> bool:
             return all(matches(part, payload, point_id) for part in parts)
         case Or(parts):
             return any(matches(part, payload, point_id) for part in parts)
-
-
-def parse(texts: Sequence[str], known_values: Callable[[str], Collection[str]]) -> Filter | None:
-    """Read filters as people type them; a track must pass all of them.
-
-    `genre=samba`, `genre=samba,salsa` (either), `artist!=Chayanne`, `year>=1990`, `duration<9:30`,
-    `bpm=118..124` (both ends included; either may be left out), `year=1990,2001..2005`.
-
-    Parameters
-    ----------
-    texts : sequence of str
-        The filters. Numbers are in the unit of `FIELDS`; durations may be m:ss or h:mm:ss.
-    known_values : callable
-        Given a text field, the distinct values tracks have in it (a mapping's keys will do). What is typed
-        finds every spelling that differs only in case, so that an index need only match exactly.
-
-    Returns
-    -------
-    Filter or None
-        None if `texts` is empty.
-
-    Raises
-    ------
-    InputError
-        An unknown field, an operator the field does not have, not a number, or a value that no track has; the
-        message lists the nearest valid ones.
-    """
-    parts = tuple(_parse_one(text, known_values) for text in texts)
-    if len(parts) > 1:
-        return And(parts)
-    return parts[0] if parts else None
-
-
-def _parse_one(text: str, known_values: Callable[[str], Collection[str]]) -> Filter:
-    found = _TERM.fullmatch(text)
-    if not found or not found[3].strip():
-        raise InputError(
-            f"filter {text!r}: wanted FIELD=VALUE, FIELD!=VALUE or FIELD>=NUMBER, like year>=1990"
-        )
-    field, operator, value = found[1].lower(), found[2], found[3].strip()
-    if field not in FIELDS:
-        raise InputError(f"filter {text!r}: no field {field!r}; {_suggest(field, FIELDS)}")
-    if FIELDS[field] == "number":
-        return _parse_numbers(text, field, operator, value)
-    if operator not in ("=", "!="):
-        raise InputError(
-            f"filter {text!r}: {field} is text and has no order; use {field}=... or {field}!=..."
-        )
-    match = Match(field, tuple(_resolve(text, field, value, known_values(field))))
-    return Not(match) if operator == "!=" else match
-
-
-def _resolve(text: str, field: str, value: str, known: Iterable[str]) -> list[str]:
-    """Turn typed values into the spellings tracks have; a comma inside a known value is part of it."""
-    spellings: dict[str, list[str]] = {}
-    for spelling in known:
-        spellings.setdefault(_fold(spelling), []).append(spelling)
-    pieces, resolved, start = value.split(","), list[str](), 0
-    while start < len(pieces):
-        # the longest run of pieces that is a known value: "Earth, Wind & Fire,ABBA" names two artists
-        for end in range(len(pieces), start, -1):
-            same = spellings.get(_fold(",".join(pieces[start:end])))
-            if same:
-                resolved += same
-                start = end
-                break
-        else:
-            piece = pieces[start].strip()
-            raise InputError(
-                f"filter {text!r}: no track has {field} {piece!r}; {_suggest(piece, spellings, spellings)}"
-            )
-    return resolved
-
-
-def _fold(text: str) -> str:
-    """Key under which spellings that differ in case, outer space or Unicode composition are the same."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
-
-
-def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] | None = None) -> str:
-    """Name up to five valid words near what was typed, else some of them."""
-    choices = list(valid)
-    near = difflib.get_close_matches(_fold(got), choices, n=5, cutoff=0.5)
-    shown = near or sorted(choices)[: len(FIELDS)]
-    words = ", ".join(" ".join((spellings[word][0] if spellings else word).split()) for word in shown)
-    if not words:
-        return "no track has a value there"
-    return f"nearest: {words}" if near else f"known: {words}{' ...' if len(choices) > len(shown) else ''}"
-
-
-def _parse_numbers(text: str, field: str, operator: str, value: str) -> Filter:
-    if operator not in ("=", "!="):
-        bound = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[operator]
-        return Range(field, **{bound: _number(text, field, value)})
-    ranges = list[Range]()
-    for piece in value.split(","):
-        first, dots, last = (part.strip() for part in piece.partition(".."))
-        low = _number(text, field, first) if first or not dots else None
-        high = _number(text, field, last) if last else None
-        if not dots:
-            high = low
-        if (low is None and high is None) or (low is not None and high is not None and low > high):
-            raise InputError(
-                f"filter {text!r}: {piece.strip()!r} is no range; give LOW..HIGH, like bpm=118..124"
-            )
-        ranges.append(Range(field, gte=low, lte=high))
-    either = ranges[0] if len(ranges) == 1 else Or(tuple(ranges))
-    return Not(either) if operator == "!=" else either
-
-
-def _number(text: str, field: str, value: str) -> float:
-    value = value.strip()
-    if _NUMBER.fullmatch(value):
-        return float(value)
-    clock = _CLOCK.fullmatch(value) if field == "duration" else None
-    if clock:
-        hours, minutes, seconds = clock.groups(default="0")
-        return float(hours) * 3600 + float(minutes) * 60 + float(seconds)
-    wanted = "seconds or m:ss" if field == "duration" else "a number"
-    raise InputError(f"filter {text!r}: {field} wants {wanted}, got {value!r}; like {field}>=120")
