@@ -4,9 +4,9 @@ One SQLite file holds every track with its tags, its vectors in every space, and
 reason. One process writes, any number read at the same time. Each change of a track gets the next number of
 one counter, the revision, so that an index can ask for everything that happened since it last looked.
 
-`opening` has the tables and how the file is opened and locked, `rows` what a row looks like in Python, and
-this file every statement that reads or changes a row. It is long because that is one thing: splitting it
-would put what must agree into different files.
+`opening` has the tables and how the file is opened and locked, `rows` what a row looks like in Python,
+`feedback` what people said, and this file every other statement that reads or changes a row. It is long because
+that is one thing: splitting it would put what must agree into different files.
 """
 
 import hashlib
@@ -27,7 +27,15 @@ import numpy.typing as npt
 
 from soundkin.embed import Embedded, Failure, FileState, Space
 from soundkin.errors import InputError, NotFound, StoreError
-from soundkin.record.opening import lock_for_writing, open_to_read, open_to_write, plain_words, unlock
+from soundkin.record.feedback import FeedbackTables
+from soundkin.record.opening import (
+    lock_for_writing,
+    open_to_note,
+    open_to_read,
+    open_to_write,
+    plain_words,
+    unlock,
+)
 from soundkin.record.rows import (
     COLUMNS,
     PUT,
@@ -54,7 +62,7 @@ __all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track"
 _DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format")
 
 
-class Record:
+class Record(FeedbackTables):
     """The record of one library; open it with `Record.open`, close it with `with` or `close()`.
 
     Any method raises StoreError when the file cannot be read or written. Reading from several threads is
@@ -71,6 +79,7 @@ class Record:
         self._batch: tuple[int, float] | None = None
         self._pending, self._began = 0, 0.0  # changes since BEGIN, and when that was
         self._closed = False
+        self._notes = False
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], write: bool = False) -> Self:
@@ -107,6 +116,32 @@ class Record:
         except BaseException:
             unlock(path, lock)
             raise
+
+    @classmethod
+    def open_to_note(cls, folder: str | os.PathLike[str]) -> Self:
+        """Open the record to read it and to add feedback, also while another process is writing.
+
+        Parameters
+        ----------
+        folder : path
+            The library folder.
+
+        Returns
+        -------
+        Record
+            An open record that takes profiles and feedback, and no other change.
+
+        Raises
+        ------
+        NotFound
+            There is no record.
+        StoreError
+            The file is damaged, was made by a newer Soundkin, or cannot be read.
+        """
+        path = Path(folder).absolute()
+        record = cls(path, open_to_note(path), None)
+        record._notes = True
+        return record
 
     def close(self) -> None:
         """Close the record; an unfinished batch is committed by its own `with`, not here."""
@@ -867,6 +902,24 @@ class Record:
                 every, seconds = self._batch or (1, 0.0)
                 if self._pending >= every or time.monotonic() - self._began >= seconds:
                     self._commit()
+
+    @contextmanager
+    def _note(self) -> Iterator[None]:
+        """Add feedback as one change; unlike others it needs no lock of its own, for it takes no revision."""
+        if not self._notes:
+            with self._change():
+                yield
+            return
+        with self._guard, plain_words(self.folder):
+            db = self._open_db()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
 
     def _commit(self) -> None:
         if not self._closed and self._db.in_transaction:

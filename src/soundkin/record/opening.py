@@ -63,6 +63,16 @@ MIGRATIONS = (
         kind TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE profiles (name TEXT PRIMARY KEY, created REAL NOT NULL) WITHOUT ROWID;
+    CREATE TABLE feedback (
+        number INTEGER PRIMARY KEY, profile TEXT NOT NULL,
+        track TEXT NOT NULL, -- tracks.id; the track may be gone, and may come back
+        kind TEXT NOT NULL CHECK (kind IN ('like', 'dislike', 'unlike', 'skip', 'play')),
+        at REAL NOT NULL
+    );
+    CREATE INDEX feedback_profile ON feedback (profile, track, kind, at);
+    """,
 )
 
 # synchronous=FULL: one fsync a commit, which a scan pays every few seconds and no one notices. NORMAL would
@@ -78,6 +88,9 @@ _WRITER_PRAGMAS = """
 _PATIENCE = (
     10.0  # seconds to wait for a lock of another process, e.g. while it recovers the file after a crash
 )
+
+# A scan holds the lock of the file for 5 s at a time, and longer while one file takes long.
+_LONG_PATIENCE = 60.0
 
 
 def open_to_read(folder: Path) -> sqlite3.Connection:
@@ -107,10 +120,32 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
             raise nothing
         if version < len(MIGRATIONS):
             db.close()
-            raise StoreError(
-                f"the library in {folder} is of an older Soundkin: run `soundkin index` to renew it"
-            )
+            _renew(folder)
+            db, _ = _connect(file, "mode=ro")
         return db
+
+
+def open_to_note(folder: Path) -> sqlite3.Connection:
+    """Open an existing record to add feedback to it, while another process may be writing the rest."""
+    open_to_read(folder).close()  # says what is wrong, and brings the tables up to date
+    with plain_words(folder):
+        db, _ = _connect(folder / FILE_NAME, "mode=rw", _LONG_PATIENCE)
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+
+def _renew(folder: Path) -> None:
+    """Bring the tables of an older Soundkin up to date, which is adding a few empty ones."""
+    try:
+        lock = lock_for_writing(folder)
+        try:
+            open_to_write(folder).close()
+        finally:
+            unlock(folder, lock)
+    except StoreError as error:
+        raise StoreError(
+            f"the library in {folder} is of an older Soundkin and could not be renewed: {error}"
+        ) from error
 
 
 def open_to_write(folder: Path) -> sqlite3.Connection:
@@ -130,9 +165,9 @@ def open_to_write(folder: Path) -> sqlite3.Connection:
         return db
 
 
-def _connect(file: Path, mode: str) -> tuple[sqlite3.Connection, int]:
+def _connect(file: Path, mode: str, patience: float = _PATIENCE) -> tuple[sqlite3.Connection, int]:
     db = sqlite3.connect(
-        f"{file.as_uri()}?{mode}", _PATIENCE, isolation_level=None, check_same_thread=False, uri=True
+        f"{file.as_uri()}?{mode}", patience, isolation_level=None, check_same_thread=False, uri=True
     )
     try:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,324 @@
+"""What people said about tracks, and what they played: kept per profile, with its history.
+
+Nothing is ever changed here, only added: what a profile thinks of a track now is what it said last. Rows name
+tracks by id, not by number, so that they outlive a track that is forgotten and comes back.
+"""
+
+import sqlite3
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from soundkin.errors import InputError, NotFound
+
+DEFAULT_PROFILE = "default"
+KINDS = ("like", "dislike", "unlike", "skip", "play")
+_LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One thing a profile said or did.
+
+    Parameters
+    ----------
+    track : str
+        Track id; the track may be gone from the library.
+    kind : str
+        One of `KINDS`. "unlike" takes back a like or a dislike.
+    at : float
+        When, seconds since 1970.
+    """
+
+    track: str
+    kind: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Somebody who listens.
+
+    Parameters
+    ----------
+    name : str
+        Any text.
+    created : float
+        Seconds since 1970; 0.0 for the default profile that nobody has used yet.
+    likes, dislikes : int
+        Tracks that it likes or dislikes now.
+    skips, plays : int
+        How often it skipped or played a track.
+    """
+
+    name: str
+    created: float
+    likes: int
+    dislikes: int
+    skips: int
+    plays: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a profile thinks of a track now.
+
+    Parameters
+    ----------
+    verdict : str
+        "like", "dislike" or "": the last that was said.
+    said : float
+        When, seconds since 1970; 0.0 if nothing was.
+    plays, skips : int
+        How often.
+    played, skipped : float
+        When last, seconds since 1970; 0.0 for never.
+    """
+
+    verdict: str = ""
+    said: float = 0.0
+    plays: int = 0
+    skips: int = 0
+    played: float = 0.0
+    skipped: float = 0.0
+
+
+def clean_name(name: str) -> str:
+    """Return a profile's name as it is kept, or refuse it.
+
+    Parameters
+    ----------
+    name : str
+        What somebody typed.
+
+    Returns
+    -------
+    str
+        In composed Unicode, without space around it.
+
+    Raises
+    ------
+    InputError
+        It is empty, longer than 100 letters, or holds what is no text.
+    """
+    cleaned = unicodedata.normalize("NFC", name).strip()
+    if not cleaned or len(cleaned) > _LONGEST_NAME:
+        raise InputError(
+            f"profile name {name[:40]!r}: wanted 1 to {_LONGEST_NAME} letters, got {len(cleaned)}"
+        )
+    odd = next((c for c in cleaned if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")), None)
+    if odd is not None:
+        raise InputError(f"profile name {name!r}: {odd!r} is no letter to name anybody by; leave it out")
+    return cleaned
+
+
+class FeedbackTables:
+    """The part of a record that holds profiles and feedback; see `Record`."""
+
+    _db: sqlite3.Connection
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        raise NotImplementedError
+
+    def _note(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def profiles(self) -> list[Profile]:
+        """Return every profile.
+
+        Returns
+        -------
+        list of Profile
+            The default one first, also when nobody has used it yet; the rest by name.
+        """
+        created = dict(self._rows("SELECT name, created FROM profiles"))
+        created.setdefault(DEFAULT_PROFILE, 0.0)
+        out = []
+        for name in sorted(created, key=lambda name: (name != DEFAULT_PROFILE, name.casefold(), name)):
+            opinions = self._opinions(name).values()
+            verdicts = [opinion.verdict for opinion in opinions]
+            skips, plays = sum(o.skips for o in opinions), sum(o.plays for o in opinions)
+            counts = verdicts.count("like"), verdicts.count("dislike"), skips, plays
+            out.append(Profile(name, created[name], *counts))
+        return out
+
+    def create_profile(self, name: str) -> str:
+        """Make a profile.
+
+        Parameters
+        ----------
+        name : str
+            Any text of 1 to 100 letters.
+
+        Returns
+        -------
+        str
+            The name as it is kept.
+
+        Raises
+        ------
+        InputError
+            The name is unusable, or taken.
+        """
+        name = clean_name(name)
+        with self._note():
+            if self._rows("SELECT 1 FROM profiles WHERE name = ?", (name,)):
+                raise InputError(f"there is a profile {name!r} already: choose another name")
+            self._db.execute("INSERT INTO profiles VALUES (?, ?)", (name, time.time()))
+        return name
+
+    def delete_profile(self, name: str) -> int:
+        """Forget a profile and all it said; the default one is emptied.
+
+        Parameters
+        ----------
+        name : str
+            A profile.
+
+        Returns
+        -------
+        int
+            Number of rows of history forgotten.
+
+        Raises
+        ------
+        NotFound
+            There is no such profile.
+        """
+        name = self.profile(name)
+        with self._note():
+            self._db.execute("DELETE FROM profiles WHERE name = ?", (name,))
+            return self._db.execute("DELETE FROM feedback WHERE profile = ?", (name,)).rowcount
+
+    def profile(self, name: str) -> str:
+        """Return the name of a profile as it is kept.
+
+        Parameters
+        ----------
+        name : str
+            What somebody typed; the default profile is always there.
+
+        Returns
+        -------
+        str
+            Its name.
+
+        Raises
+        ------
+        InputError
+            It is no name.
+        NotFound
+            There is no such profile.
+        """
+        name = clean_name(name)
+        known = [row[0] for row in self._rows("SELECT name FROM profiles")]
+        if name in known or name == DEFAULT_PROFILE:
+            return name
+        near = get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:3]
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise NotFound(f"there is no profile {name!r}{hint}; make it first (profile create), or leave it out")
+
+    def add_feedback(self, profile: str, tracks: Iterable[str], kind: str, at: float | None = None) -> None:
+        """Write down what a profile said or did; all of it or, after an error, nothing.
+
+        Parameters
+        ----------
+        profile : str
+            A profile.
+        tracks : iterable of str
+            Ids of tracks in the library.
+        kind : str
+            "like", "dislike", "unlike", "skip" or "play".
+        at : float, optional
+            When, seconds since 1970; default now.
+
+        Raises
+        ------
+        InputError
+            There is no such kind, or the time is not a number or negative.
+        NotFound
+            There is no such profile or track.
+        """
+        if kind not in KINDS:
+            raise InputError(f"feedback {kind!r}: wanted one of {', '.join(KINDS)}")
+        when = time.time() if at is None else float(at)
+        if not 0 <= when < 1e11:  # the year 5138: milliseconds are told from seconds
+            raise InputError(f"feedback at {at!r}: wanted seconds since 1970")
+        name = self.profile(profile)
+        with self._note():
+            if name == DEFAULT_PROFILE:
+                self._db.execute("INSERT OR IGNORE INTO profiles VALUES (?, ?)", (name, time.time()))
+            for track in tracks:
+                if not self._rows("SELECT 1 FROM tracks WHERE id = ?", (track,)):
+                    raise NotFound(f"no track has the id {track!r}: index it first")
+                self._db.execute(
+                    "INSERT INTO feedback (profile, track, kind, at) VALUES (?, ?, ?, ?)",
+                    (name, track, kind, when),
+                )
+
+    def feedback(self, profile: str) -> list[Feedback]:
+        """Return all that a profile said and did.
+
+        Parameters
+        ----------
+        profile : str
+            A profile.
+
+        Returns
+        -------
+        list of Feedback
+            By time; of one time in the order in which it came.
+
+        Raises
+        ------
+        NotFound
+            There is no such profile.
+        """
+        rows = self._rows(
+            "SELECT track, kind, at FROM feedback WHERE profile = ? ORDER BY at, number",
+            (self.profile(profile),),
+        )
+        return [Feedback(*row) for row in rows]
+
+    def opinions(self, profile: str) -> dict[str, Opinion]:
+        """Return what a profile thinks of each track it has met.
+
+        Parameters
+        ----------
+        profile : str
+            A profile.
+
+        Returns
+        -------
+        dict of str to Opinion
+            From track id; also of tracks that are gone from the library.
+
+        Raises
+        ------
+        NotFound
+            There is no such profile.
+        """
+        return self._opinions(self.profile(profile))
+
+    def _opinions(self, name: str) -> dict[str, Opinion]:
+        rows = self._rows(
+            "SELECT track, kind, count(*), max(at) FROM feedback "
+            "WHERE profile = ? AND kind IN ('play', 'skip') GROUP BY track, kind",
+            (name,),
+        )
+        known: dict[str, dict[str, Any]] = {}
+        for track, kind, n, last in rows:
+            names = ("plays", "played") if kind == "play" else ("skips", "skipped")
+            known.setdefault(track, {}).update(zip(names, (n, last), strict=True))
+        rows = self._rows(
+            "SELECT track, kind, at FROM feedback "
+            "WHERE profile = ? AND kind IN ('like', 'dislike', 'unlike') ORDER BY at, number",
+            (name,),
+        )
+        for track, kind, at in rows:  # the last one stays
+            known.setdefault(track, {}).update(verdict="" if kind == "unlike" else kind, said=at)
+        return {track: Opinion(**what) for track, what in sorted(known.items())}
