@@ -231,8 +231,6 @@ def test_lists_as_others_write_them(tmp_path: Path, data: bytes, paths: list[str
     wanted = {os.path.join(tmp_path, path) for path in paths}
     assert wanted <= found
     assert bool(wanted) == bool(found)
-        str(tmp_path / path) for path in found
-    }
 
 
 def test_windows_folders_mean_folders_here(tmp_path: Path) -> None:

@@ -1,4 +1,9 @@
-"""M3U, the list of lines that every player opens."""
+"""M3U, the list of lines that every player opens.
+
+One line is one path, so a path with a line break has no form of its own; nor has one whose name is not valid UTF-8, or
+has a space at an end, which players strip. Such a track is written as a percent-encoded `file://` address (RFC 8089),
+which VLC and mpv, for two, open. Everything else stays a plain path, which all open.
+"""
 
 import math
 import os
@@ -13,12 +18,7 @@ _TAGS = {"#EXTART:": "artist", "#EXTALB:": "album"}
 
 
 def dump(tracks: Iterable[Playable], title: str, relative_to: str | os.PathLike[str] | None) -> str:
-    """Return tracks as extended M3U; see `playlists.write`.
-
-    One line is one path, so a path with a line break has no form of its own; nor has one whose name is not
-    valid UTF-8, or ends in a space, which players strip. Such a track is written as a percent-encoded `file://`
-    address (RFC 8089), which VLC and mpv, for two, open. Everything else stays a plain path, which all open.
-    """
+    """Return tracks as extended M3U; see `playlists.write`."""
     head = ["#EXTM3U\n", *([f"#PLAYLIST:{one_line(title)}\n"] if title else [])]
     return "".join([*head, *(_lines(track, relative_to) for track in tracks)])
 
