@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import stat
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ from soundkin.audio import DEFAULT_LISTENING, Excerpt, Listening, hear
 from soundkin.encoders import Encoder, load_encoder
 from soundkin.encoders.descriptors import Analysis, Description, analyse, describe
 from soundkin.errors import DecodeError
+from soundkin.fingerprint import Piece, fingerprint, pieces_of
 from soundkin.tags import Tags, read
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,8 @@ class Embedded:
         Space id -> track vector, float32 (d,), unit length.
     windows : dict
         Space id -> (starts float32 (w,) in seconds, vectors float32 (w, d)).
+    fingerprint : bytes
+        By which copies are told, see `fingerprint`; empty when it was not made.
     """
 
     file: FileState
@@ -132,6 +135,7 @@ class Embedded:
     analysis: Analysis
     vectors: Vectors = field(default_factory=dict)
     windows: Windows = field(default_factory=dict)
+    fingerprint: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -225,7 +229,10 @@ class Embedder:
                     task.file, content, hearing.duration, hearing.rate, hearing.channels, hearing.format,
                     read(path), Analysis(),
                 )  # fmt: skip
-                descriptions, result.vectors, result.windows = self._encode(hearing.excerpts)
+                pieces: list[Piece] = []
+                heard = _taking(hearing.excerpts, hearing.duration, pieces)
+                descriptions, result.vectors, result.windows = self._encode(heard)
+                result.fingerprint = fingerprint(pieces)
         except FileNotFoundError:
             return Failure(task.file, "vanished", "the file is gone, or a link leads nowhere")
         except DecodeError as error:
@@ -332,6 +339,13 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _taking(excerpts: Iterable[Excerpt], duration: float, pieces: list[Piece]) -> Iterator[Excerpt]:
+    """Pass excerpts on, and keep of each what its track's fingerprint takes."""
+    for excerpt in excerpts:
+        pieces += pieces_of(excerpt, duration)
+        yield excerpt
 
 
 def _worker(names: tuple[str, ...], listening: Listening) -> Callable[[Task], Outcome]:

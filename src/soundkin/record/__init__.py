@@ -309,6 +309,7 @@ class Record(FeedbackTables):
                 "INSERT INTO windows VALUES (?, ?, ?, ?)",
                 [(s, number, starts.tobytes(), w.tobytes()) for s, (starts, w) in windows.items()],
             )
+            self._keep_fingerprint(number, embedded.fingerprint, found is None or content == embedded.content)
             self._forget_failures(path)
         return str(id_)
 
@@ -452,7 +453,8 @@ class Record(FeedbackTables):
                     self._forget_failures(value)
                 for number, id_ in self._rows(f"SELECT number, id FROM tracks WHERE {column} = ?", (value,)):
                     self._drop_vectors(number)
-                    self._db.execute("DELETE FROM words WHERE track = ?", (number,))
+                    for table in ("words", "fingerprints"):
+                        self._db.execute(f"DELETE FROM {table} WHERE track = ?", (number,))
                     self._db.execute("DELETE FROM tracks WHERE number = ?", (number,))
                     self._db.execute(
                         "INSERT OR REPLACE INTO removed VALUES (?, ?)", (id_, self._next_revision())
@@ -739,6 +741,29 @@ class Record(FeedbackTables):
         times = floats(starts)
         return times, np.frombuffer(blob, "<f2").astype(np.float32).reshape(len(times), -1)
 
+    def fingerprints(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the fingerprints of tracks, see `fingerprint`.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Track ids.
+
+        Returns
+        -------
+        dict of str to bytes
+            Without those of tracks that have none: imported, or indexed by an older Soundkin.
+        """
+        found: dict[str, bytes] = {}
+        for start in range(0, len(ids), 500):
+            chunk = list(map(storable, ids[start : start + 500]))
+            found |= self._rows(
+                "SELECT t.id, f.bytes FROM tracks t JOIN fingerprints f ON f.track = t.number "
+                f"WHERE t.id IN (?{', ?' * (len(chunk) - 1)})",
+                chunk,
+            )
+        return found
+
     def missing(self, space_id: str) -> list[str]:
         """Return the files that have no vector in a space.
 
@@ -951,6 +976,13 @@ class Record(FeedbackTables):
             self._db.executemany(
                 f"DELETE FROM {table} WHERE space = ? AND track = ?", [(number, track) for number in numbers]
             )
+
+    def _keep_fingerprint(self, track: int, fingerprint: bytes, same: bool) -> None:
+        """Store a fingerprint; without one, that of the same content stays and that of another one goes."""
+        if fingerprint:
+            self._db.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?)", (track, fingerprint))
+        elif not same:
+            self._db.execute("DELETE FROM fingerprints WHERE track = ?", (track,))
 
     def _forget_failures(self, *paths: bytes) -> None:
         self._db.executemany("DELETE FROM failures WHERE path = ?", [(path,) for path in paths])
