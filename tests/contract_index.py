@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, matches, parse
-from soundkin.index import Index, Mark, Point
+from soundkin.index import STRATEGIES, Index, Mark, Point
 
 SPACES = {"sound": 8, "words": 5}
 ARTISTS = ("Chayanne", "Björk", "Earth, Wind & Fire", "a\udcffb", "")
@@ -78,6 +78,28 @@ def ranges(draw: st.DrawFn) -> Range:
     field = draw(st.sampled_from(sorted(numbers)))
     bounds = draw(st.sets(st.sampled_from(["gt", "gte", "lt", "lte"]), min_size=1))
     return Range(field, **{bound: draw(numbers[field]) for bound in sorted(bounds)})
+
+
+def by_formula(points: list[Point], likes: Any, dislikes: Any, strategy: str) -> dict[int, float]:
+    """Score points one by one, by the formulas of Qdrant's documentation, in double precision."""
+    units = [[v / np.linalg.norm(v) for v in side] for side in (likes, dislikes)]
+    out = {}
+    for point in points:
+        row = point.vectors["sound"].astype(float)
+        row /= np.linalg.norm(row)
+        near, far = ([float(row @ v) for v in side] for side in units)
+        if strategy == "sum":
+            out[point.id] = (sum(near) - sum(far)) / (len(near) + len(far))
+        elif strategy == "best":
+            top, bottom = max(near), max(far, default=-2.0)
+            score = top if top > bottom else bottom
+            out[point.id] = (0.5 + 0.5 * score / (1 + abs(score))) * (1 if top > bottom else -1)
+        else:
+            target = np.mean(units[0], axis=0)
+            if far:
+                target = 2 * target - np.mean(units[1], axis=0)
+            out[point.id] = float(row @ target / np.linalg.norm(target))
+    return out
 
 
 def words(field: str, values: tuple[str, ...]) -> st.SearchStrategy[Filter]:
@@ -388,6 +410,47 @@ class IndexContract:
         index.flush(Mark("record", 2**40))
         index.flush()
         assert index.mark == Mark("record", 2**40)
+
+    @pytest.mark.parametrize("strategy", STRATEGIES)
+    @pytest.mark.parametrize(("n", "m"), [(1, 0), (3, 0), (4, 2), (1, 3), (60, 5)])
+    def test_recommend_is_what_the_formulas_say(self, filled: Index, strategy: str, n: int, m: int) -> None:
+        rng = np.random.default_rng(n + m)
+        likes, dislikes = rng.normal(size=(n, 8)), rng.normal(size=(m, 8))
+        expected = by_formula(POINTS, likes, dislikes, strategy)
+        for where in (None, Range("year", gte=1990)):
+            passing = {p.id for p in POINTS if where is None or matches(where, p.payload, p.id)}
+            left_out = best(expected, 3)[::2]
+            hits = filled.recommend("sound", likes, dislikes, 12, strategy, where, left_out)
+            wanted = {i: s for i, s in expected.items() if i in passing and i not in left_out}
+            assert [found for found, _ in hits] == best(wanted, 12)
+            assert [score for _, score in hits] == pytest.approx([wanted[i] for i, _ in hits], abs=1e-5)
+
+    def test_recommend_with_one_like_is_a_search(self, filled: Index) -> None:
+        query = np.ones(8, np.float32)
+        nearest = [found for found, _ in filled.search("sound", query, 15)]
+        for strategy in STRATEGIES:
+            assert [i for i, _ in filled.recommend("sound", [query], [], 15, strategy)] == nearest
+
+    def test_recommend_gives_k_when_there_are_k(self, filled: Index) -> None:
+        for strategy in STRATEGIES:
+            hits = filled.recommend("sound", np.eye(8)[:3], np.eye(8)[3:5], 10**6, strategy)
+            assert len(hits) == len({i for i, _ in hits}) == len(POINTS)
+
+    def test_recommend_refuses_what_it_cannot_use(self, filled: Index) -> None:
+        east = np.eye(8)[0]
+        with pytest.raises(InputError, match="strategy 'worst'"):
+            filled.recommend("sound", [east], [], 3, "worst")
+        with pytest.raises(InputError, match="no like"):
+            filled.recommend("sound", [], [east], 3)
+        with pytest.raises(InputError, match="cancel"):
+            filled.recommend("sound", [east, -east], [], 3, "average")
+        with pytest.raises(InputError, match="k=0"):
+            filled.recommend("sound", [east], [], 0)
+        for error, space, vector in BAD_VECTORS:
+            with pytest.raises(error):
+                filled.recommend(space, [vector], [], 3)
+            with pytest.raises(error):
+                filled.recommend(space, [np.ones(SPACES.get(space, 8))], [vector], 3)
 
     def test_optimize_changes_no_answer(self, index: Index) -> None:
         points = random_points(50)

@@ -10,6 +10,7 @@ decoding is most of the cost of indexing; or, with ``Listening(excerpts=None)``,
 
 import contextlib
 import logging
+import math
 import os
 import stat
 import struct
@@ -117,6 +118,58 @@ class Listening:
             return cls(None if whole else int(excerpts), float(seconds.removesuffix("s")))
         except ValueError as error:
             raise InputError(f'listening {name!r}; wanted "all", or a form like "12x3.07s"') from error
+
+
+@dataclass(frozen=True)
+class Passage(Listening):
+    """One stretch of a track, heard whole.
+
+    Parameters
+    ----------
+    excerpts : None
+        All of it,
+    seconds : float
+        in excerpts of so many seconds, the last one as long as what is left.
+    begin : float
+        Where it begins, seconds.
+    length : float
+        How long it is, seconds.
+    """
+
+    begin: float = 0.0
+    length: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.begin >= 0 and MIN_SECONDS <= self.length <= MAX_SECONDS):
+            raise InputError(
+                f"a moment of {self.length:g} s at {self.begin:g} s; wanted {MIN_SECONDS} s or more, from 0 s on"
+            )
+
+    @property
+    def name(self) -> str:
+        """The passage in words; no space is named like it."""
+        return f"{self.length!r}s from {self.begin!r}s"
+
+    def starts(self, duration: float) -> list[float]:
+        """Return where the excerpts begin; none where the track has ended before.
+
+        Parameters
+        ----------
+        duration : float
+            Length of the track, seconds.
+
+        Returns
+        -------
+        list of float
+            Seconds, ascending. The last one is moved back to end with the passage, or with the track.
+        """
+        end = min(duration, self.begin + self.length)
+        if end - self.begin < MIN_SECONDS:
+            return []
+        n = max(1, math.ceil((end - self.begin) / self.seconds - 0.25))
+        last = max(self.begin, end - self.seconds)
+        return [self.begin + i * (last - self.begin) / max(1, n - 1) for i in range(n)]
 
 
 # One window of the built-in encoder per excerpt. Of what costs as much, twelve short excerpts find more than five of

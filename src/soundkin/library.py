@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin import exchange, recommend, workers
-from soundkin.audio import DEFAULT_LISTENING, Listening
+from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, Listening, Passage
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files
 from soundkin.encoders import DEFAULT, ENCODERS, FOLDER_FILES, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
@@ -35,8 +35,9 @@ from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
-from soundkin.recommend import Hit, Query
+from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track
+from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
 from soundkin.record.rows import fold, to_track
 from soundkin.scan import (
     Progress,
@@ -130,6 +131,7 @@ class Library:
         self._record: Record | None = None
         self._index: Index | None = None
         self._embedders: dict[str, Embedder] = {}
+        self._closeness: dict[str, Closeness] = {}
 
     @classmethod
     def open(
@@ -469,8 +471,12 @@ class Library:
         k: int = 10,
         filters: str | Sequence[str] | Filter | None = None,
         space: str | None = None,
+        at: float | None = None,
+        seconds: float = 10.0,
+        moments: bool = False,
+        variety: Variety | None = None,
     ) -> list[Hit]:
-        """Find what sounds like a track.
+        """Find what sounds like a track, or like a moment of it.
 
         Parameters
         ----------
@@ -482,11 +488,20 @@ class Library:
             ``"genre=samba"``, ``"year>=1990"``, ...; all must hold.
         space : str, optional
             A space id or the name of an encoder.
+        at : float, optional
+            Ask with the moment that begins here, seconds, instead of the whole track.
+        seconds : float
+            How long that moment is.
+        moments : bool
+            Order tracks by the moment of each that comes nearest.
+        variety : Variety, optional
+            How the answer may not repeat itself; default any way it likes.
 
         Returns
         -------
         list of Hit
-            Best first, without the query itself and other copies of its recording.
+            Best first, without the query itself and other copies of its recording; where a moment is asked for, copies
+            are answers.
 
         Raises
         ------
@@ -495,16 +510,178 @@ class Library:
         DecodeError
             The file is no audio.
         InputError
-            An unusable filter or vector.
+            An unusable filter or vector, or a moment that the track does not have.
         """
         if k < 1:
             raise InputError(f"k={k}; wanted how many tracks to find, 1 or more")
         chosen = self.space(space)
         record = self._reader()
         where = self._filter(filters)
+        asked = self._query(query, chosen) if at is None else self._moment(query, chosen, at, seconds)
+        usual = self.closeness(chosen)
         return recommend.similar(
-            record, self._current_index(), chosen.id, self._query(query, chosen), k, where
+            record, self._current_index(), chosen, asked, k, usual, where, variety, moments
         )
+
+    def recommend(
+        self,
+        likes: Iterable[str | os.PathLike[str] | Track] = (),
+        dislikes: Iterable[str | os.PathLike[str] | Track] = (),
+        profile: str | None = None,
+        k: int = 20,
+        strategy: str = recommend.STRATEGIES[0],
+        filters: str | Sequence[str] | Filter | None = None,
+        space: str | None = None,
+        variety: Variety | None = None,
+        discover: bool = False,
+    ) -> list[Hit]:
+        """Recommend tracks to somebody who likes some and dislikes others.
+
+        Parameters
+        ----------
+        likes, dislikes : iterable of str, path-like or Track
+            Ids, files (in the library or not), words, or tracks.
+        profile : str, optional
+            Whose likes, dislikes, skips and plays count as well. What is given here goes before what a profile said.
+        k : int
+            How many.
+        strategy : str
+            One of `STRATEGIES`.
+        filters : str, sequence of str, or Filter, optional
+            As in `similar`.
+        space : str, optional
+            A space id or the name of an encoder.
+        variety : Variety, optional
+            How the list may not repeat itself; default `Variety()`.
+        discover : bool
+            Prefer what the profile never played, or not for long.
+
+        Returns
+        -------
+        list of Hit
+            In the order to hear them.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            A like or dislike names nothing, or several tracks; there is no such profile.
+        InputError
+            There is no like, a track is both liked and disliked, or a filter is unusable.
+        """
+        chosen = self.space(space)
+        where = self._filter(filters)
+        seeds = self._seeds(likes, dislikes, profile, chosen)
+        return recommend.recommend(
+            self._reader(), self._current_index(), chosen, seeds, k, self.closeness(chosen), strategy, where,
+            variety, time.time() if discover else None,
+        )  # fmt: skip
+
+    def why_nothing(self, filters: Sequence[str]) -> str:
+        """Say which of some filters leaves nothing.
+
+        Parameters
+        ----------
+        filters : sequence of str
+            As in `similar`; no track passes all of them.
+
+        Returns
+        -------
+        str
+            One line that suggests which to leave out.
+        """
+        space, index = self.space(), self._current_index()
+        anywhere = np.ones(space.dims, np.float32)
+
+        def some(rest: Sequence[str]) -> bool:
+            return bool(index.search(space.id, anywhere, 1, self._filter(rest)))
+
+        if some(filters):
+            return "what passes the filters is what was asked with: leave one of them out"
+        one = [text for i, text in enumerate(filters) if some([*filters[:i], *filters[i + 1 :]])]
+        if one:
+            return f"no track passes all filters; without {' or without '.join(map(repr, one))} some do"
+        alone = [text for text in filters if not some([text])]
+        return f"no track passes: leave out {' and '.join(map(repr, alone or filters))}"
+
+    def closeness(self, space: Space) -> Closeness:
+        """Return what similarities are usual in a space of this library.
+
+        Parameters
+        ----------
+        space : Space
+            One of the library's.
+
+        Returns
+        -------
+        Closeness
+            Learned from a sample; again when the library has grown or shrunk by a twentieth.
+        """
+        record = self._reader()
+        tracks = record.size(space.id)
+        known = self._closeness.get(space.id)
+        if known is None or abs(tracks - known.tracks) * 20 > known.tracks:
+            rows = record.sample(space.id, recommend.SAMPLE)
+            rows = rows[rows.any(axis=1)]
+            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            known = self._closeness[space.id] = Closeness.of(rows, tracks)
+        return known
+
+    # ---- taste
+
+    def feedback(
+        self,
+        kind: str,
+        queries: Iterable[str | os.PathLike[str] | Track],
+        profile: str = DEFAULT_PROFILE,
+        at: float | None = None,
+    ) -> list[Track]:
+        """Remember what somebody said about tracks, or played; also while another process scans.
+
+        Parameters
+        ----------
+        kind : str
+            "like", "dislike", "unlike" (takes back either), "skip" or "play".
+        queries : iterable of str, path-like or Track
+            Which tracks.
+        profile : str
+            Who.
+        at : float, optional
+            When, seconds since 1970; default now.
+
+        Returns
+        -------
+        list of Track
+            What the queries name.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            A query names nothing, or several tracks; there is no such profile. Nothing is remembered then.
+        InputError
+            There is no such kind or time.
+        """
+        tracks = [query if isinstance(query, Track) else self.find(query) for query in queries]
+        with Record.open_to_note(self.folder) as record:
+            record.add_feedback(profile, [track.id for track in tracks], kind, at)
+        return tracks
+
+    def history(self, profile: str = DEFAULT_PROFILE) -> list[Feedback]:
+        """Return all that a profile said and did, oldest first; raise NotFound when there is no such profile."""
+        return self._reader().feedback(profile)
+
+    def profiles(self) -> list[Profile]:
+        """Return every profile, the default one first."""
+        return self._reader().profiles()
+
+    def create_profile(self, name: str) -> str:
+        """Make a profile and return its name as it is kept; raise InputError when it is unusable or taken."""
+        with Record.open_to_note(self.folder) as record:
+            return record.create_profile(name)
+
+    def delete_profile(self, name: str) -> int:
+        """Forget a profile and all it said, and return how much that was; raise NotFound when there is none."""
+        with Record.open_to_note(self.folder) as record:
+            return record.delete_profile(name)
 
     def embedder(self, space: Space) -> Embedder:
         """Return what embeds into a space of this library.
@@ -622,27 +799,93 @@ class Library:
             query = self.find(query)
         try:
             record = self._reader()
-            windows = recommend.windows_of(record, query.id, space.id)
-            return Query(record.vector(query.id, space.id), query, windows)
+            vector, windows, starts = record.vector(query.id, space.id), None, None
+            with contextlib.suppress(NotFound):  # imported vectors have no windows
+                starts, windows = record.windows(query.id, space.id)
+            return Query(_unit(vector), query, windows, starts)
         except NotFound:
             # The space is still being filled, and this track is not there yet.
             return self._outside(query.path, space)
 
-    def _outside(self, path: str, space: Space) -> Query:
-        """Embed a file for a query; the library keeps nothing of it."""
+    def _moment(
+        self, query: str | os.PathLike[str] | Track | Array, space: Space, at: float, seconds: float
+    ) -> Query:
+        """Embed a moment of a track, in the library or not."""
+        if isinstance(query, np.ndarray):
+            raise InputError("a vector has no moments: give a file, an id, words or a track")
+        hop = min(seconds, Listening.named(space.listening).seconds)
+        passage = Passage(None, max(hop, MIN_SECONDS), at, seconds)
+        if not isinstance(query, Track):
+            path = absolute(query)
+            is_outside = os.path.isfile(path) and self._reader().by_path(path) is None
+            query = path if is_outside else self.find(query)
+        if isinstance(query, Track) and at > query.duration - MIN_SECONDS:
+            raise InputError(
+                f"a moment at {at:g} s: {printable(query.title or query.path)} is only {query.duration:.0f} s long"
+            )
+        path = query.path if isinstance(query, Track) else query
+        moment = self._outside(path, space, passage)
+        like = query if isinstance(query, Track) else moment.like
+        return Query(moment.vector, like, moment.windows, moment.starts, whole=False)
+
+    def _seeds(
+        self,
+        likes: Iterable[str | os.PathLike[str] | Track],
+        dislikes: Iterable[str | os.PathLike[str] | Track],
+        profile: str | None,
+        space: Space,
+    ) -> Seeds:
+        """Bring together what is liked and disliked here and by a profile; what is given here goes first."""
+        near, far = [self._query(q, space) for q in likes], [self._query(q, space) for q in dislikes]
+        ids = [{q.like.id or q.like.content for q in side if q.like} for side in (near, far)]
+        if both := ids[0] & ids[1]:
+            name = next(
+                q.like.title or q.like.path for q in near if q.like and (q.like.id or q.like.content) in both
+            )
+            raise InputError(f"{printable(name)} is both liked and disliked: leave one out")
+        if profile is None:
+            return Seeds(tuple(near), tuple(far))
+        known = self._reader().opinions(profile)
+        taste = recommend.taste_of(known, time.time())
+        given = ids[0] | ids[1]
+        near += self._known(space, [id_ for id_ in taste.likes if id_ not in given])
+        weights = [1.0] * len(far)
+        for weight, named in ((1.0, taste.dislikes), (recommend.SKIP_WEIGHT, taste.skips)):
+            more = self._known(space, [id_ for id_ in named if id_ not in given])
+            far, weights = far + more, weights + [weight] * len(more)
+        if not near:
+            raise InputError(
+                f"nothing to go by: profile {profile!r} likes nothing that is here; say so with `soundkin like`, "
+                "or give likes"
+            )
+        played = {int(id_, 16): opinion.played for id_, opinion in known.items() if opinion.played}
+        return Seeds(tuple(near), tuple(far), tuple(weights), frozenset(), played)
+
+    def _known(self, space: Space, ids: Sequence[str]) -> list[Query]:
+        """Return queries for those tracks that are in the library and in the space."""
+        record = self._reader()
+        return [
+            Query(_unit(vector), track)
+            for track, vector in record.tracks_with_vectors(ids, space.id)
+            if vector.any()
+        ]
+
+    def _outside(self, path: str, space: Space, passage: Passage | None = None) -> Query:
+        """Embed a file, or a passage of it, for a query; the library keeps nothing of it."""
         try:
             status = os.stat(path)
         except OSError as error:
             raise NotFound(f"{printable(path)} has no vector in {space.id}, and: {error.strerror}") from error
         self.embedder(space)  # says so if its encoder is no longer here
         task = Task(FileState(path, status.st_size, status.st_mtime_ns))
-        names, listening = [self._encoder_source(space.encoder)], Listening.named(space.listening)
+        names, listening = [self._encoder_source(space.encoder)], passage or Listening.named(space.listening)
         # In a worker, as in a scan: a file that hangs or crashes a decoder must not take the asker with it.
         ((_, outcome),) = embed_files([task], names, listening, jobs=1)
         if isinstance(outcome, Failure):
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
-        return Query(outcome.vectors[space.id], to_track(outcome, "", 0.0), outcome.windows[space.id][1])
+        (vector,), ((starts, windows),) = outcome.vectors.values(), outcome.windows.values()
+        return Query(vector, to_track(outcome, "", 0.0), windows, starts)
 
     # ---- the index
 
@@ -718,6 +961,10 @@ class Library:
                 self._rebuild(record)
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
+
+
+def _unit(vector: Array) -> Array:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
 
 def _changes(roots: list[str], stop: Any) -> Iterator[list[str]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from soundkin.library import Library
     from soundkin.recommend import Hit
     from soundkin.record import Track
     from soundkin.scan import Progress
@@ -60,6 +61,11 @@ qdrant_options = grouped(
 )
 space_option = click.option("--space", help="A space, or the encoder that made it.  [default: the fullest]")
 
+filter_option = click.option(
+    "--filter", "filters", multiple=True, help="genre=samba, year>=1990, duration<10:00; repeatable."
+)
+why_option = click.option("--why", is_flag=True, help="Say below each track why it is there.")
+
 
 def say(text: str) -> None:
     """Print a line on stderr."""
@@ -104,10 +110,45 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
         click.echo(f"{name:>8}  {printable(value)}")
 
 
-def print_hits(hits: list["Hit"]) -> None:
-    """Print an answer as a table."""
+def print_answer(
+    library: "Library",
+    hits: list["Hit"],
+    document: Any,
+    filters: Sequence[str],
+    m3u: str | None,
+    why: bool,
+    as_json: bool,
+) -> None:
+    """Print an answer, write it as a playlist if asked to, and say so when there is nothing, or nothing close."""
+    from soundkin.scan import printable
+
+    if m3u:
+        from soundkin.playlists import write_m3u8
+
+        write_m3u8(m3u, hits)
+        say(f"wrote {printable(m3u)}")
+    if not hits and filters:
+        say(library.why_nothing(filters))
+    if as_json:
+        print_json(document)
+    else:
+        print_hits(hits, why)
+
+
+def print_hits(hits: list["Hit"], why: bool = False) -> None:
+    """Print an answer as a table, or with the reasons below each track."""
+    from soundkin.scan import printable
+
     if not hits:
         click.echo("no other track in the library passes")
+        return
+    if not hits[0].close:
+        say("nothing in the library sounds close to it; this is what comes nearest:")
+    if why:
+        for i, hit in enumerate(hits, 1):
+            click.echo(f"{i:>3}  {hit.similarity:.3f}  {name_of(hit)} ({clock(hit.duration)})")
+            for reason in hit.reasons:
+                click.echo(f"            {printable(reason)}")
         return
     rows = [
         [
@@ -117,7 +158,8 @@ def print_hits(hits: list["Hit"]) -> None:
             hit.artist,
             hit.album,
             clock(hit.duration),
-            ", ".join(hit.reasons),
+            # moments and the like it follows take the room of the title; --why shows them
+            ", ".join(hit.reasons[: len(hit.reasons) - bool(hit.moments) - bool(hit.follows)]),
         ]
         for i, hit in enumerate(hits, 1)
     ]

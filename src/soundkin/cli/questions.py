@@ -1,29 +1,56 @@
 """Commands that ask the library."""
 
+import re
+from typing import Any
+
 import click
 
 from soundkin.cli.common import (
     cli,
+    filter_option,
     json_option,
     library_option,
-    print_hits,
-    print_json,
+    print_answer,
     qdrant_options,
     ranked,
-    say,
     space_option,
+    why_option,
 )
+
+
+class Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
+    """Seconds, or m:ss, or h:mm:ss."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, parameter: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        text = str(value)
+        if not re.fullmatch(r"(\d+:)?(\d+:)?\d+(\.\d+)?", text, re.ASCII):
+            self.fail(f"{text!r} is no time, wanted seconds or m:ss", parameter, context)
+        seconds = 0.0
+        for part in text.split(":"):
+            seconds = 60 * seconds + float(part)
+        return seconds
 
 
 @cli.command()
 @click.argument("query")
 @library_option
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many tracks.")
+@filter_option
+@click.option("--at", type=Clock(), metavar="TIME", help="Ask with the moment that begins here, like 1:30.")
 @click.option(
-    "--filter", "filters", multiple=True, help="genre=samba, year>=1990, duration<10:00; repeatable."
+    "--seconds", type=click.FloatRange(min=0.5), default=10.0, show_default=True, help="How long it is."
 )
+@click.option("--moments", is_flag=True, help="Order tracks by the moment of each that comes nearest.")
 @space_option
 @click.option("--m3u", type=click.Path(dir_okay=False), help="Also write the answer as a playlist.")
+@why_option
 @qdrant_options
 @json_option
 def similar(
@@ -31,8 +58,12 @@ def similar(
     folder: str | None,
     k: int,
     filters: tuple[str, ...],
+    at: float | None,
+    seconds: float,
+    moments: bool,
     space: str | None,
     m3u: str | None,
+    why: bool,
     qdrant: str | None,
     api_key: str | None,
     as_json: bool,
@@ -41,14 +72,8 @@ def similar(
     from soundkin.library import Library
 
     with Library.open(folder, qdrant, api_key) as library:
-        hits = library.similar(query, k, list(filters), space)
-        if m3u:
-            from soundkin.playlists import write_m3u8
-            from soundkin.scan import printable
-
-            write_m3u8(m3u, hits)
-            say(f"wrote {printable(m3u)}")
-        if as_json:
-            print_json({"query": query, "space": library.space(space).id, "hits": ranked(hits)})
-        else:
-            print_hits(hits)
+        hits = library.similar(query, k, list(filters), space, at, seconds, moments)
+        document: dict[str, Any] = {"query": query, "space": library.space(space).id, "hits": ranked(hits)}
+        if at is not None:
+            document |= {"at": at, "seconds": seconds}
+        print_answer(library, hits, document, filters, m3u, why, as_json)

@@ -12,10 +12,11 @@ No engine is imported before an index of its kind is opened.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,20 @@ from soundkin.index.points import BATCH, Mark, Point, batched, check_id, check_p
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-__all__ = ["Index", "IndexLocked", "Mark", "Point", "RebuildNeeded", "open_index", "rebuild"]
+__all__ = [
+    "STRATEGIES",
+    "Examples",
+    "Index",
+    "IndexLocked",
+    "Mark",
+    "Point",
+    "RebuildNeeded",
+    "open_index",
+    "rebuild",
+]
+
+STRATEGIES = ("best", "sum", "average")
+"""How `Index.recommend` brings examples together, as Qdrant calls them: best score, sum of scores, average vector."""
 
 _FETCH_EXTRA = 1000  # up to so many excluded points it is cheaper to fetch more than to filter
 _EQUALS = 8
@@ -39,6 +53,28 @@ class IndexLocked(StoreError):
 
 class RebuildNeeded(StoreError):
     """No usable index is here: absent, damaged, or of another engine. `rebuild` it from the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What to be near to and far from, all at once.
+
+    Parameters
+    ----------
+    likes, dislikes : float32 (n, d), float32 (m, d)
+        Unit vectors; n >= 1.
+    strategy : str
+        "best": the greatest cosine with a like, as 0.5 + 0.5 c / (1 + |c|); where one with a dislike is as great, the
+        same of that one, negated. "sum": the sum of the cosines with likes less those with dislikes.
+    """
+
+    likes: npt.NDArray[np.float32]
+    dislikes: npt.NDArray[np.float32]
+    strategy: str
+
+
+Target: TypeAlias = npt.NDArray[np.float32] | Examples
+"""What to look for: a unit vector (d,), or examples."""
 
 
 class Index(ABC):
@@ -96,7 +132,7 @@ class Index(ABC):
 
     @abstractmethod
     def _search(
-        self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
+        self, space: str, target: Target, k: int, where: Filter | None, exact: bool
     ) -> list[tuple[int, float]]: ...
 
     def add_space(self, space: str, dims: int) -> None:
@@ -190,7 +226,68 @@ class Index(ABC):
         StoreError
             The index does not have the space.
         """
-        unit = unit_rows(space, [vector], self.spaces, "query")[0]
+        return self._best(space, unit_rows(space, [vector], self.spaces, "query")[0], k, where, exclude)
+
+    def recommend(
+        self,
+        space: str,
+        likes: Sequence[npt.ArrayLike] | npt.NDArray[np.float32],
+        dislikes: Sequence[npt.ArrayLike] | npt.NDArray[np.float32],
+        k: int,
+        strategy: str = "best",
+        where: Filter | None = None,
+        exclude: Collection[int] = (),
+    ) -> list[tuple[int, float]]:
+        """Find the points near to some examples and far from others.
+
+        Parameters
+        ----------
+        space : str
+            Space of the vectors; points without a vector in it are not found.
+        likes, dislikes : float32 (n, d), float32 (m, d)
+            Examples; their lengths do not count. At least one like.
+        k : int
+            How many to find, at least 1.
+        strategy : str
+            One of `STRATEGIES`; for the first two see `Examples`. "average" looks near twice the mean of the likes less
+            the mean of the dislikes.
+        where : Filter, optional
+            Only points that pass.
+        exclude : collection of int
+            Ids of points not wanted; the examples themselves are not left out otherwise.
+
+        Returns
+        -------
+        list of (int, float)
+            Ids and scores, best first, equals by id: k of them, or all there are. The scores of "sum" are divided by
+            the number of examples, so that they do not grow with it.
+
+        Raises
+        ------
+        InputError
+            A vector is not finite, zero or of other dimensions, there is no like, likes and dislikes cancel each other
+            out, k < 1, or there is no such strategy.
+        StoreError
+            The index does not have the space.
+        """
+        if strategy not in STRATEGIES:
+            raise InputError(f"recommend: strategy {strategy!r}, wanted one of {', '.join(STRATEGIES)}")
+        if not len(likes):
+            raise InputError("recommend: got no like, wanted one or more examples to be near to")
+        near = unit_rows(space, list(likes), self.spaces, "likes")
+        far = unit_rows(space, list(dislikes), self.spaces, "dislikes") if len(dislikes) else near[:0]
+        if strategy == "average":
+            target = near.mean(axis=0) * (2 if len(far) else 1) - (far.mean(axis=0) if len(far) else 0)
+            if np.linalg.norm(target) < 1e-6:
+                raise InputError("recommend: likes and dislikes cancel each other out; leave one out")
+            return self._best(space, unit_rows(space, [target], self.spaces, "average")[0], k, where, exclude)
+        found = self._best(space, Examples(near, far, strategy), k, where, exclude)
+        share = len(near) + len(far) if strategy == "sum" else 1
+        return [(point_id, score / share) for point_id, score in found]
+
+    def _best(
+        self, space: str, target: Target, k: int, where: Filter | None, exclude: Collection[int]
+    ) -> list[tuple[int, float]]:
         if k < 1:
             raise InputError(f"search: got k={k}, wanted how many to find; give 1 or more")
         unwanted = frozenset(map(check_id, exclude))
@@ -202,10 +299,10 @@ class Index(ABC):
         limit = k + extra
         if limit > _FETCH_EXTRA:  # the engines reserve memory for as many as they are asked for
             limit = min(limit, max(1, self.count()))
-        hits = self._search(space, unit, limit, where, exact=False)
+        hits = self._search(space, target, limit, where, exact=False)
         if len(hits) < limit:
             # a graph search can lose its way under a filter; only an exact one may say that there are no more
-            hits = self._search(space, unit, limit, where, exact=True)
+            hits = self._search(space, target, limit, where, exact=True)
         wanted = [hit for hit in hits if hit[0] not in unwanted]
         return sorted(wanted, key=lambda hit: (-round(hit[1], 6), hit[0]))[:k]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soundkin.filters import Filter, matches
-from soundkin.index import Index
+from soundkin.index import Examples, Index, Target
 from soundkin.index.points import Mark, Point, check_spaces
 
 
@@ -87,7 +87,7 @@ class ExactIndex(Index):
             self._points.pop(point_id, None)
 
     def _search(
-        self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
+        self, space: str, target: Target, k: int, where: Filter | None, exact: bool
     ) -> list[tuple[int, float]]:
         ids, rows = self._stacked.get(space) or self._stack(space)
         if where is None:
@@ -97,7 +97,7 @@ class ExactIndex(Index):
                 [row for row, i in enumerate(ids) if matches(where, self._points[i].payload, i)],
                 dtype=np.intp,
             )
-        scores = (rows @ vector)[passing]
+        scores = _scores(rows if where is None else rows[passing], target)
         best = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
         return [(ids[passing[i]], float(scores[i])) for i in best]
 
@@ -108,3 +108,17 @@ class ExactIndex(Index):
             row[:] = self._points[point_id].vectors[space]
         self._stacked[space] = ids, rows
         return ids, rows
+
+
+def _scores(rows: npt.NDArray[np.float32], target: Target) -> npt.NDArray[np.float32]:
+    """Score every row; the meaning of `Examples` that the engines are held to."""
+    if not isinstance(target, Examples):
+        return rows @ target
+    likes, dislikes = rows @ target.likes.T, rows @ target.dislikes.T
+    if target.strategy == "sum":
+        return likes.sum(axis=1) - dislikes.sum(axis=1)
+    near = likes.max(axis=1)
+    far = dislikes.max(axis=1, initial=-np.inf)
+    score = np.where(near > far, near, far)
+    score = 0.5 + 0.5 * score / (1 + np.abs(score))
+    return np.where(near > far, score, -score)

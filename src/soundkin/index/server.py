@@ -13,14 +13,12 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import numpy as np
-import numpy.typing as npt
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import FIELDS, And, Filter, HasId, Match, Not, Or, Range, payload_key
-from soundkin.index import Index, RebuildNeeded
+from soundkin.index import Examples, Index, RebuildNeeded, Target
 from soundkin.index.points import BATCH, LAYOUT, PAYLOAD, Mark, Point, batched, check_spaces
 
 _TIMEOUT = 30  # seconds for one call
@@ -135,7 +133,7 @@ class ServerIndex(Index):
         self._call(lambda: self._client.delete(self._collection, selector, wait=True))
 
     def _search(
-        self, space: str, vector: npt.NDArray[np.float32], k: int, where: Filter | None, exact: bool
+        self, space: str, target: Target, k: int, where: Filter | None, exact: bool
     ) -> list[tuple[int, float]]:
         params = None
         if not self._local:  # the client's in-memory mode is always exact, and says so when asked to be
@@ -144,7 +142,7 @@ class ServerIndex(Index):
         found = self._call(
             lambda: self._client.query_points(
                 self._collection,
-                query=vector.tolist(),
+                query=_query(target),
                 using=space,
                 limit=k,
                 query_filter=None if where is None else models.Filter(must=[_condition(where)]),
@@ -175,6 +173,20 @@ class ServerIndex(Index):
 
     def _call(self, request: Callable[[], _T]) -> _T:
         return _call(self._name, request)
+
+
+def _query(target: Target) -> list[float] | models.RecommendQuery:
+    """Say what to look for in the server's words."""
+    if not isinstance(target, Examples):
+        return target.tolist()
+    strategies = models.RecommendStrategy
+    return models.RecommendQuery(
+        recommend=models.RecommendInput(
+            positive=target.likes.tolist(),
+            negative=target.dislikes.tolist(),
+            strategy=strategies.SUM_SCORES if target.strategy == "sum" else strategies.BEST_SCORE,
+        )
+    )
 
 
 def connect(where: str | QdrantClient, api_key: str | None = None) -> QdrantClient:

@@ -717,6 +717,128 @@ class Record(FeedbackTables):
         ((blob,),) = self._of_track("v.vector", "vectors", track_id, space_id)
         return floats(blob)
 
+    def vectors_of(self, ids: Sequence[str], space_id: str) -> Array:
+        """Return the vectors of some tracks.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Tracks that have a vector in the space.
+        space_id : str
+            A known space.
+
+        Returns
+        -------
+        float32 (n, d)
+            In the order of `ids`.
+
+        Raises
+        ------
+        NotFound
+            The space is unknown, or a track has no vector in it.
+        """
+        number, space = self._space(space_id)
+        found: dict[str, bytes] = {}
+        for start in range(0, len(ids), 500):
+            chunk = list(ids[start : start + 500])
+            rows = self._rows(
+                "SELECT t.id, v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
+                f"WHERE t.id IN (?{', ?' * (len(chunk) - 1)})",
+                (number, *chunk),
+            )
+            found.update(rows)
+        missing = next((id_ for id_ in ids if id_ not in found), None)
+        if missing is not None:
+            raise NotFound(f"track {missing!r} has no vectors in the space {space_id!r}: index it again")
+        joined = b"".join([found[id_] for id_ in ids])
+        return np.frombuffer(joined, "<f4").astype(np.float32).reshape(len(ids), space.dims)
+
+    def tracks_with_vectors(self, ids: Sequence[str], space_id: str) -> list[tuple[Track, Array]]:
+        """Return those of some tracks that are there and have a vector in a space.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Track ids.
+        space_id : str
+            A known space.
+
+        Returns
+        -------
+        list of (Track, float32 (d,))
+            By id.
+
+        Raises
+        ------
+        NotFound
+            The space is unknown.
+        """
+        number, _ = self._space(space_id)
+        found: dict[str, tuple[Track, Array]] = {}
+        for start in range(0, len(ids), 500):
+            chunk = list(ids[start : start + 500])
+            rows = self._rows(
+                f"SELECT {COLUMNS}, v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
+                f"WHERE t.id IN (?{', ?' * (len(chunk) - 1)})",
+                (number, *chunk),
+            )
+            found.update((row[0], (from_row(row[:-1]), floats(row[-1]))) for row in rows)
+        return [found[id_] for id_ in sorted(found)]
+
+    def sample(self, space_id: str, most: int) -> Array:
+        """Return the vectors of tracks that stand for all.
+
+        Parameters
+        ----------
+        space_id : str
+            A known space.
+        most : int
+            At most so many.
+
+        Returns
+        -------
+        float32 (n, d)
+            Those with the smallest ids. Ids are digests of the music: the choice is as good as drawn by lot, the same
+            in every copy of a library, and changes little as it grows.
+
+        Raises
+        ------
+        NotFound
+            The space is unknown.
+        """
+        number, space = self._space(space_id)
+        rows = self._rows(
+            "SELECT v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
+            "ORDER BY t.id LIMIT ?",
+            (number, most),
+        )
+        return (
+            np.frombuffer(b"".join([row[0] for row in rows]), "<f4")
+            .astype(np.float32)
+            .reshape(-1, space.dims)
+        )
+
+    def size(self, space_id: str) -> int:
+        """Return how many tracks have a vector in a space.
+
+        Parameters
+        ----------
+        space_id : str
+            A known space.
+
+        Returns
+        -------
+        int
+            Their number.
+
+        Raises
+        ------
+        NotFound
+            The space is unknown.
+        """
+        number, _ = self._space(space_id)
+        return int(self._rows("SELECT count(*) FROM vectors WHERE space = ?", (number,))[0][0])
+
     def windows(self, track_id: str, space_id: str) -> tuple[Array, Array]:
         """Return one track's windows.
 

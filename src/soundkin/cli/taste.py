@@ -1,0 +1,204 @@
+"""Commands about taste: what somebody likes, and what follows from it."""
+
+import datetime
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from soundkin.cli.common import (
+    cli,
+    count_of,
+    filter_option,
+    grouped,
+    json_option,
+    library_option,
+    name_of,
+    print_answer,
+    print_json,
+    print_table,
+    qdrant_options,
+    ranked,
+    space_option,
+    why_option,
+)
+from soundkin.errors import InputError
+
+if TYPE_CHECKING:
+    from soundkin.recommend import Variety
+
+profile_option = click.option(
+    "--profile", default="default", show_default=True, help="Who, see soundkin profile."
+)
+variety_options = grouped(
+    click.option(
+        "--per-artist", type=click.IntRange(min=1), help="At most so many of one artist in ten.  [default: 2]"
+    ),
+    click.option(
+        "--per-album", type=click.IntRange(min=1), help="At most so many of one album in ten.  [default: 2]"
+    ),
+    click.option(
+        "--diversity", type=click.FloatRange(0, 1),
+        help="0 to 1: put off what sounds like the tracks just before it.  [default: 0.1]",
+    ),
+)  # fmt: skip
+
+
+def variety_of(per_artist: int | None, per_album: int | None, diversity: float | None) -> "Variety":
+    """Return the rules that options ask for; what is not said stays as it is by default."""
+    from soundkin.recommend import Variety
+
+    said = {"per_artist": per_artist, "per_album": per_album, "diversity": diversity}
+    return Variety(**{name: value for name, value in said.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _feedback(kind: str, about: str, done: str) -> None:
+    """Add a command that remembers one kind of feedback."""
+
+    @cli.command(kind if kind != "play" else "played", help=about)
+    @click.argument("queries", nargs=-1, required=True)
+    @profile_option
+    @click.option("--at", help="When, like 2026-05-31T20:15.  [default: now]")
+    @library_option
+    @json_option
+    def command(
+        queries: tuple[str, ...], profile: str, at: str | None, folder: str | None, as_json: bool
+    ) -> None:
+        from soundkin.library import Library
+
+        with Library.open(folder) as library:
+            tracks = library.feedback(kind, queries, profile, _time(at))
+        if as_json:
+            print_json({"profile": profile, "kind": kind, "tracks": [track.id for track in tracks]})
+        else:
+            for track in tracks:
+                click.echo(f"{done}: {name_of(track)}")
+
+
+def _time(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise InputError(f"--at {text!r}; wanted a date and time, like 2026-05-31T20:15") from None
+
+
+_feedback("like", "Remember that you like tracks: files, ids or words.", "liked")
+_feedback("dislike", "Remember that you dislike tracks.", "disliked")
+_feedback("unlike", "Take back a like or a dislike; the history keeps both.", "no longer liked or disliked")
+_feedback("skip", "Remember that you skipped tracks.", "skipped")
+_feedback("play", "Remember that you played tracks.", "played")
+
+
+@cli.command()
+@click.argument("action", type=click.Choice(["list", "create", "export", "delete"]))
+@click.argument("name", required=False)
+@library_option
+@json_option
+def profile(action: str, name: str | None, folder: str | None, as_json: bool) -> None:
+    """List, create, export or delete profiles: who likes what.
+
+    Export prints all that a profile said as JSON, with what is known of each track.
+    """
+    from soundkin.library import Library
+
+    if name is None and action in ("create", "delete"):
+        raise click.UsageError(f"profile {action} wants a NAME")
+    with Library.open(folder) as library:
+        if action == "create":
+            made = library.create_profile(name or "")
+            _tell(as_json, {"created": made}, f"made the profile {made}")
+        elif action == "delete":
+            gone = library.delete_profile(name or "")
+            _tell(
+                as_json,
+                {"deleted": name, "forgotten": gone},
+                f"deleted {name}; forgot {count_of(gone, 'mark')}",
+            )
+        elif action == "export":
+            known = {track.id: track for track in library.tracks()}
+            rows = [
+                {**asdict(said), **_about(known.get(said.track))}
+                for said in library.history(name or "default")
+            ]
+            print_json({"profile": name or "default", "history": rows})
+        else:
+            profiles = library.profiles()
+            if as_json:
+                print_json([asdict(one) for one in profiles])
+                return
+            titles = ("name", "likes", "dislikes", "skips", "plays")
+            print_table(
+                titles, [[str(getattr(one, t)) for t in titles] for one in profiles], right=titles[1:]
+            )
+
+
+def _tell(as_json: bool, document: Any, text: str) -> None:
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(text)
+
+
+def _about(track: Any) -> dict[str, str]:
+    """Return what finds a track again in another library."""
+    names = ("path", "artist", "title", "album", "content", "recording_mbid")
+    return {name: getattr(track, name) if track else "" for name in names}
+
+
+@cli.command()
+@click.option("--like", "likes", multiple=True, metavar="QUERY", help="A file, an id or words; repeatable.")
+@click.option("--dislike", "dislikes", multiple=True, metavar="QUERY", help="The same, to get away from.")
+@click.option(
+    "--profile",
+    help="Whose likes, dislikes and skips count as well.  [default: default, if nothing is given]",
+)
+@click.option("-k", type=click.IntRange(min=1), default=20, show_default=True, help="How many tracks.")
+@click.option(
+    "--strategy", type=click.Choice(["agreement", "best", "sum", "average"]), default="agreement", show_default=True,
+    help="How likes come together.",
+)  # fmt: skip
+@filter_option
+@click.option("--discover", is_flag=True, help="Prefer what was never played, or not for long.")
+@variety_options
+@space_option
+@click.option("--m3u", type=click.Path(dir_okay=False), help="Also write the answer as a playlist.")
+@why_option
+@library_option
+@qdrant_options
+@json_option
+def recommend(
+    likes: tuple[str, ...],
+    dislikes: tuple[str, ...],
+    profile: str | None,
+    k: int,
+    strategy: str,
+    filters: tuple[str, ...],
+    discover: bool,
+    per_artist: int | None,
+    per_album: int | None,
+    diversity: float | None,
+    space: str | None,
+    m3u: str | None,
+    why: bool,
+    folder: str | None,
+    qdrant: str | None,
+    api_key: str | None,
+    as_json: bool,
+) -> None:
+    """Recommend tracks, from what you like and dislike: given here, or remembered by soundkin like."""
+    from soundkin.library import Library
+
+    if profile is None and not likes:
+        profile = "default"
+    variety = variety_of(per_artist, per_album, diversity)
+    with Library.open(folder, qdrant, api_key) as library:
+        hits = library.recommend(
+            likes, dislikes, profile, k, strategy, list(filters), space, variety, discover
+        )
+        document = {
+            "profile": profile, "likes": likes, "dislikes": dislikes, "strategy": strategy,
+            "space": library.space(space).id, "hits": ranked(hits),
+        }  # fmt: skip
+        print_answer(library, hits, document, filters, m3u, why, as_json)

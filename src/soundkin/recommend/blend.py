@@ -1,0 +1,240 @@
+"""From many likes and dislikes to one list.
+
+Tastes are not averaged: the average of salsa and metal is neither. Each taste brings its own candidates from the
+index, and every candidate is weighed against every like. What speaks for it adds up as -ln of the chance that an
+unrelated track is as close, like by like (Fisher's way to combine tests, Statistical Methods for Research Workers,
+1925): one like that it is surprisingly close to counts for more than many that it is a little closer to than usual,
+and several that agree count for more than one.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.embed import Space
+from soundkin.errors import InputError
+from soundkin.filters import Filter
+from soundkin.index import STRATEGIES as _OF_THE_INDEX
+from soundkin.index import Index
+from soundkin.recommend.closeness import Closeness
+from soundkin.recommend.copies import COPY_SIMILARITY, same_recordings
+from soundkin.recommend.hits import Hit, Query
+from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of
+from soundkin.recommend.tastes import condense, tastes_of
+from soundkin.recommend.variety import Variety, pick, repeats
+from soundkin.record import Record, Track
+
+Array = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+STRATEGIES = ("agreement", *_OF_THE_INDEX)
+"""How likes and dislikes are brought together; the first is the default, the others are Qdrant's."""
+
+_POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 10, 60, 4096
+_FORGOTTEN_DAYS = 90.0
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What is known of somebody's taste.
+
+    Parameters
+    ----------
+    likes, dislikes : tuple of Query
+        At least one like.
+    weights : tuple of float
+        How much each dislike counts, 0 to 1; default all 1.
+    unwanted : frozenset of int
+        Tracks that are no answer, by the numbers that an index has for them. The likes and dislikes never are.
+    played : mapping of int to float
+        When tracks were played last, seconds since 1970, by those numbers.
+    """
+
+    likes: tuple[Query, ...]
+    dislikes: tuple[Query, ...] = ()
+    weights: tuple[float, ...] = ()
+    unwanted: frozenset[int] = frozenset()
+    played: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Pool:
+    """Candidates: vectors (n, d), scores (n,), what part comes from each taste (n, t) and should (t,), best like."""
+
+    numbers: list[int]
+    tracks: list[Track]
+    vectors: Array
+    scores: Floats
+    shares: Array | None
+    due: Array | None
+    follows: NDArray[np.intp]
+    evidence: Floats
+
+
+def recommend(
+    record: Record,
+    index: Index,
+    space: Space,
+    seeds: Seeds,
+    k: int,
+    usual: Closeness,
+    strategy: str = STRATEGIES[0],
+    where: Filter | None = None,
+    rules: Variety | None = None,
+    discover: float | None = None,
+) -> list[Hit]:
+    """Recommend k tracks to somebody.
+
+    Parameters
+    ----------
+    record, index : Record, Index
+        Of the library; the index up to date with the record.
+    space : Space
+        Where to look.
+    seeds : Seeds
+        What is known of the taste.
+    k : int
+        How many.
+    usual : Closeness
+        Of the space.
+    strategy : str
+        One of `STRATEGIES`.
+    where : Filter, optional
+        Only tracks that pass.
+    rules : Variety, optional
+        How the list may not repeat itself; default `Variety()`.
+    discover : float, optional
+        The time, seconds since 1970: prefers what was not played long before that, or never.
+
+    Returns
+    -------
+    list of Hit
+        In the order to hear them; k of them whenever there are k. No like, no dislike, no copy of one, and no recording
+        twice.
+
+    Raises
+    ------
+    InputError
+        There is no like, no such strategy, or k < 1.
+    """
+    if strategy not in STRATEGIES:
+        raise InputError(f"strategy {strategy!r}; wanted one of {', '.join(STRATEGIES)}")
+    if not seeds.likes:
+        raise InputError("nothing to go by: say what you like, with --like or with `soundkin like`")
+    if k < 1:
+        raise InputError(f"k={k}; wanted how many tracks to recommend, 1 or more")
+    rules = rules or Variety()
+    size = _POOL_PER_HIT * k
+    while True:
+        found, is_all = _candidates(index, space.id, seeds, size, strategy, where)
+        pool = _weigh(record, space, seeds, found, usual, strategy)
+        if discover is not None:
+            pool.scores = _prefer_forgotten(pool, seeds, discover)
+        artists, albums = [t.artist for t in pool.tracks], [t.album for t in pool.tracks]
+        places = pick(
+            pool.scores, pool.vectors, artists, albums, k, rules,
+            same_recordings(record, space.id, pool.tracks, pool.vectors),
+            shares=pool.shares, due=pool.due,
+        )  # fmt: skip
+        chosen = [artists[p] for p in places], [albums[p] for p in places]
+        if is_all or (len(places) == k and (size >= _MOST or not repeats(*chosen, rules))):
+            break
+        size *= 4
+    close = usual.is_close(float(pool.evidence.max())) if len(pool.numbers) else False
+    out = []
+    for p in places:
+        like = seeds.likes[pool.follows[p]]
+        cosine = float(pool.vectors[p] @ like.vector)
+        out.append(hit_of(record, space, pool.tracks[p], cosine, like, usual, close, follows=True))
+    return out
+
+
+def _candidates(
+    index: Index, space: str, seeds: Seeds, size: int, strategy: str, where: Filter | None
+) -> tuple[dict[int, float], bool]:
+    """Find candidates with the index's scores, and whether they are all there are."""
+    unwanted = set(seeds.unwanted)
+    unwanted.update(int(q.like.id, 16) for q in (*seeds.likes, *seeds.dislikes) if q.like and q.like.id)
+    likes = np.stack([query.vector for query in seeds.likes])
+    if strategy != "agreement":
+        dislikes = [query.vector for query in seeds.dislikes]
+        found = index.recommend(space, likes, dislikes, size, strategy, where, unwanted)
+        return dict(found), len(found) < size
+    sounds, _, _ = condense(likes)
+    taste = tastes_of(sounds)
+    n = taste.max() + 1
+    each = max(_LEAST_PER_TASTE, math.ceil(size / n))
+    parts = [index.recommend(space, sounds[taste == t], [], each, "best", where, unwanted) for t in range(n)]
+    return {number: score for part in parts for number, score in part}, any(
+        len(part) < each for part in parts
+    )
+
+
+def _weigh(
+    record: Record, space: Space, seeds: Seeds, found: dict[int, float], usual: Closeness, strategy: str
+) -> _Pool:
+    """Read the candidates, leave out copies of what is known, and score the rest."""
+    tracks = tracks_of(record, list(found))
+    numbers = sorted(tracks)
+    vectors = vectors_of(record, space, numbers)
+    known = (*seeds.likes, *seeds.dislikes)
+    copies = _copies(record, space, known, [tracks[n] for n in numbers], vectors)
+    numbers = [n for n, copy in zip(numbers, copies, strict=True) if not copy]
+    vectors = vectors[~copies]
+    sounds, weights, nearest = condense(np.stack([query.vector for query in seeds.likes]))
+    evidence = usual.evidence(vectors, sounds)
+    scores, shares, due = np.array([found[n] for n in numbers], np.float64), None, None
+    if strategy == "agreement" and numbers:
+        taste = tastes_of(sounds)
+        scores, shares = _agree(evidence, weights, taste)
+        due = np.bincount(taste, weights).astype(np.float32) / weights.sum()
+        scores *= _pushed(usual, vectors, seeds, evidence.max(axis=1))
+    follows = nearest[evidence.argmax(axis=1)] if numbers else nearest[:0]
+    best = evidence.max(axis=1) if numbers else np.zeros(0)
+    return _Pool(numbers, [tracks[n] for n in numbers], vectors, scores, shares, due, follows, best)
+
+
+def _agree(evidence: Floats, weights: Array, taste: NDArray[np.intp]) -> tuple[Floats, Array]:
+    """Add up what speaks for each candidate, and say what part of it comes from each taste."""
+    per_taste = np.stack(
+        [evidence[:, taste == t] @ weights[taste == t] for t in range(taste.max() + 1)], axis=1
+    )
+    total = per_taste.sum(axis=1)
+    return total, (per_taste / np.maximum(total, 1e-12)[:, None]).astype(np.float32)
+
+
+def _pushed(usual: Closeness, vectors: Array, seeds: Seeds, for_it: Floats) -> Floats:
+    """Say what is left of each score when dislikes are near: nothing where one is as near as the nearest like."""
+    if not seeds.dislikes:
+        return np.ones(len(vectors))
+    weights = np.array(seeds.weights or [1.0] * len(seeds.dislikes))
+    evidence = usual.evidence(vectors, np.stack([query.vector for query in seeds.dislikes]))
+    against = (evidence * weights).max(axis=1) / np.maximum(for_it, 1e-12)
+    # what is nearer to a dislike than to any like comes last, but comes: the farther from it the sooner
+    return np.where(against < 1, 1 - against**2, -1e-6 * np.minimum(against, 1e3))
+
+
+def _prefer_forgotten(pool: _Pool, seeds: Seeds, now: float) -> Floats:
+    """Scale scores down for what was played lately: to a half after 90 days, to nothing just now."""
+    lowest = min(0.0, float(pool.scores.min(initial=0.0)))
+    age = np.array([now - seeds.played.get(number, -math.inf) for number in pool.numbers]) / _DAY
+    return (pool.scores - lowest) * (1 - 0.5 ** (np.maximum(age, 0) / _FORGOTTEN_DAYS))
+
+
+def _copies(
+    record: Record, space: Space, known: tuple[Query, ...], tracks: list[Track], vectors: Array
+) -> NDArray[np.bool_]:
+    """Tell which candidates are a recording that is liked or disliked already."""
+    cosines = vectors @ np.stack([query.vector for query in known]).T
+    copies = np.zeros(len(tracks), bool)
+    contents = {query.like.content for query in known if query.like and query.like.content}
+    for place, track in enumerate(tracks):
+        near = np.flatnonzero(cosines[place] >= COPY_SIMILARITY)
+        copies[place] = track.content in contents or any(
+            is_copy_of(record, space, known[i], track, float(cosines[place, i])) for i in near
+        )
+    return copies

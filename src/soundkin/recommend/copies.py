@@ -1,0 +1,114 @@
+"""When two tracks are one recording."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.errors import NotFound
+from soundkin.record import Record, Track
+
+Array = NDArray[np.float32]
+
+# When two files of like length are one recording: benchmarks/bench_copies.py prints what this finds and mistakes.
+COPY_SECONDS = 2.5
+COPY_SIMILARITY = 0.8
+COPY_MOMENTS = 0.5
+# Below this many windows, moments say little: then length (to a codec's padding), tempo and key must agree as well.
+FEW_WINDOWS = 4
+FEW_SIMILARITY = 0.9
+FEW_SECONDS = 0.1
+FEW_BPM = 1.0
+
+
+def is_copy(
+    a: Track, b: Track, similarity: float, windows_a: Array | None = None, windows_b: Array | None = None
+) -> bool:
+    """Tell whether two tracks are one recording: the same file, or a re-encode of it.
+
+    Parameters
+    ----------
+    a, b : Track
+        Two tracks.
+    similarity : float
+        Cosine of their vectors.
+    windows_a, windows_b : float32 (w, d), optional
+        Their window vectors.
+
+    Returns
+    -------
+    bool
+        True for equal contents; else when they are about as long, sound alike, and change alike from moment to
+        moment. Music of one style, or of one album, shares its sound, but not what happens when.
+    """
+    if a.content and a.content == b.content:
+        return True
+    apart = abs(a.duration - b.duration)
+    if apart > COPY_SECONDS or similarity < COPY_SIMILARITY:
+        return False
+    if windows_a is not None and windows_b is not None and min(len(windows_a), len(windows_b)) >= FEW_WINDOWS:
+        return moments_alike(windows_a, windows_b) >= COPY_MOMENTS
+    same_tempo = abs(a.bpm - b.bpm) <= FEW_BPM if a.bpm is not None and b.bpm is not None else a.bpm == b.bpm
+    return similarity >= FEW_SIMILARITY and apart <= FEW_SECONDS and same_tempo and a.key == b.key
+
+
+def moments_alike(a: Array, b: Array) -> float:
+    """Correlate how two tracks change over time.
+
+    Parameters
+    ----------
+    a, b : float32 (w, d)
+        Window vectors in order of time; of the longer track, the first as many as the shorter has.
+
+    Returns
+    -------
+    float
+        -1 to 1: the correlation of what is left of the windows without their track's mean. About 0 for tracks that
+        only share their sound.
+    """
+    n = min(len(a), len(b))
+    a, b = a[:n] - a[:n].mean(axis=0), b[:n] - b[:n].mean(axis=0)
+    return float((a * b).sum() / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-12))
+
+
+def windows_of(record: Record, track_id: str, space: str) -> Array | None:
+    """Return the window vectors of a track, float32 (w, d); None where the record has none (imported vectors)."""
+    try:
+        return record.windows(track_id, space)[1]
+    except NotFound:
+        return None
+
+
+def same_recordings(
+    record: Record, space: str, tracks: Sequence[Track], vectors: Array
+) -> Callable[[int, int], bool]:
+    """Return a function that tells whether two of some tracks are one recording.
+
+    Parameters
+    ----------
+    record : Record
+        Where their windows are; read only of those that may be.
+    space : str
+        Space id.
+    tracks : sequence of Track
+        n of them.
+    vectors : float32 (n, d)
+        Theirs, of unit length.
+
+    Returns
+    -------
+    callable
+        Of two places in the sequence.
+    """
+
+    def same(a: int, b: int) -> bool:
+        one, other = tracks[a], tracks[b]
+        if one.content and one.content == other.content:
+            return True
+        cosine = float(vectors[a] @ vectors[b])
+        if cosine < COPY_SIMILARITY or abs(one.duration - other.duration) > COPY_SECONDS:
+            return False
+        windows = windows_of(record, one.id, space), windows_of(record, other.id, space)
+        return is_copy(one, other, cosine, *windows)
+
+    return same

@@ -1,0 +1,221 @@
+"""What sounds like one track, or like one moment of it."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.embed import Space
+from soundkin.errors import NotFound
+from soundkin.filters import Filter
+from soundkin.index import Index
+from soundkin.recommend.closeness import Closeness
+from soundkin.recommend.copies import COPY_SECONDS, COPY_SIMILARITY, is_copy, same_recordings, windows_of
+from soundkin.recommend.hits import Hit, Moment, Query
+from soundkin.recommend.reasons import in_words, moments_of, reasons
+from soundkin.recommend.variety import Variety, pick
+from soundkin.record import Record, Track
+
+Array = NDArray[np.float32]
+
+# So many of the nearest are looked at for each that is wanted, and at least so many: with more of them
+# benchmarks/bench_hubness.py prints the same figures.
+_POOL_PER_HIT, _POOL = 2, 30
+# Of so many tracks the moments are compared: each costs reading its windows.
+_MOMENTS_POOL = 200
+
+
+def similar(
+    record: Record,
+    index: Index,
+    space: Space,
+    query: Query,
+    k: int,
+    usual: Closeness,
+    where: Filter | None = None,
+    rules: Variety | None = None,
+    moments: bool = False,
+) -> list[Hit]:
+    """Find the k tracks nearest to a query, without the query and its copies.
+
+    Near is what is surprisingly similar for the two (see `Closeness.evidence`), so that tracks which are similar to
+    everything do not stand in every answer.
+
+    Parameters
+    ----------
+    record, index : Record, Index
+        Of the library; the index up to date with the record.
+    space : Space
+        Where to look.
+    query : Query
+        What to look for.
+    k : int
+        How many.
+    usual : Closeness
+        Of the space.
+    where : Filter, optional
+        Only tracks that pass.
+    rules : Variety, optional
+        How the answer may not repeat itself; default any way it likes.
+    moments : bool
+        Order by the most similar moment, not by the tracks as a whole.
+
+    Returns
+    -------
+    list of Hit
+        Best first; k of them whenever there are k.
+    """
+    unwanted = {int(query.like.id, 16)} if query.like is not None and query.like.id else set()
+    size = max(_MOMENTS_POOL, _POOL_PER_HIT * k) if moments else _POOL_PER_HIT * k + _POOL
+    while True:
+        found = index.search(space.id, query.vector, size, where, unwanted)
+        tracks = tracks_of(record, [number for number, _ in found])
+        copies = {
+            number
+            for number, score in found
+            if number not in tracks or is_copy_of(record, space, query, tracks[number], score)
+        }
+        if len(found) - len(copies) >= k or len(found) < size:
+            break
+        unwanted |= copies  # and the question is put again, so that k are left
+        size *= 2
+    found = [(number, score) for number, score in found if number not in copies]
+    if not found:
+        return []
+    vectors = vectors_of(record, space, [number for number, _ in found])
+    evidence = usual.evidence(vectors, query.vector[None])[:, 0]
+    close = usual.is_close(float(evidence.max()))
+    places, matched = _ordered(record, space, query, found, evidence, moments)
+    if rules is not None:
+        known = [tracks[number] for number, _ in found]
+        fit = np.empty(len(found))
+        fit[places] = -np.arange(len(places)) if moments else evidence[places]
+        artists, albums = [t.artist for t in known], [t.album for t in known]
+        same = same_recordings(record, space.id, known, vectors)
+        places = pick(fit, vectors, artists, albums, k, rules, same)
+    return [
+        hit_of(record, space, tracks[number], score, query, usual, close, moments=matched.get(place))
+        for place, (number, score) in ((place, found[place]) for place in places[:k])
+    ]
+
+
+def _ordered(
+    record: Record,
+    space: Space,
+    query: Query,
+    found: Sequence[tuple[int, float]],
+    evidence: NDArray[np.float64],
+    moments: bool,
+) -> tuple[list[int], dict[int, tuple[Moment, ...]]]:
+    """Order what was found, best first: places, and the moments of each where they decide."""
+    matched = {}
+    if moments:
+        for place, (number, _) in enumerate(found):
+            matched[place] = _moments(record, space, query, f"{number:016x}")
+
+    def key(place: int) -> tuple[float, float, float, int]:
+        best = matched[place][0].cosine if matched.get(place) else -1.0
+        return -best, -round(float(evidence[place]), 4), -round(found[place][1], 6), found[place][0]
+
+    return sorted(range(len(found)), key=key), matched
+
+
+def hit_of(
+    record: Record,
+    space: Space,
+    track: Track,
+    cosine: float,
+    query: Query,
+    usual: Closeness,
+    close: bool = True,
+    follows: bool = False,
+    moments: tuple[Moment, ...] | None = None,
+) -> Hit:
+    """Describe a track of an answer, with its reasons.
+
+    Parameters
+    ----------
+    record : Record
+        Where its windows are.
+    space : Space
+        Where it was found.
+    track : Track
+        What was found.
+    cosine : float
+        With the query.
+    query : Query
+        What was asked for, or the like that speaks for it.
+    usual : Closeness
+        Of the space.
+    close : bool
+        Whether the answer is closer than chance.
+    follows : bool
+        Whether the query is one like of several.
+    moments : tuple of Moment, optional
+        Where they are known already.
+
+    Returns
+    -------
+    Hit
+        For people and programs.
+    """
+    like = query.like
+    if moments is None:
+        moments = _moments(record, space, query, track.id)
+    why = list(reasons(like, track)) if like is not None else []
+    why += map(in_words, moments[:1])
+    if follows and like is not None:
+        name = like.title or os.path.basename(like.path)
+        why.append(f"follows {like.artist} - {name}" if like.artist else f"follows {name}")
+    return Hit(
+        track.id, track.path, track.title, track.artist, track.album, track.duration,
+        round(usual.similarity(cosine), 4), tuple(why), round(cosine, 4), moments,
+        like.id if follows and like is not None else "", close,
+    )  # fmt: skip
+
+
+def tracks_of(record: Record, numbers: Sequence[int]) -> dict[int, Track]:
+    """Return tracks by the numbers that an index has for them."""
+    return {int(track.id, 16): track for track in record.tracks([f"{number:016x}" for number in numbers])}
+
+
+def vectors_of(record: Record, space: Space, numbers: Sequence[int]) -> Array:
+    """Return the vectors of tracks by the numbers that an index has for them: float32 (n, d), of unit length."""
+    rows = record.vectors_of([f"{number:016x}" for number in numbers], space.id)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine: float) -> bool:
+    """Tell whether a track is the recording that is asked for.
+
+    Parameters
+    ----------
+    record : Record
+        Where its windows are.
+    space : Space
+        Where it was found.
+    query : Query
+        What is asked for.
+    track : Track
+        What was found.
+    cosine : float
+        Of the two.
+
+    Returns
+    -------
+    bool
+        As `is_copy`; False when only a moment is asked for, for then a copy is an answer.
+    """
+    if query.like is None or not query.whole:
+        return False
+    likely = cosine >= COPY_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
+    windows = windows_of(record, track.id, space.id) if likely else None
+    return is_copy(query.like, track, cosine, query.windows, windows)
+
+
+def _moments(record: Record, space: Space, query: Query, track_id: str) -> tuple[Moment, ...]:
+    with contextlib.suppress(NotFound):  # imported vectors have no windows
+        return moments_of(query, *record.windows(track_id, space.id), space.window_seconds)
+    return ()

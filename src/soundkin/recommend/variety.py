@@ -1,0 +1,192 @@
+"""Choosing a list from what fits: not one artist after the other, and no recording twice.
+
+`pick` is a pure function on numbers and names, so that a recommendation, a radio and a playlist share it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.errors import InputError
+from soundkin.record.rows import fold
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Variety:
+    """How a list may not repeat itself.
+
+    Parameters
+    ----------
+    per_artist, per_album : int
+        At most so many tracks of one artist, or of one album, 1 or more,
+    window : int
+        in any so many tracks that follow each other, 1 or more.
+    diversity : float
+        0 to 1: how much what sounds like the tracks just before it is put off. 0 looks at the scores alone, 1
+        at nothing but difference.
+
+    Raises
+    ------
+    InputError
+        A number is out of its range.
+    """
+
+    per_artist: int = 2
+    per_album: int = 2
+    window: int = 10
+    diversity: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("per_artist", "per_album", "window"):
+            if getattr(self, name) < 1:
+                raise InputError(f"variety: {name}={getattr(self, name)}, wanted 1 or more")
+        if not 0 <= self.diversity <= 1:
+            raise InputError(f"variety: diversity={self.diversity}, wanted 0 to 1")
+
+
+FREE = Variety(per_artist=10**9, per_album=10**9, diversity=0.0)
+"""No rule at all but that no recording comes twice."""
+
+
+def pick(
+    scores: NDArray[np.floating],
+    vectors: Array,
+    artists: Sequence[str],
+    albums: Sequence[str],
+    k: int,
+    rules: Variety = FREE,
+    same: Callable[[int, int], bool] | None = None,
+    before: Sequence[int] = (),
+    shares: Array | None = None,
+    due: Array | None = None,
+) -> list[int]:
+    """Choose k candidates one after the other, each the best that the rules allow after those before it.
+
+    The trade of score and difference is maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998):
+    each next track has the largest (1 - diversity) * score - diversity * (greatest cosine with the tracks of
+    the window before it), with scores brought to 0..1 first.
+
+    Parameters
+    ----------
+    scores : float (n,)
+        How well each candidate fits; more is better, any scale.
+    vectors : float32 (n, d)
+        Of unit length.
+    artists, albums : sequence of str
+        n names each; spelling in upper or lower case does not matter, and an empty name is nobody's.
+    k : int
+        How many.
+    rules : Variety
+        What is allowed.
+    same : callable, optional
+        Whether two candidates, by their places, are one recording; asked only for those that sound alike
+        enough.
+    before : sequence of int
+        Places of candidates that have been heard already, in their order: they count for the rules, and do
+        not come again.
+    shares : float32 (n, t), optional
+        What part of each candidate's score comes from each of t tastes; rows sum to 1.
+    due : float32 (t,), optional
+        What part of the list each taste should have; sums to 1. Candidates of a taste that has had less so far are
+        preferred, so that the strongest one does not take the whole list (as xQuAD does for the meanings of a
+        question: Santos et al., WWW 2010).
+
+    Returns
+    -------
+    list of int
+        Places of min(k, all that there are) candidates. Where the rules allow none of those left, the best one
+        comes all the same: a list may be as monotonous as the library, but not shorter. A recording never
+        comes twice.
+    """
+    scores = np.asarray(scores, np.float64)
+    if not len(scores):
+        return []
+    span = float(scores.max() - scores.min())
+    fit = (scores - scores.min()) / span if span > 0 else np.ones(len(scores))
+    names = [list(map(fold, artists)), list(map(fold, albums))]
+    limits = rules.per_artist, rules.per_album
+    free = np.ones(len(scores), bool)
+    heard, chosen = list(before), list[int]()
+    for place in before:
+        _strike(free, place, vectors, same)
+    tastes = None if shares is None or due is None or len(due) < 2 else _Tastes(shares, due)
+    # equals in order of their places, so that the answer does not depend on the sort
+    by_score = np.lexsort((np.arange(len(scores)), -fit))
+    while len(chosen) < k and free.any():
+        recent = heard[len(heard) - rules.window + 1 :] if rules.window > 1 else []
+        full = [
+            {name for name, n in Counter(names[i][p] for p in recent).items() if name and n >= limits[i]}
+            for i in range(2)
+        ]
+        left = [p for p in by_score if free[p]]
+        allowed = [p for p in left if names[0][p] not in full[0] and names[1][p] not in full[1]] or left
+        gain = fit[allowed] if tastes is None else fit[allowed] * tastes.factor(allowed)
+        if rules.diversity and recent:
+            alike = (vectors[allowed] @ vectors[recent].T).max(axis=1)
+            gain = (1 - rules.diversity) * gain - rules.diversity * alike
+        best = int(allowed[int(gain.argmax())])
+        if tastes is not None:
+            tastes.give(best)
+        chosen.append(best)
+        heard.append(best)
+        _strike(free, best, vectors, same)
+    return chosen
+
+
+def repeats(artists: Sequence[str], albums: Sequence[str], rules: Variety) -> bool:
+    """Tell whether a list breaks the rules for artists and albums.
+
+    Parameters
+    ----------
+    artists, albums : sequence of str
+        Of the list, in its order.
+    rules : Variety
+        What is allowed.
+
+    Returns
+    -------
+    bool
+        True when some window has more of one name than it may.
+    """
+    for names, limit in ((artists, rules.per_artist), (albums, rules.per_album)):
+        folded = list(map(fold, names))
+        for i, name in enumerate(folded):
+            if name and folded[max(0, i - rules.window + 1) : i + 1].count(name) > limit:
+                return True
+    return False
+
+
+class _Tastes:
+    """What part of a list each taste should have, and has."""
+
+    def __init__(self, shares: Array, due: Array) -> None:
+        self._shares, self._due = shares, due
+        self._given = np.zeros(len(due))
+
+    def factor(self, places: Sequence[int]) -> NDArray[np.float64]:
+        need = np.maximum(self._due * (self._given.sum() + 1) - self._given, 0)
+        served = self._shares[places] @ (need / max(float(need.sum()), 1e-12))
+        return (1 - _FAIRNESS) + _FAIRNESS * served
+
+    def give(self, place: int) -> None:
+        self._given += self._shares[place]
+
+
+_FAIRNESS = 0.6
+_ALIKE = 0.8
+"""Cosine below which two tracks are not asked whether they are one recording; `copies.COPY_SIMILARITY`."""
+
+
+def _strike(
+    free: NDArray[np.bool_], place: int, vectors: Array, same: Callable[[int, int], bool] | None
+) -> None:
+    """Take a candidate, and those that are the same recording, out of the choice."""
+    free[place] = False
+    if same is not None:
+        alike = np.flatnonzero(free & (vectors @ vectors[place] >= _ALIKE))
+        free[[other for other in alike if same(place, int(other))]] = False
