@@ -569,7 +569,7 @@ class Library:
             There is no like, a track is both liked and disliked, or a filter is unusable.
         """
         chosen = self.space(space)
-        where = self._filter(filters)
+        where = self._filter(filters, profile)
         seeds = self._seeds(likes, dislikes, profile, chosen)
         return recommend.recommend(
             self._reader(), self._current_index(), chosen, seeds, k, self.closeness(chosen), strategy, where,
@@ -773,7 +773,10 @@ class Library:
         failed = record.failed_files()
         return all(path in failed or not os.path.exists(path) for path in record.missing(space.id))
 
-    def _filter(self, filters: str | Sequence[str] | Filter | None) -> Filter | None:
+    def _filter(
+        self, filters: str | Sequence[str] | Filter | None, profile: str | None = None
+    ) -> Filter | None:
+        """Read filters; `liked` and its like are resolved to tracks now, for they change all the time."""
         if filters is None or isinstance(filters, Filter):
             return filters
         record = self._reader()
@@ -784,8 +787,15 @@ class Library:
             return record.distinct("genre" if name == "subgenre" else name)
 
         def ids_of(name: str, value: str) -> frozenset[int]:
-            passes = glob(os.path.expanduser(value))
-            return frozenset(int(id_, 16) for id_, path in record.paths().items() if passes(path))
+            if name == "path":
+                passes = glob(os.path.expanduser(value))
+                return frozenset(int(id_, 16) for id_, path in record.paths().items() if passes(path))
+            opinions = record.opinions(profile or DEFAULT_PROFILE).items()
+            return frozenset(
+                int(id_, 16)
+                for id_, opinion in opinions
+                if (opinion.plays if name == "played" else opinion.verdict == name.removesuffix("d"))
+            )
 
         return parse([filters] if isinstance(filters, str) else filters, known, ids_of)
 
@@ -885,7 +895,7 @@ class Library:
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
         (vector,), ((starts, windows),) = outcome.vectors.values(), outcome.windows.values()
-        return Query(vector, to_track(outcome, "", 0.0), windows, starts)
+        return Query(vector, to_track(outcome, "", 0.0), windows, starts, fingerprint=outcome.fingerprint)
 
     # ---- the index
 

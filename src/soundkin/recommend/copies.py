@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.errors import NotFound
+from soundkin.fingerprint import compare
 from soundkin.record import Record, Track
 
 Array = NDArray[np.float32]
@@ -13,6 +14,8 @@ Array = NDArray[np.float32]
 # When two files of like length are one recording: benchmarks/bench_copies.py prints what this finds and mistakes.
 COPY_SECONDS = 2.5
 COPY_SIMILARITY = 0.8
+COPY_FINGERPRINT = 0.85
+# Where one of the two has no fingerprint, their windows are compared, which misses copies that were trimmed.
 COPY_MOMENTS = 0.5
 # Below this many windows, moments say little: then length (to a codec's padding), tempo and key must agree as well.
 FEW_WINDOWS = 4
@@ -22,9 +25,15 @@ FEW_BPM = 1.0
 
 
 def is_copy(
-    a: Track, b: Track, similarity: float, windows_a: Array | None = None, windows_b: Array | None = None
+    a: Track,
+    b: Track,
+    similarity: float,
+    windows_a: Array | None = None,
+    windows_b: Array | None = None,
+    fingerprint_a: bytes = b"",
+    fingerprint_b: bytes = b"",
 ) -> bool:
-    """Tell whether two tracks are one recording: the same file, or a re-encode of it.
+    """Tell whether two tracks are one recording: the same file, a re-encode of it, trimmed, louder or remastered.
 
     Parameters
     ----------
@@ -34,6 +43,8 @@ def is_copy(
         Cosine of their vectors.
     windows_a, windows_b : float32 (w, d), optional
         Their window vectors.
+    fingerprint_a, fingerprint_b : bytes
+        Their fingerprints; empty where there is none.
 
     Returns
     -------
@@ -46,6 +57,8 @@ def is_copy(
     apart = abs(a.duration - b.duration)
     if apart > COPY_SECONDS or similarity < COPY_SIMILARITY:
         return False
+    if fingerprint_a and fingerprint_b:
+        return compare(fingerprint_a, fingerprint_b, COPY_SECONDS).score >= COPY_FINGERPRINT
     if windows_a is not None and windows_b is not None and min(len(windows_a), len(windows_b)) >= FEW_WINDOWS:
         return moments_alike(windows_a, windows_b) >= COPY_MOMENTS
     same_tempo = abs(a.bpm - b.bpm) <= FEW_BPM if a.bpm is not None and b.bpm is not None else a.bpm == b.bpm
@@ -108,7 +121,10 @@ def same_recordings(
         cosine = float(vectors[a] @ vectors[b])
         if cosine < COPY_SIMILARITY or abs(one.duration - other.duration) > COPY_SECONDS:
             return False
-        windows = windows_of(record, one.id, space), windows_of(record, other.id, space)
-        return is_copy(one, other, cosine, *windows)
+        prints = record.fingerprints([one.id, other.id])
+        windows = (None, None)
+        if len(prints) < 2:
+            windows = windows_of(record, one.id, space), windows_of(record, other.id, space)
+        return is_copy(one, other, cosine, *windows, prints.get(one.id, b""), prints.get(other.id, b""))
 
     return same

@@ -84,6 +84,8 @@ class Query:
         Where they begin, seconds.
     whole : bool
         False when only a moment of the track is asked for.
+    fingerprint : bytes
+        Of the track; empty when there is none.
     """
 
     vector: Array
@@ -91,3 +93,4 @@ class Query:
     windows: Array | None = None
     starts: Array | None = None
     whole: bool = True
+    fingerprint: bytes = b""

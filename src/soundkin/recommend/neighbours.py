@@ -211,8 +211,10 @@ def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine:
     if query.like is None or not query.whole:
         return False
     likely = cosine >= COPY_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
-    windows = windows_of(record, track.id, space.id) if likely else None
-    return is_copy(query.like, track, cosine, query.windows, windows)
+    own = query.fingerprint or (record.fingerprints([query.like.id]).get(query.like.id, b"") if likely else b"")
+    other = record.fingerprints([track.id]).get(track.id, b"") if likely and own else b""
+    windows = windows_of(record, track.id, space.id) if likely and not other else None
+    return is_copy(query.like, track, cosine, query.windows, windows, own, other)
 
 
 def _moments(record: Record, space: Space, query: Query, track_id: str) -> tuple[Moment, ...]:
