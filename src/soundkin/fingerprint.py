@@ -1,9 +1,9 @@
 """A fingerprint of a track: a coarse picture of a few of its moments, by which copies are told, also shifted ones.
 
-The moments are those of the default listening: an excerpt each. Of two copies, one of which lacks two seconds at an end,
-they lie up to two seconds apart, so those of one overlap those of the other; `compare` slides the one along the other
-until they fit best. A codec, a gain or an equaliser leaves such a picture as it is, or moves whole bands of it up or
-down, which is taken out; other music, even of one style and tempo, is another picture.
+The moments are those of the default listening: an excerpt each. Of two copies, one of which lacks two seconds at an
+end, they lie up to two seconds apart, so those of one overlap those of the other; `compare` slides the one along the
+other until they fit best. A codec, a gain or an equaliser leaves such a picture as it is, or moves whole bands of it up
+or down, which is taken out; other music, even of one style and tempo, is another picture.
 
 The bytes: a version, the number of pieces, then per piece its start (float32, seconds) and its number of frames, then
 all frames, `BANDS` levels each as int8, in half decibels from the mean of their band.
@@ -27,12 +27,15 @@ FRONT = FrontEnd()
 _VERSION = 1
 _GROUP = 4  # frames of the front end that make one of these
 _USED = 120  # of its 128 bands: what codecs of a low bit rate leave away is above
+SKETCH_DIMS = 12 * BANDS
+"""Length of a `sketch`."""
 FRAME_SECONDS = _GROUP * FRONT.hop / FRONT.rate
 """From one frame of a fingerprint to the next: 93 ms."""
 _RANGE_DB = 60.0  # quieter than the loudest by more is silence
 _FINE = 4  # steps per frame at which two fingerprints are slid along each other in the end
 _PEAKS = 3  # lags that are looked at so finely
 _MOST = 255  # pieces, and frames of a piece
+_SKETCH = SKETCH_DIMS // BANDS  # pieces
 _LEAST_SECONDS = 4.0
 _LEAST_SHARE = 0.3  # of the frames of the shorter must meet, for shorter tracks
 
@@ -160,6 +163,36 @@ def compare(a: bytes, b: bytes, reach: float) -> Likeness:
     scores, seconds = fits(fine)
     best = int(scores.argmax())
     return Likeness(float(scores[best]), float(fine[best]) * FRAME_SECONDS / _FINE, float(seconds[best]))
+
+
+def sketch(print_: bytes) -> Array:
+    """Reduce a fingerprint to one vector, whose products with others are a first guess of what `compare` says.
+
+    Parameters
+    ----------
+    print_ : bytes
+        A fingerprint.
+
+    Returns
+    -------
+    float32 (12 * BANDS,)
+        How the mean levels go up and down from piece to piece, of unit length; all zeros where they do not.
+
+    Raises
+    ------
+    StoreError
+        It is no fingerprint.
+    """
+    times, levels = _frames(print_)
+    firsts = np.flatnonzero(np.diff(times, prepend=-np.inf) > 1.5 * FRAME_SECONDS)
+    counts = np.diff(firsts, append=len(times))
+    means = np.add.reduceat(levels, firsts) / counts[:, None]
+    if len(means) != _SKETCH:
+        middle = (firsts + 0.5 * counts) / len(times)
+        at = (np.arange(_SKETCH) + 0.5) / _SKETCH
+        means = np.stack([np.interp(at, middle, means[:, band]) for band in range(BANDS)], axis=1)
+    moves = (means - means.mean(axis=0)).ravel()
+    return np.asarray(moves / max(float(np.linalg.norm(moves)), 1e-6), np.float32)
 
 
 def _frames(print_: bytes) -> tuple[Array, Array]:

@@ -35,6 +35,7 @@ from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
+from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
@@ -107,7 +108,7 @@ def default_folder() -> Path:
     return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
 
 
-class Library:
+class Library(Mixing):
     """A folder that holds the record, the index and the encoders of one collection of music.
 
     Open it with `Library.open`; use it as a context manager, or `close` it.

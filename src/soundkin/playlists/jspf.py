@@ -44,14 +44,22 @@ def load(data: bytes, folder: str) -> list[Entry]:
 
 
 def _entry(row: dict[str, Any], folder: str) -> Entry:
-    location = next(iter(_texts(row.get("location"))), "")
+    location = _text(row, "location")
     milliseconds = row.get("duration")
+    known = isinstance(milliseconds, int | float) and 0 < milliseconds < 1e12
     return Entry(
-        location, paths_of(location, folder, is_address=True),
-        *(next(iter(_texts(row.get(name))), "") for name in ("title", "creator", "album")),
-        milliseconds / 1000 if isinstance(milliseconds, int | float) and 0 < milliseconds < 1e12 else None,
+        location,
+        paths_of(location, folder, is_address=True),
+        _text(row, "title"),
+        _text(row, "creator"),
+        _text(row, "album"),
+        float(row["duration"]) / 1000 if known else None,
         recording_of(_texts(row.get("identifier"))),
-    )  # fmt: skip
+    )
+
+
+def _text(row: dict[str, Any], name: str) -> str:
+    return next(iter(_texts(row.get(name))), "")
 
 
 def _texts(value: object) -> list[str]:

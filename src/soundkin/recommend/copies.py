@@ -15,6 +15,8 @@ Array = NDArray[np.float32]
 COPY_SECONDS = 2.5
 COPY_SIMILARITY = 0.8
 COPY_FINGERPRINT = 0.85
+# Fingerprints decide by themselves; what does not sound alike at all need not be compared.
+FINGERPRINT_SIMILARITY = 0.4
 # Where one of the two has no fingerprint, their windows are compared, which misses copies that were trimmed.
 COPY_MOMENTS = 0.5
 # Below this many windows, moments say little: then length (to a codec's padding), tempo and key must agree as well.
@@ -55,10 +57,12 @@ def is_copy(
     if a.content and a.content == b.content:
         return True
     apart = abs(a.duration - b.duration)
-    if apart > COPY_SECONDS or similarity < COPY_SIMILARITY:
+    if apart > COPY_SECONDS or similarity < FINGERPRINT_SIMILARITY:
         return False
     if fingerprint_a and fingerprint_b:
         return compare(fingerprint_a, fingerprint_b, COPY_SECONDS).score >= COPY_FINGERPRINT
+    if similarity < COPY_SIMILARITY:
+        return False
     if windows_a is not None and windows_b is not None and min(len(windows_a), len(windows_b)) >= FEW_WINDOWS:
         return moments_alike(windows_a, windows_b) >= COPY_MOMENTS
     same_tempo = abs(a.bpm - b.bpm) <= FEW_BPM if a.bpm is not None and b.bpm is not None else a.bpm == b.bpm
@@ -122,9 +126,9 @@ def same_recordings(
         if cosine < COPY_SIMILARITY or abs(one.duration - other.duration) > COPY_SECONDS:
             return False
         prints = record.fingerprints([one.id, other.id])
-        windows = (None, None)
-        if len(prints) < 2:
-            windows = windows_of(record, one.id, space), windows_of(record, other.id, space)
-        return is_copy(one, other, cosine, *windows, prints.get(one.id, b""), prints.get(other.id, b""))
+        windows = [windows_of(record, t.id, space) if len(prints) < 2 else None for t in (one, other)]
+        return is_copy(
+            one, other, cosine, windows[0], windows[1], prints.get(one.id, b""), prints.get(other.id, b"")
+        )
 
     return same

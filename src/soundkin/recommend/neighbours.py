@@ -12,7 +12,14 @@ from soundkin.errors import NotFound
 from soundkin.filters import Filter
 from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import COPY_SECONDS, COPY_SIMILARITY, is_copy, same_recordings, windows_of
+from soundkin.recommend.copies import (
+    COPY_SECONDS,
+    COPY_SIMILARITY,
+    FINGERPRINT_SIMILARITY,
+    is_copy,
+    same_recordings,
+    windows_of,
+)
 from soundkin.recommend.hits import Hit, Moment, Query
 from soundkin.recommend.reasons import in_words, moments_of, reasons
 from soundkin.recommend.variety import Variety, pick
@@ -210,10 +217,12 @@ def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine:
     """
     if query.like is None or not query.whole:
         return False
-    likely = cosine >= COPY_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
-    own = query.fingerprint or (record.fingerprints([query.like.id]).get(query.like.id, b"") if likely else b"")
+    likely = cosine >= FINGERPRINT_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
+    own = query.fingerprint or (
+        record.fingerprints([query.like.id]).get(query.like.id, b"") if likely else b""
+    )
     other = record.fingerprints([track.id]).get(track.id, b"") if likely and own else b""
-    windows = windows_of(record, track.id, space.id) if likely and not other else None
+    windows = windows_of(record, track.id, space.id) if cosine >= COPY_SIMILARITY and not other else None
     return is_copy(query.like, track, cosine, query.windows, windows, own, other)
 
 

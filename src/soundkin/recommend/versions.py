@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.fingerprint import compare
+from soundkin.fingerprint import SKETCH_DIMS, compare, sketch
 from soundkin.recommend.copies import COPY_FINGERPRINT, COPY_SECONDS, COPY_SIMILARITY, is_copy, windows_of
 from soundkin.record import Record, Track
 from soundkin.record.rows import fold
@@ -19,11 +19,15 @@ Array = NDArray[np.float32]
 RECORDING, VERSION = "recording", "version"
 # Two tracks of one artist and title: how similar they must be, when a title says what it is, and when none does.
 _SIMILAR_MARKED, _SIMILAR_UNMARKED = 0.3, 0.6
+# Pairs of like length whose fingerprints are compared: those that sound alike, and those that sound a little alike and
+# whose fingerprints do at a glance. An encoder takes a copy of a low bit rate for duller music than it is.
+_GLANCE_SIMILARITY, _GLANCE = 0.5, 0.6
 _ROWS = 512  # tracks that are compared at once: a block of 512 x a few thousand cosines
 _LOSSLESS = ("flac", "alac", "wavpack", "ape", "tta", "pcm")
 _MARKS = (
-    "live", "unplugged", "acoustic", "remix", "mix", "rmx", "edit", "version", "demo", "instrumental", "karaoke", "cover",
-    "extended", "radio", "dub", "rework", "bootleg", "session", "sessions", "take", "alternate", "orchestral", "reprise",
+    "live", "unplugged", "acoustic", "remix", "mix", "rmx", "edit", "version", "demo", "instrumental", "karaoke",
+    "cover", "extended", "radio", "dub", "rework", "bootleg", "session", "sessions", "take", "alternate", "orchestral",
+    "reprise",
 )  # fmt: skip
 # A remaster is the same recording to the ear, and a guest does not make another piece.
 _SILENT_MARKS = (
@@ -108,7 +112,9 @@ def duplicates(record: Record, space: str) -> list[Group]:
     known = {frozenset((pair.a, pair.b)) for pair in same}
     here = [id_ for id_ in ids if id_ in tracks]
     ordered = sorted(here, key=lambda id_: (tracks[id_].duration, id_))
-    for block in _like_lengths(ordered, tracks, vectors[[rows[id_] for id_ in ordered]]):
+    lengths = np.array([tracks[id_].duration for id_ in ordered])
+    sounds = vectors[[rows[id_] for id_ in ordered]]
+    for block in _like_lengths(ordered, lengths, sounds, _sketches(record, ordered)):
         prints = record.fingerprints(sorted({id_ for a, b, _ in block for id_ in (a, b)}))
         for a, b, cosine in block:
             if frozenset((a, b)) not in known:
@@ -167,19 +173,32 @@ def _same_bytes(tracks: Iterable[Track]) -> Iterator[Pair]:
             yield Pair(first.id, other.id, RECORDING, None, apart, None, None, ("the same bytes",))
 
 
+def _sketches(record: Record, ids: Sequence[str]) -> Array:
+    """Return the sketches of fingerprints, float32 (n, d): zeros for a track that has none."""
+    rows = np.zeros((len(ids), SKETCH_DIMS), np.float32)
+    for first in range(0, len(ids), 5000):
+        part = ids[first : first + 5000]
+        prints = record.fingerprints(part)
+        for row, id_ in enumerate(part, first):
+            if id_ in prints:
+                rows[row] = sketch(prints[id_])
+    return rows
+
+
 def _like_lengths(
-    ids: Sequence[str], tracks: dict[str, Track], vectors: Array
+    ids: Sequence[str], seconds: NDArray[np.float64], vectors: Array, sketches: Array
 ) -> Iterator[list[tuple[str, str, float]]]:
-    """Yield pairs of tracks, sorted by length, that are about as long and sound alike, with their cosines."""
-    seconds = np.array([tracks[id_].duration for id_ in ids])
+    """Yield pairs of tracks, sorted by length, that are about as long and may be one recording, with their cosines."""
     ends = np.searchsorted(seconds, seconds + COPY_SECONDS, side="right")
     for first in range(0, len(ids), _ROWS):
         last = min(first + _ROWS, len(ids))
-        cosines = vectors[first:last] @ vectors[first : ends[last - 1]].T
-        found = np.argwhere(cosines >= COPY_SIMILARITY)
+        there = slice(first, ends[last - 1])
+        cosines = vectors[first:last] @ vectors[there].T
+        glances = sketches[first:last] @ sketches[there].T
+        likely = (cosines >= COPY_SIMILARITY) | ((cosines >= _GLANCE_SIMILARITY) & (glances >= _GLANCE))
         yield [
             (ids[first + i], ids[first + j], float(cosines[i, j]))
-            for i, j in found.tolist()
+            for i, j in np.argwhere(likely).tolist()
             if i < j and first + j < ends[first + i]
         ]
 
@@ -194,7 +213,9 @@ def _as_recording(
         fits = compare(prints[a.id], prints[b.id], COPY_SECONDS)
         if fits.score < COPY_FINGERPRINT:
             return None
-        shifted = f", {abs(fits.lag):.1f} s {'later' if fits.lag > 0 else 'earlier'}" if abs(fits.lag) > 0.1 else ""
+        shifted = (
+            f", {abs(fits.lag):.1f} s {'later' if fits.lag > 0 else 'earlier'}" if abs(fits.lag) > 0.1 else ""
+        )
         evidence.insert(0, f"fingerprints fit {fits.score:.2f}{shifted}")
         score, lag = round(fits.score, 4), round(fits.lag, 2)
         return Pair(a.id, b.id, RECORDING, round(cosine, 4), round(apart, 2), score, lag, tuple(evidence))
@@ -216,16 +237,14 @@ def _as_versions(tracks: Iterable[Track], rows: dict[str, int], vectors: Array) 
         for place, (a, marks_a) in enumerate(members):
             for b, marks_b in members[place + 1 : place + 50]:
                 cosine = float(vectors[rows[a.id]] @ vectors[rows[b.id]])
-                marks = sorted({*marks_a, *marks_b})
-                if cosine < (_SIMILAR_MARKED if marks else _SIMILAR_UNMARKED):
+                said = sorted({*marks_a, *marks_b})
+                if cosine < (_SIMILAR_MARKED if said else _SIMILAR_UNMARKED):
                     continue
                 apart = abs(a.duration - b.duration)
-                said = [f"titles say {', '.join(marks)}"] if marks else []
-                evidence = (
-                    f"artist and title {piece!r} are the same", *said, f"sounds alike {cosine:.2f}",
-                    f"lengths {apart:.1f} s apart",
-                )  # fmt: skip
-                yield Pair(a.id, b.id, VERSION, round(cosine, 4), round(apart, 2), None, None, evidence)
+                told = [f"titles say {', '.join(said)}"] if said else []
+                same = f"artist and title {piece!r} are the same"
+                why = (same, *told, f"sounds alike {cosine:.2f}", f"lengths {apart:.1f} s apart")
+                yield Pair(a.id, b.id, VERSION, round(cosine, 4), round(apart, 2), None, None, why)
 
 
 def _groups(kind: str, pairs: Sequence[Pair], tracks: dict[str, Track]) -> list[Group]:
@@ -246,9 +265,7 @@ def _groups(kind: str, pairs: Sequence[Pair], tracks: dict[str, Track]) -> list[
         members[lead(id_)].append(tracks[id_])
     for pair in pairs:
         links[lead(pair.a)].append(pair)
-    found = [
-        Group(kind, tuple(sorted(members[head], key=_quality)), tuple(links[head])) for head in members
-    ]
+    found = [Group(kind, tuple(sorted(members[head], key=_quality)), tuple(links[head])) for head in members]
     return sorted(found, key=lambda group: (-len(group.tracks), group.tracks[0].path))
 
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track"]
 
+_NUMBERS = ("bpm", "energy", "loudness", "duration")
 _DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format")
 
 
@@ -970,6 +971,29 @@ class Record(FeedbackTables):
         if field == "genre":
             values = {genre for genres in values for genre in json.loads(genres)}
         return sorted(values - {""}, key=lambda value: (value.casefold(), value))
+
+    def numbers(self, field: str) -> npt.NDArray[np.float64]:
+        """Return the numbers that tracks have in a field.
+
+        Parameters
+        ----------
+        field : str
+            bpm, energy, loudness or duration.
+
+        Returns
+        -------
+        float64 (n,)
+            Of the tracks that have one, in no order.
+
+        Raises
+        ------
+        InputError
+            There is no such field.
+        """
+        if field not in _NUMBERS:
+            raise InputError(f"no field {field!r} has numbers: use one of {', '.join(_NUMBERS)}")
+        rows = self._rows(f"SELECT {field} FROM tracks WHERE {field} IS NOT NULL")
+        return np.array([row[0] for row in rows], np.float64)
 
     def counts(self) -> Summary:
         """Sum up what the library holds.
