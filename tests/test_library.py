@@ -66,7 +66,7 @@ def test_the_answer_is_what_comparing_every_vector_gives(shared, made, space):
     for track in list(tracks.values())[::3]:
         scores = dict(zip(order, vectors @ vectors[order.index(track.id)], strict=True))
         hits = shared.similar(track, k=len(tracks), space=space)
-        assert [hit.similarity for hit in hits] == pytest.approx([scores[hit.id] for hit in hits], abs=1e-3)
+        assert [hit.cosine for hit in hits] == pytest.approx([scores[hit.id] for hit in hits], abs=1e-3)
         assert [hit.similarity for hit in hits] == sorted((hit.similarity for hit in hits), reverse=True)
         left_out = set(order) - set(ids(hits)) - {track.id}
         assert track.id not in ids(hits)

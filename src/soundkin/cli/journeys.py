@@ -249,8 +249,8 @@ def playlist(
 def duplicates(folder: str | None, space: str | None, kind: str | None, as_json: bool) -> None:
     """Show what the library has more than once, with evidence. Nothing is merged or deleted.
 
-    First the same recording, also re-encoded, trimmed, louder or remastered; then likely other versions of a piece, such
-    as live ones and remixes.
+    First the same recording, also re-encoded, trimmed, louder or remastered; then likely other versions of a piece,
+    such as live ones and remixes.
     """
     from soundkin.library import Library
 

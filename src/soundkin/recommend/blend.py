@@ -186,7 +186,8 @@ def _weigh(
     numbers = [n for n, copy in zip(numbers, copies, strict=True) if not copy]
     vectors = vectors[~copies]
     sounds, weights, nearest = condense(np.stack([query.vector for query in seeds.likes]))
-    evidence = usual.evidence(vectors, sounds)
+    are_known = np.array([query.is_known for query in seeds.likes])[nearest]
+    evidence = usual.evidence(vectors, sounds, are_known)
     scores, shares, due = np.array([found[n] for n in numbers], np.float64), None, None
     if strategy == "agreement" and numbers:
         taste = tastes_of(sounds)
@@ -212,7 +213,9 @@ def _pushed(usual: Closeness, vectors: Array, seeds: Seeds, for_it: Floats) -> F
     if not seeds.dislikes:
         return np.ones(len(vectors))
     weights = np.array(seeds.weights or [1.0] * len(seeds.dislikes))
-    evidence = usual.evidence(vectors, np.stack([query.vector for query in seeds.dislikes]))
+    are_known = np.array([query.is_known for query in seeds.dislikes])
+    sounds = np.stack([query.vector for query in seeds.dislikes])
+    evidence = usual.evidence(vectors, sounds, are_known)
     against = (evidence * weights).max(axis=1) / np.maximum(for_it, 1e-12)
     # what is nearer to a dislike than to any like comes last, but comes: the farther from it the sooner
     return np.where(against < 1, 1 - against**2, -1e-6 * np.minimum(against, 1e3))

@@ -12,7 +12,7 @@ so nothing is kept per track, nothing goes out of date, and a query from outside
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,11 @@ Array = NDArray[np.float32]
 SAMPLE = 4000
 """So many tracks speak for a library: the two moments are then known to about 1/60 of a deviation."""
 _PAIRS = 1000
-# Below this many tracks a library does not say what is usual in it: cosines then count as they are.
-_FEW = 20
+# Fewer tracks do not say what is usual: cosines then count as they are, and a style with one track is no news.
+_FEW = 100
 _NARROWEST = 1e-3
+# The distributions are not quite normal: a track's own numbers deserve a little less than full trust.
+_DRAWN = 0.25
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Closeness:
     Parameters
     ----------
     tracks : int
-        How many tracks the library has in the space.
+        How many tracks the library has in the space,
+    sampled : int
+        and how many of them the rest was learned from.
     typical : float
         Median cosine of two tracks picked at random.
     mean : float64 (d,)
@@ -44,6 +48,7 @@ class Closeness:
     """
 
     tracks: int
+    sampled: int
     typical: float
     mean: NDArray[np.float64]
     second: NDArray[np.float64]
@@ -72,7 +77,7 @@ class Closeness:
             typical = float(np.median((some @ some.T)[np.triu_indices(len(some), 1)]))
         second = rows.T @ rows / n if n else np.zeros((dims, dims))
         mean = rows.mean(axis=0) if n else np.zeros(dims)
-        return cls(n if tracks is None else tracks, min(typical, 1 - _NARROWEST), mean, second)
+        return cls(n if tracks is None else tracks, n, min(typical, 1 - _NARROWEST), mean, second)
 
     def similarity(self, cosine: float) -> float:
         """Calibrate a cosine.
@@ -90,25 +95,44 @@ class Closeness:
         """
         return min(1.0, max(0.0, (cosine - self.typical) / (1 - self.typical)))
 
-    def usual(self, vectors: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Say how similar tracks are to the library as a whole.
+    def usual(
+        self, vectors: Array, known: NDArray[np.bool_] | bool = True
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Say how similar tracks are to the rest of the library.
 
         Parameters
         ----------
         vectors : float32 (n, d)
             Of unit length.
+        known : bool (n,) or bool
+            Which of them are tracks of the library: they are not compared with themselves.
 
         Returns
         -------
         mean, deviation : float64 (n,)
-            Of the cosines of each with all tracks of the library.
+            Of the cosines of each with all other tracks of the library, drawn a quarter of the way to what they are for
+            all pairs of tracks.
         """
         rows = np.atleast_2d(vectors).astype(np.float64)
-        mean = rows @ self.mean
-        variance = np.einsum("nd,nd->n", rows @ self.second, rows) - mean**2
-        return mean, np.sqrt(np.maximum(variance, _NARROWEST**2))
+        is_whole = 1 < self.sampled == self.tracks
+        mean, square = rows @ self.mean, np.einsum("nd,nd->n", rows @ self.second, rows)
+        mean, square = (
+            self._others(mean, np.logical_and(known, is_whole)),
+            self._others(square, np.logical_and(known, is_whole)),
+        )
+        average = self._others(self.mean @ self.mean, is_whole)
+        spread = self._others((self.second**2).sum(), is_whole) - average**2
+        variance = (1 - _DRAWN) * (square - mean**2) + _DRAWN * spread
+        return (1 - _DRAWN) * mean + _DRAWN * average, np.sqrt(np.maximum(variance, _NARROWEST**2))
 
-    def evidence(self, vectors: Array, others: Array) -> NDArray[np.float64]:
+    def _others(self, mean: Any, itself: Any) -> NDArray[np.float64]:
+        """Leave the 1.0 that a track has with itself out of a mean over all tracks."""
+        one = np.where(itself, 1.0, 0.0)
+        return (self.sampled * mean - one) / (self.sampled - one)
+
+    def evidence(
+        self, vectors: Array, others: Array, known: NDArray[np.bool_] | bool = True
+    ) -> NDArray[np.float64]:
         """Weigh how surprisingly similar tracks are, seen from both of each pair.
 
         This is mutual proximity, with normal distributions taken as independent (Schnitzer et al., "Local and
@@ -119,9 +143,11 @@ class Closeness:
         Parameters
         ----------
         vectors : float32 (n, d)
-            Of unit length.
+            Of tracks of the library, of unit length.
         others : float32 (m, d)
             Of unit length.
+        known : bool (m,) or bool
+            Which of the others are tracks of the library as well.
 
         Returns
         -------
@@ -133,7 +159,7 @@ class Closeness:
         if self.tracks < _FEW:
             return np.maximum(cosines, 0).astype(np.float64)
         mean, deviation = (values.astype(np.float32) for values in self.usual(vectors))
-        mean_others, deviation_others = (values.astype(np.float32) for values in self.usual(others))
+        mean_others, deviation_others = (values.astype(np.float32) for values in self.usual(others, known))
         one = log_tail((cosines - mean[:, None]) / deviation[:, None])
         two = log_tail((cosines - mean_others) / deviation_others)
         # ln(a + b - ab) from ln a and ln b, without leaving the logarithms where the chances are far below any float

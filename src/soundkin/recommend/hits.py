@@ -94,3 +94,8 @@ class Query:
     starts: Array | None = None
     whole: bool = True
     fingerprint: bytes = b""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the vector is that of a track in the library."""
+        return self.whole and self.like is not None and bool(self.like.id)

@@ -30,6 +30,7 @@ Array = NDArray[np.float32]
 # So many of the nearest are looked at for each that is wanted, and at least so many: with more of them
 # benchmarks/bench_hubness.py prints the same figures.
 _POOL_PER_HIT, _POOL = 2, 30
+_SAME = 1 - 1e-4
 # Of so many tracks the moments are compared: each costs reading its windows.
 _MOMENTS_POOL = 200
 
@@ -92,7 +93,7 @@ def similar(
     if not found:
         return []
     vectors = vectors_of(record, space, [number for number, _ in found])
-    evidence = usual.evidence(vectors, query.vector[None])[:, 0]
+    evidence = usual.evidence(vectors, query.vector[None], query.is_known)[:, 0]
     close = usual.is_close(float(evidence.max()))
     places, matched = _ordered(record, space, query, found, evidence, moments)
     if rules is not None:
@@ -122,9 +123,11 @@ def _ordered(
         for place, (number, _) in enumerate(found):
             matched[place] = _moments(record, space, query, f"{number:016x}")
 
-    def key(place: int) -> tuple[float, float, float, int]:
+    def key(place: int) -> tuple[float, bool, float, float, int]:
         best = matched[place][0].cosine if matched.get(place) else -1.0
-        return -best, -round(float(evidence[place]), 4), -round(found[place][1], 6), found[place][0]
+        number, cosine = found[place]
+        # the same sound is no surprise to weigh: it is what was asked for
+        return -best, cosine < _SAME, -round(float(evidence[place]), 4), -round(cosine, 6), number
 
     return sorted(range(len(found)), key=key), matched
 

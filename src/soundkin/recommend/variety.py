@@ -69,7 +69,7 @@ def pick(
 
     The trade of score and difference is maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998):
     each next track has the largest (1 - diversity) * score - diversity * (greatest cosine with the tracks of
-    the window before it), with scores brought to 0..1 first.
+    the window before it), with the greatest score taken as 1 and the least, if negative, as 0.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ def pick(
     scores = np.asarray(scores, np.float64)
     if not len(scores):
         return []
-    span = float(scores.max() - scores.min())
-    fit = (scores - scores.min()) / span if span > 0 else np.ones(len(scores))
+    fit = scores - min(0.0, float(scores.min()))
+    fit /= max(float(fit.max()), 1e-12)
     names = [list(map(fold, artists)), list(map(fold, albums))]
     limits = rules.per_artist, rules.per_album
     free = np.ones(len(scores), bool)
@@ -118,7 +118,7 @@ def pick(
     # equals in order of their places, so that the answer does not depend on the sort
     by_score = np.lexsort((np.arange(len(scores)), -fit))
     while len(chosen) < k and free.any():
-        recent = heard[len(heard) - rules.window + 1 :] if rules.window > 1 else []
+        recent = heard[max(0, len(heard) - rules.window + 1) :]
         full = [
             {name for name, n in Counter(names[i][p] for p in recent).items() if name and n >= limits[i]}
             for i in range(2)

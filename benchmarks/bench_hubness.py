@@ -1,0 +1,90 @@
+"""Hubs and orphans among the answers of a library, before and after their correction, and what it does to the answers.
+
+    soundkin index MUSIC --library LIBRARY
+    python benchmarks/bench_hubness.py LIBRARY
+
+Every track asks for its 10 nearest. N10 is how often each track is an answer; its skewness is what hubness is
+measured by (Radovanovic et al., JMLR 11, 2010), an orphan is in nobody's answer. Precision is the share of answers
+from the same folder as the question, which for soundtracks is the same soundtrack. "pool" is how many nearest tracks
+by cosine are re-ordered: what `similar` does. The correction is the one it applies.
+"""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+from common import Targets
+from numpy.typing import NDArray
+
+from soundkin.library import Library
+from soundkin.recommend.closeness import Closeness
+
+Floats = NDArray[np.floating]
+K = 10
+
+
+def figures(scores: Floats, folder: NDArray[np.intp]) -> tuple[float, int, float, float, float]:
+    """Skewness of N10, its largest value, share of orphans, precision at 10 and at 1; scores are (n, n)."""
+    scores = scores.copy()
+    np.fill_diagonal(scores, -np.inf)
+    top = np.argsort(-scores, axis=1, kind="stable")[:, :K]
+    times = np.bincount(top.ravel(), minlength=len(scores))
+    skewness = float((((times - times.mean()) / times.std()) ** 3).mean())
+    right = folder[top] == folder[:, None]
+    return (
+        skewness,
+        int(times.max()),
+        float((times == 0).mean()),
+        float(right.mean()),
+        float(right[:, 0].mean()),
+    )
+
+
+def pooled(evidence: Floats, cosines: Floats, size: int) -> Floats:
+    """Keep the evidence of the nearest tracks by cosine alone."""
+    out = np.full_like(evidence, -np.inf)
+    order = np.argsort(-cosines, axis=1)[:, : size + 1]  # the track itself is among them
+    np.put_along_axis(out, order, np.take_along_axis(evidence, order, axis=1), axis=1)
+    return out
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("library", help="folder of a library")
+    parser.add_argument("--space", help="a space, or the encoder that made it")
+    parser.add_argument("--pools", type=int, nargs="*", default=[20, 50, 100])
+    parser.add_argument("--check", action="store_true", help="fail when a target is missed")
+    args = parser.parse_args()
+
+    with Library.open(args.library) as library:
+        space = library.space(args.space)
+        ids, rows = library.vectors(space.id)
+        paths = {track.id: track.path for track in library.tracks()}
+        usual = library.closeness(space)
+    folders = [os.path.dirname(paths[i]) for i in ids]
+    folder = np.unique(folders, return_inverse=True)[1]
+    cosines = rows @ rows.T
+    evidence = usual.evidence(rows, rows)
+    sampled = Closeness.of(rows[: len(rows) // 2], len(rows)).evidence(rows, rows)
+    table = {"cosine": figures(cosines, folder), "corrected": figures(evidence, folder)}
+    for size in args.pools:
+        table[f"corrected, pool of {size}"] = figures(pooled(evidence, cosines, size), folder)
+    table["corrected, learned from half"] = figures(sampled, folder)
+    print(f"{len(rows)} tracks in {folder.max() + 1} folders, space {space.id}\n")
+    print("|  | skewness of N10 | largest N10 | orphans | P@10 | P@1 |\n|---|---|---|---|---|---|")
+    for name, (skew, most, orphans, p10, p1) in table.items():
+        print(f"| {name} | {skew:.2f} | {most} | {100 * orphans:.1f} % | {p10:.4f} | {p1:.4f} |")
+    before, after = table["cosine"], table["corrected"]
+    targets = Targets()
+    targets.at_most("skewness of N10, after / before", after[0] / before[0], 0.5)
+    targets.at_least("P@10, after - before", after[3] - before[3], 0.0)
+    targets.at_most("orphans, after - half of before", after[2] - before[2] / 2, 0.0)
+    print()
+    return targets.finish(args.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
