@@ -476,6 +476,8 @@ class Library(Mixing):
         seconds: float = 10.0,
         moments: bool = False,
         variety: Variety | None = None,
+        versions: bool = False,
+        profile: str | None = None,
     ) -> list[Hit]:
         """Find what sounds like a track, or like a moment of it.
 
@@ -497,6 +499,10 @@ class Library(Mixing):
             Order tracks by the moment of each that comes nearest.
         variety : Variety, optional
             How the answer may not repeat itself; default any way it likes.
+        versions : bool
+            Keep other copies of the recording, and name them and other versions of the piece in the reasons.
+        profile : str, optional
+            Who asks, for filters like ``liked``.
 
         Returns
         -------
@@ -517,11 +523,11 @@ class Library(Mixing):
             raise InputError(f"k={k}; wanted how many tracks to find, 1 or more")
         chosen = self.space(space)
         record = self._reader()
-        where = self._filter(filters)
+        where = self._filter(filters, profile)
         asked = self._query(query, chosen) if at is None else self._moment(query, chosen, at, seconds)
         usual = self.closeness(chosen)
         return recommend.similar(
-            record, self._current_index(), chosen, asked, k, usual, where, variety, moments
+            record, self._current_index(), chosen, asked, k, usual, where, variety, moments, versions
         )
 
     def recommend(

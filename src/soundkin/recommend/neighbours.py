@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,9 @@ from soundkin.recommend.copies import (
 from soundkin.recommend.hits import Hit, Moment, Query
 from soundkin.recommend.reasons import in_words, moments_of, reasons
 from soundkin.recommend.variety import Variety, pick
+from soundkin.recommend.versions import split_title
 from soundkin.record import Record, Track
+from soundkin.record.rows import fold
 
 Array = NDArray[np.float32]
 
@@ -45,6 +48,7 @@ def similar(
     where: Filter | None = None,
     rules: Variety | None = None,
     moments: bool = False,
+    versions: bool = False,
 ) -> list[Hit]:
     """Find the k tracks nearest to a query, without the query and its copies.
 
@@ -69,6 +73,8 @@ def similar(
         How the answer may not repeat itself; default any way it likes.
     moments : bool
         Order by the most similar moment, not by the tracks as a whole.
+    versions : bool
+        Keep copies of the query, and say of each that it is one, or another version of the piece.
 
     Returns
     -------
@@ -83,7 +89,8 @@ def similar(
         copies = {
             number
             for number, score in found
-            if number not in tracks or is_copy_of(record, space, query, tracks[number], score)
+            if number not in tracks
+            or (not versions and is_copy_of(record, space, query, tracks[number], score))
         }
         if len(found) - len(copies) >= k or len(found) < size:
             break
@@ -103,10 +110,25 @@ def similar(
         artists, albums = [t.artist for t in known], [t.album for t in known]
         same = same_recordings(record, space.id, known, vectors)
         places = pick(fit, vectors, artists, albums, k, rules, same)
-    return [
-        hit_of(record, space, tracks[number], score, query, usual, close, moments=matched.get(place))
-        for place, (number, score) in ((place, found[place]) for place in places[:k])
-    ]
+    hits = list[Hit]()
+    for place in places[:k]:
+        number, score = found[place]
+        hit = hit_of(record, space, tracks[number], score, query, usual, close, moments=matched.get(place))
+        kind = _version_of(record, space, query, tracks[number], score) if versions else ""
+        hits.append(replace(hit, reasons=(kind, *hit.reasons)) if kind else hit)
+    return hits
+
+
+def _version_of(record: Record, space: Space, query: Query, track: Track, cosine: float) -> str:
+    """Say in words what a track is of the piece that is asked for; "" when it is another piece."""
+    like = query.like
+    if like is None:
+        return ""
+    if is_copy_of(record, space, query, track, cosine):
+        return "the same recording"
+    named = like.title and fold(like.artist) == fold(track.artist) != ""
+    same = named and split_title(like.title)[0] == split_title(track.title)[0]
+    return "another version" if same else ""
 
 
 def _ordered(

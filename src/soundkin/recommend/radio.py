@@ -213,12 +213,10 @@ class Radio(Iterator[Hit]):
         rows = [self._known[n] for n in (*before, *numbers)]
         vectors = np.stack([row.vector for row in rows])
         tracks = [row.like for row in rows if row.like is not None]
-        speaks = self._usual.evidence(vectors, np.stack([query.vector for query, _ in follow]))
-        speaks = speaks * np.array([weight for _, weight in follow])
+        speaks = self._evidence(vectors, follow)
         scores = speaks.sum(axis=1)
         if self._avoided:
-            against = self._usual.evidence(vectors, np.stack([query.vector for query, _ in self._avoided]))
-            against = (against * np.array([weight for _, weight in self._avoided])).max(axis=1)
+            against = self._evidence(vectors, self._avoided).max(axis=1)
             scores = scores * np.maximum(1 - np.square(against / np.maximum(speaks.max(axis=1), 1e-9)), 1e-6)
         scores = scores * np.exp(_WANDER * self._dice.standard_normal(len(scores)))
         same = same_recordings(self._record, self._space.id, tracks, vectors)
@@ -227,3 +225,9 @@ class Radio(Iterator[Hit]):
             range(len(before)),
         ) or [int(len(before) + scores[len(before) :].argmax())]  # fmt: skip
         return int(tracks[place].id, 16), int(speaks[place].argmax())
+
+    def _evidence(self, vectors: Array, others: Sequence[tuple[Query, float]]) -> NDArray[np.float64]:
+        """Weigh what speaks for each vector being like each of the others, float64 (n, m)."""
+        sounds = np.stack([query.vector for query, _ in others])
+        known = np.array([query.is_known for query, _ in others])
+        return self._usual.evidence(vectors, sounds, known) * np.array([weight for _, weight in others])
