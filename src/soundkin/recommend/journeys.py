@@ -198,12 +198,16 @@ def _through(
     same = same_recordings(record, space.id, stops.tracks, stops.vectors)
     way = list[int]()
     for _ in range(_REPAIRS):
-        open_ = [[c for c in layer if c not in banned[i]] or layer for i, layer in enumerate(layers)]
+        open_ = [
+            [c for c in layer if c not in banned[i]] or [c for c in everyone if c not in banned[i]] or layer
+            for i, layer in enumerate(layers)
+        ]
         way = _cheapest(open_, stops.vectors, ends, strayed)
         broken = _broken(way, stops, names, rules, same)
         if broken is None:
             return way
-        banned[broken].add(way[broken])
+        place, worse = broken
+        banned[place].update(worse)
     return list(dict.fromkeys(way))
 
 
@@ -233,28 +237,34 @@ def _broken(
     names: tuple[Track, Track],
     rules: Variety,
     same: Callable[[int, int], bool],
-) -> int | None:
-    """Return a stop that breaks the rules; None when there is none."""
+) -> tuple[int, list[int]] | None:
+    """Return a stop that breaks the rules, and the candidates that would do the same there; None when all is well."""
     line = [names[0], *(stops.tracks[place] for place in way), names[1]]
     for i, place in enumerate(way):
         before = list(way[:i])
-        if place in before:
-            return i
         alike = np.flatnonzero(stops.vectors[before] @ stops.vectors[place] >= COPY_SIMILARITY)
-        if any(same(before[j], place) for j in alike):
-            return i
-    for texts, most in (
-        ([fold(track.artist) for track in line], rules.per_artist),
-        ([fold(track.album) for track in line], rules.per_album),
-    ):
+        if place in before or any(same(before[j], place) for j in alike):
+            return i, [place]
+    for name_of, most in ((_artist, rules.per_artist), (_album, rules.per_album)):
+        texts = [name_of(track) for track in line]
         for last in range(1, len(line)):
             window = range(max(0, last - rules.window + 1), last + 1)
             name = texts[last]
             if name and sum(texts[i] == name for i in window) > most:
                 inner = [i for i in window if texts[i] == name and 0 < i < len(line) - 1]
                 if inner:  # the last of them that is no end of the path
-                    return inner[-1] - 1
+                    return inner[-1] - 1, [
+                        c for c, track in enumerate(stops.tracks) if name_of(track) == name
+                    ]
     return None
+
+
+def _artist(track: Track) -> str:
+    return fold(track.artist)
+
+
+def _album(track: Track) -> str:
+    return fold(track.album)
 
 
 def _told(
