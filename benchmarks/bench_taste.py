@@ -5,9 +5,9 @@
 
 A made-up listener likes one, two or four albums or soundtracks (the folders of the library, those with 6 tracks or
 more), each as likely as the other. Half of the tracks of each, drawn by lot, are known as likes; a fifth of all likes
-are noise: tracks from anywhere else. What is to be found is the other half. Answers come from `Library.recommend`, the
-whole of it, over all tracks that are not likes; without the rules of variety, which forbid what is counted here, and once
-with them.
+are noise: tracks from anywhere else. What is to be found is the other half. Answers come from `Library.recommend`,
+the whole of it, over all tracks that are not likes; without the rules of variety, which forbid what is counted here,
+and once with them.
 
 Popular is how many other listeners of the same kind like a track, where folders are liked as unequally as artists are
 (Zipf). Recall is of all that was to be found, nDCG has binary gains. ± is the 95 % interval over listeners.
@@ -49,7 +49,8 @@ class Music:
 def listener(music: Music, tastes: int, rng: np.random.Generator) -> tuple[Places, Places]:
     """Make up likes and what is to be found."""
     liked = rng.choice(music.large(), tastes, replace=False)
-    likes, wanted = [], []
+    likes: list[int] = []
+    wanted: list[int] = []
     for folder in liked:
         tracks = rng.permutation(np.flatnonzero(music.folder == folder))
         likes.extend(tracks[: len(tracks) // 2])

@@ -1,10 +1,10 @@
-"""Runs `docs/tutorial.md`, and writes the outputs it shows as examples; the tests run it too.
+"""Runs `docs/tutorial.md` and what goes on from there, and writes the outputs they show; the tests run them too.
 
     python docs/make_tutorial.py
 
-Python blocks run in order in one namespace, shell blocks in bash, all in one empty folder. A `text` block below the
-comment `<!-- checked -->` must be what the block before it printed, where "..." stands for anything; one below
-`<!-- example -->` depends on the weights of the encoder and is only shown.
+Python blocks of a page run in order in one namespace, shell blocks in bash, all pages in one folder, empty at first. A
+`text` block below the comment `<!-- checked -->` must be what the block before it printed, where "..." stands for
+anything; one below `<!-- example -->` depends on the weights of the encoder and is only shown.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).with_name("tutorial.md")
+PAGES = tuple(Path(__file__).with_name(name) for name in ("tutorial.md", "recommend.md"))
 _BLOCK = re.compile(r"^(?:<!-- (checked|example) -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -67,9 +67,9 @@ def _python(code: str, namespace: dict[str, Any], folder: Path) -> str:
     said = io.StringIO()
     try:
         with contextlib.chdir(folder), contextlib.redirect_stdout(said):
-            exec(compile(code, os.fspath(PAGE), "exec"), namespace)
+            exec(compile(code, "a page of the docs", "exec"), namespace)
     except Exception as error:
-        raise RuntimeError(f"this block of the tutorial fails:\n{code}\n{said.getvalue()}") from error
+        raise RuntimeError(f"this block of the docs fails:\n{code}\n{said.getvalue()}") from error
     return said.getvalue()
 
 
@@ -85,7 +85,7 @@ def _shell(code: str, folder: Path) -> str:
             cwd=folder, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"this block of the tutorial fails:\n{code}\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"this block of the docs fails:\n{code}\n{done.stdout}{done.stderr}")
     return "\n".join(line.rstrip() for line in done.stdout.splitlines() if line.strip()) + "\n"
 
 
@@ -99,4 +99,5 @@ def renewed(page: str, folder: Path) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        PAGE.write_text(renewed(PAGE.read_text("utf-8"), Path(scratch)), "utf-8")
+        for page in PAGES:
+            page.write_text(renewed(page.read_text("utf-8"), Path(scratch)), "utf-8")

@@ -40,10 +40,10 @@ def script(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
-    """Return the folder the tutorial ran in, and the outputs it shows."""
+    """Return the folder the tutorial ran in with the pages that follow, and the outputs they show."""
     folder = tmp_path_factory.mktemp("tutorial")
     make = script("make_tutorial.py")
-    return folder, list(make["run"]((ROOT / "docs" / "tutorial.md").read_text("utf-8"), folder))
+    return folder, [o for page in make["PAGES"] for o in make["run"](page.read_text("utf-8"), folder)]
 
 
 @WITH_TUTORIAL

@@ -33,7 +33,7 @@ def test_an_artist_comes_twice_in_a_window_and_then_waits():
 
 def test_albums_count_like_artists_and_spelling_does_not():
     rules = Variety(per_album=1, window=2, diversity=0)
-    albums = ["Rain", "RAIN", "Räin", "Sun"]
+    albums = ["Rain", "RAIN", "raiN", "Sun"]
     assert pick(-np.arange(4), spread(4), [""] * 4, albums, 4, rules) == [0, 3, 1, 2]
 
 
@@ -58,14 +58,11 @@ def test_diversity_trades_score_for_difference():
 
 def test_a_recording_comes_once():
     vectors = unit([[1, 0], [1, 0.01], [0.9, 0.1], [0, 1]])
-    asked = []
 
-    def same(a, b):
-        asked.append({a, b})
-        return {a, b} == {0, 1}
+    def same(place):
+        return {0: [1], 1: [0]}.get(place, [])
 
     assert pick(-np.arange(4), vectors, "abcd", "abcd", 4, FREE, same) == [0, 2, 3]
-    assert {0, 3} not in asked  # they sound different: no need to look closer
     assert pick(-np.arange(4), vectors, "abcd", "abcd", 4, FREE, same, before=[1]) == [2, 3]
 
 

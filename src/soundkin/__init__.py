@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         StoreError,
     )
     from soundkin.library import Ambiguous, Library
-    from soundkin.recommend import Hit
+    from soundkin.recommend import Hit, Moment, Variety
     from soundkin.record import Track
     from soundkin.scan import Progress, ScanOptions, ScanReport
 
@@ -46,7 +46,7 @@ _HOME = {
     ),
     **dict.fromkeys(("Ambiguous", "Library"), "library"),
     **dict.fromkeys(("Progress", "ScanOptions", "ScanReport"), "scan"),
-    "Hit": "recommend",
+    **dict.fromkeys(("Hit", "Moment", "Variety"), "recommend"),
     "Track": "record",
 }
 
@@ -59,6 +59,7 @@ __all__ = [
     "Library",
     "MissingExtra",
     "ModelError",
+    "Moment",
     "NotFound",
     "Progress",
     "ScanOptions",
@@ -67,6 +68,7 @@ __all__ = [
     "Space",
     "StoreError",
     "Track",
+    "Variety",
     "load_encoder",
 ]
 

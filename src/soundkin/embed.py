@@ -6,6 +6,7 @@ exception.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -63,7 +64,7 @@ class Space:
     pooling: str
     dims: int
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """The encoder's name and eight hex digits that stand for all the rest: "cnn-1f3a9c02"."""
         return f"{self.encoder}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:8]}"

@@ -132,7 +132,7 @@ class Library(Mixing):
         self._record: Record | None = None
         self._index: Index | None = None
         self._embedders: dict[str, Embedder] = {}
-        self._closeness: dict[str, Closeness] = {}
+        self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
     @classmethod
     def open(
@@ -624,13 +624,17 @@ class Library(Mixing):
             Learned from a sample; again when the library has grown or shrunk by a twentieth.
         """
         record = self._reader()
+        revision = record.revision
+        seen, known = self._closeness.get(space.id, (-1, None))
+        if known is not None and seen == revision:
+            return known
         tracks = record.size(space.id)
-        known = self._closeness.get(space.id)
         if known is None or abs(tracks - known.tracks) * 20 > known.tracks:
             rows = record.sample(space.id, recommend.SAMPLE)
             rows = rows[rows.any(axis=1)]
             rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-            known = self._closeness[space.id] = Closeness.of(rows, tracks)
+            known = Closeness.of(rows, tracks)
+        self._closeness[space.id] = revision, known
         return known
 
     # ---- taste
@@ -816,10 +820,9 @@ class Library(Mixing):
             query = self.find(query)
         try:
             record = self._reader()
-            vector, windows, starts = record.vector(query.id, space.id), None, None
-            with contextlib.suppress(NotFound):  # imported vectors have no windows
-                starts, windows = record.windows(query.id, space.id)
-            return Query(_unit(vector), query, windows, starts)
+            return recommend.with_windows(
+                record, space, Query(_unit(record.vector(query.id, space.id)), query)
+            )
         except NotFound:
             # The space is still being filled, and this track is not there yet.
             return self._outside(query.path, space)

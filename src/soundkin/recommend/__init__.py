@@ -10,12 +10,12 @@ from soundkin.recommend.blend import STRATEGIES, Seeds, recommend
 from soundkin.recommend.closeness import SAMPLE, Closeness
 from soundkin.recommend.copies import is_copy, moments_alike, windows_of
 from soundkin.recommend.hits import Hit, Moment, Query
-from soundkin.recommend.neighbours import similar
+from soundkin.recommend.neighbours import similar, with_windows
 from soundkin.recommend.reasons import reasons
 from soundkin.recommend.tastes import SKIP_WEIGHT, taste_of
 from soundkin.recommend.variety import Variety, pick
 
 __all__ = [
     "SAMPLE", "SKIP_WEIGHT", "STRATEGIES", "Closeness", "Hit", "Moment", "Query", "Seeds", "Variety", "is_copy",
-    "moments_alike", "pick", "reasons", "recommend", "similar", "taste_of", "windows_of",
+    "moments_alike", "pick", "reasons", "recommend", "similar", "taste_of", "windows_of", "with_windows",
 ]  # fmt: skip

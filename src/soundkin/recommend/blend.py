@@ -20,9 +20,9 @@ from soundkin.filters import Filter
 from soundkin.index import STRATEGIES as _OF_THE_INDEX
 from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import COPY_SIMILARITY, same_recordings
+from soundkin.recommend.copies import likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
-from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of
+from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of, with_windows
 from soundkin.recommend.tastes import condense, tastes_of
 from soundkin.recommend.variety import Variety, pick, repeats
 from soundkin.record import Record, Track
@@ -34,6 +34,8 @@ STRATEGIES = ("agreement", *_OF_THE_INDEX)
 """How likes and dislikes are brought together; the first is the default, the others are Qdrant's."""
 
 _POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 10, 60, 4096
+# Candidates are looked for near so many sounds; they are weighed against every like.
+_MOST_SOUGHT = 32
 _FORGOTTEN_DAYS = 90.0
 _DAY = 86_400.0
 
@@ -145,9 +147,13 @@ def recommend(
             break
         size *= 4
     close = usual.is_close(float(pool.evidence.max())) if len(pool.numbers) else False
+    # of hundreds of likes, only those that are followed have their moments read
+    followed = {
+        i: with_windows(record, space, seeds.likes[i]) for i in {int(pool.follows[p]) for p in places}
+    }
     out = []
     for p in places:
-        like = seeds.likes[pool.follows[p]]
+        like = followed[int(pool.follows[p])]
         cosine = float(pool.vectors[p] @ like.vector)
         out.append(hit_of(record, space, pool.tracks[p], cosine, like, usual, close, follows=True))
     return out
@@ -164,7 +170,7 @@ def _candidates(
         dislikes = [query.vector for query in seeds.dislikes]
         found = index.recommend(space, likes, dislikes, size, strategy, where, unwanted)
         return dict(found), len(found) < size
-    sounds, _, _ = condense(likes)
+    sounds, _, _ = condense(likes, _MOST_SOUGHT)
     taste = tastes_of(sounds)
     n = taste.max() + 1
     each = max(_LEAST_PER_TASTE, math.ceil(size / n))
@@ -233,11 +239,9 @@ def _copies(
 ) -> NDArray[np.bool_]:
     """Tell which candidates are a recording that is liked or disliked already."""
     cosines = vectors @ np.stack([query.vector for query in known]).T
-    copies = np.zeros(len(tracks), bool)
-    contents = {query.like.content for query in known if query.like and query.like.content}
-    for place, track in enumerate(tracks):
-        near = np.flatnonzero(cosines[place] >= COPY_SIMILARITY)
-        copies[place] = track.content in contents or any(
-            is_copy_of(record, space, known[i], track, float(cosines[place, i])) for i in near
-        )
+    copies, likely = np.zeros(len(tracks), bool), likely_copies(tracks)
+    for i, query in enumerate(known):
+        if query.like is not None:
+            for place in np.flatnonzero(likely(query.like, cosines[:, i]) & ~copies):
+                copies[place] = is_copy_of(record, space, query, tracks[place], float(cosines[place, i]))
     return copies

@@ -98,8 +98,8 @@ def windows_of(record: Record, track_id: str, space: str) -> Array | None:
 
 def same_recordings(
     record: Record, space: str, tracks: Sequence[Track], vectors: Array
-) -> Callable[[int, int], bool]:
-    """Return a function that tells whether two of some tracks are one recording.
+) -> Callable[[int], list[int]]:
+    """Return a function that tells which of some tracks are the same recording as one of them.
 
     Parameters
     ----------
@@ -115,20 +115,46 @@ def same_recordings(
     Returns
     -------
     callable
-        Of two places in the sequence.
+        From a place in the sequence to places.
     """
+    likely = likely_copies(tracks)
 
-    def same(a: int, b: int) -> bool:
-        one, other = tracks[a], tracks[b]
-        if one.content and one.content == other.content:
-            return True
-        cosine = float(vectors[a] @ vectors[b])
-        if cosine < COPY_SIMILARITY or abs(one.duration - other.duration) > COPY_SECONDS:
-            return False
-        prints = record.fingerprints([one.id, other.id])
-        windows = [windows_of(record, t.id, space) if len(prints) < 2 else None for t in (one, other)]
-        return is_copy(
-            one, other, cosine, windows[0], windows[1], prints.get(one.id, b""), prints.get(other.id, b"")
-        )
+    def same(place: int) -> list[int]:
+        track, cosines = tracks[place], vectors @ vectors[place]
+        found = []
+        for other in map(int, np.flatnonzero(likely(track, cosines))):
+            if other != place:
+                pair = track, tracks[other]
+                prints = record.fingerprints([one.id for one in pair])
+                windows = [windows_of(record, one.id, space) if len(prints) < 2 else None for one in pair]
+                heard = (prints.get(one.id, b"") for one in pair)
+                if is_copy(*pair, float(cosines[other]), windows[0], windows[1], *heard):
+                    found.append(other)
+        return found
 
     return same
+
+
+def likely_copies(
+    tracks: Sequence[Track],
+) -> Callable[[Track, Array], NDArray[np.bool_]]:
+    """Return a function that tells, at little cost, which of some tracks `is_copy` could be true of.
+
+    Parameters
+    ----------
+    tracks : sequence of Track
+        n of them.
+
+    Returns
+    -------
+    callable
+        From a track and its cosines (n,) with these to bool (n,).
+    """
+    durations = np.array([track.duration for track in tracks])
+    contents = np.array([track.content for track in tracks])
+
+    def likely(track: Track, cosines: Array) -> NDArray[np.bool_]:
+        near = (cosines >= COPY_SIMILARITY) & (np.abs(durations - track.duration) <= COPY_SECONDS)
+        return near | ((contents == track.content) & bool(track.content))
+
+    return likely

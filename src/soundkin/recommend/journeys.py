@@ -236,14 +236,12 @@ def _broken(
     stops: _Stops,
     names: tuple[Track, Track],
     rules: Variety,
-    same: Callable[[int, int], bool],
+    same: Callable[[int], list[int]],
 ) -> tuple[int, list[int]] | None:
     """Return a stop that breaks the rules, and the candidates that would do the same there; None when all is well."""
     line = [names[0], *(stops.tracks[place] for place in way), names[1]]
     for i, place in enumerate(way):
-        before = list(way[:i])
-        alike = np.flatnonzero(stops.vectors[before] @ stops.vectors[place] >= COPY_SIMILARITY)
-        if place in before or any(same(before[j], place) for j in alike):
+        if not {place, *same(place)}.isdisjoint(way[:i]):
             return i, [place]
     for name_of, most in ((_artist, rules.per_artist), (_album, rules.per_album)):
         texts = [name_of(track) for track in line]

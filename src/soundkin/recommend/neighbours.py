@@ -219,6 +219,17 @@ def vectors_of(record: Record, space: Space, numbers: Sequence[int]) -> Array:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
+def with_windows(record: Record, space: Space, query: Query) -> Query:
+    """Return a query with the windows of its track, where the record has them."""
+    if query.windows is not None or not query.is_known:
+        return query
+    assert query.like is not None
+    with contextlib.suppress(NotFound):  # imported vectors have none
+        starts, windows = record.windows(query.like.id, space.id)
+        return replace(query, starts=starts, windows=windows)
+    return query
+
+
 def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine: float) -> bool:
     """Tell whether a track is the recording that is asked for.
 
@@ -243,12 +254,16 @@ def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine:
     if query.like is None or not query.whole:
         return False
     likely = cosine >= FINGERPRINT_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
-    own = query.fingerprint or (
-        record.fingerprints([query.like.id]).get(query.like.id, b"") if likely else b""
-    )
-    other = record.fingerprints([track.id]).get(track.id, b"") if likely and own else b""
-    windows = windows_of(record, track.id, space.id) if cosine >= COPY_SIMILARITY and not other else None
-    return is_copy(query.like, track, cosine, query.windows, windows, own, other)
+    if not likely:
+        return is_copy(query.like, track, cosine)
+    prints = record.fingerprints([query.like.id, track.id])
+    own, other = query.fingerprint or prints.get(query.like.id, b""), prints.get(track.id, b"")
+    if own and other:
+        return is_copy(query.like, track, cosine, None, None, own, other)
+    if cosine < COPY_SIMILARITY:
+        return False
+    windows = with_windows(record, space, query).windows, windows_of(record, track.id, space.id)
+    return is_copy(query.like, track, cosine, *windows)
 
 
 def _moments(record: Record, space: Space, query: Query, track_id: str) -> tuple[Moment, ...]:

@@ -104,8 +104,7 @@ def condense(vectors: Array, most: int = MOST_LIKES) -> tuple[Array, Array, NDAr
     if n <= most:
         return vectors, np.ones(n, np.float32), np.arange(n)
     group = _clusters(vectors, most)
-    sums = np.zeros((group.max() + 1, vectors.shape[1]), np.float32)
-    np.add.at(sums, group, vectors)
+    sums = _sums(vectors, group, int(group.max()) + 1)
     middles = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     nearness = np.einsum("nd,nd->n", vectors, middles[group])
     order = np.lexsort((np.arange(n), -nearness, group))  # of each group the nearest comes first
@@ -123,9 +122,13 @@ def _clusters(vectors: Array, k: int) -> NDArray[np.intp]:
     centres = vectors[starts]
     for _ in range(_ROUNDS):
         group = (vectors @ centres.T).argmax(axis=1)
-        sums = np.zeros_like(centres)
-        np.add.at(sums, group, vectors)
+        sums = _sums(vectors, group, k)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         centres = np.where(lengths > 1e-6, sums / np.maximum(lengths, 1e-12), centres)
     group = (vectors @ centres.T).argmax(axis=1)
     return np.unique(group, return_inverse=True)[1].reshape(-1)
+
+
+def _sums(vectors: Array, group: NDArray[np.intp], k: int) -> Array:
+    """Add up the vectors of each of k groups."""
+    return (group == np.arange(k)[:, None]).astype(np.float32) @ vectors

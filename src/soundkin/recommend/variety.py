@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.errors import InputError
-from soundkin.record.rows import fold
 
 Array = NDArray[np.float32]
 
@@ -60,7 +59,7 @@ def pick(
     albums: Sequence[str],
     k: int,
     rules: Variety = FREE,
-    same: Callable[[int, int], bool] | None = None,
+    same: Callable[[int], Sequence[int]] | None = None,
     before: Sequence[int] = (),
     shares: Array | None = None,
     due: Array | None = None,
@@ -84,8 +83,7 @@ def pick(
     rules : Variety
         What is allowed.
     same : callable, optional
-        Whether two candidates, by their places, are one recording; asked only for those that sound alike
-        enough.
+        Given the place of a candidate, the places of those that are the same recording.
     before : sequence of int
         Places of candidates that have been heard already, in their order: they count for the rules, and do
         not come again.
@@ -108,12 +106,12 @@ def pick(
         return []
     fit = scores - min(0.0, float(scores.min()))
     fit /= max(float(fit.max()), 1e-12)
-    names = [list(map(fold, artists)), list(map(fold, albums))]
+    names = [[name.casefold() for name in side] for side in (artists, albums)]
     limits = rules.per_artist, rules.per_album
     free = np.ones(len(scores), bool)
     heard, chosen = list(before), list[int]()
     for place in before:
-        _strike(free, place, vectors, same)
+        _strike(free, place, same)
     tastes = None if shares is None or due is None or len(due) < 2 else _Tastes(shares, due)
     # equals in order of their places, so that the answer does not depend on the sort
     by_score = np.lexsort((np.arange(len(scores)), -fit))
@@ -134,7 +132,7 @@ def pick(
             tastes.give(best)
         chosen.append(best)
         heard.append(best)
-        _strike(free, best, vectors, same)
+        _strike(free, best, same)
     return chosen
 
 
@@ -154,7 +152,7 @@ def repeats(artists: Sequence[str], albums: Sequence[str], rules: Variety) -> bo
         True when some window has more of one name than it may.
     """
     for names, limit in ((artists, rules.per_artist), (albums, rules.per_album)):
-        folded = list(map(fold, names))
+        folded = [name.casefold() for name in names]
         for i, name in enumerate(folded):
             if name and folded[max(0, i - rules.window + 1) : i + 1].count(name) > limit:
                 return True
@@ -178,15 +176,10 @@ class _Tastes:
 
 
 _FAIRNESS = 0.6
-_ALIKE = 0.8
-"""Cosine below which two tracks are not asked whether they are one recording; `copies.COPY_SIMILARITY`."""
 
 
-def _strike(
-    free: NDArray[np.bool_], place: int, vectors: Array, same: Callable[[int, int], bool] | None
-) -> None:
+def _strike(free: NDArray[np.bool_], place: int, same: Callable[[int], Sequence[int]] | None) -> None:
     """Take a candidate, and those that are the same recording, out of the choice."""
     free[place] = False
     if same is not None:
-        alike = np.flatnonzero(free & (vectors @ vectors[place] >= _ALIKE))
-        free[[other for other in alike if same(place, int(other))]] = False
+        free[list(same(place))] = False

@@ -81,6 +81,7 @@ class Record(FeedbackTables):
         self._pending, self._began = 0, 0.0  # changes since BEGIN, and when that was
         self._closed = False
         self._notes = False
+        self._known: dict[str, tuple[int, Space]] = {}  # spaces; they never change, nor go
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], write: bool = False) -> Self:
@@ -1138,7 +1139,9 @@ class Record(FeedbackTables):
         return {id_: (number, Space.from_json(text)) for id_, number, text in rows}
 
     def _space(self, space_id: str) -> tuple[int, Space]:
-        spaces = self._spaces()
+        if space_id in self._known:
+            return self._known[space_id]
+        self._known = spaces = self._spaces()
         if space_id not in spaces:
             raise NotFound(f"the library has no space {space_id!r}: it has {', '.join(spaces) or 'none yet'}")
         return spaces[space_id]

@@ -1,0 +1,136 @@
+"""How long a recommendation takes among 100,000 tracks, in a process that stays: an app, a server.
+
+    python benchmarks/bench_recommend.py
+
+The library is made up: clustered vectors as in bench_index.py, twelve windows a track, 12 tracks an artist. A profile
+likes tracks of some clusters. Every recommendation is another one: other likes each time, the rules of variety on, with
+reasons and moments. Times are medians; CPU time is that of this process, which is all there is to it.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from bench_index import clustered
+from common import Targets, table
+from numpy.typing import NDArray
+
+from soundkin.embed import Embedded, FileState, Space
+from soundkin.encoders.descriptors import Analysis
+from soundkin.library import Library
+from soundkin.record import Record
+from soundkin.tags import Tags
+
+DIMS, WINDOWS = 128, 12
+SPACE = Space("made", "0" * 64, "none", 3.0, 3.0, "12x3s", "mean", DIMS)
+
+
+def fill(folder: Path, n: int, seed: int) -> tuple[list[str], NDArray[np.int64]]:
+    """Make the record of a library: ids in order, and the cluster of each."""
+    rows, cluster = clustered(n, DIMS, seed)
+    rng = np.random.default_rng(seed)
+    year = rng.integers(1950, 2030, size=n)
+    starts = np.arange(WINDOWS, dtype=np.float32) * 15
+    noise = rng.normal(size=(64, WINDOWS, DIMS)).astype(np.float32) * 0.05
+    ids = []
+    with Record.open(folder, write=True) as record:
+        record.add_space(SPACE)
+        with record.batch(every=20_000, seconds=1e9):
+            for i, row in enumerate(rows):
+                tags = Tags(
+                    title=f"track {i}", artist=f"artist {i // 12}", album=f"album {i // 12}",
+                    genres=(f"genre {cluster[i] % 10}",), year=int(year[i]),
+                )  # fmt: skip
+                analysis = Analysis(bpm=60.0 + i % 120, key="", energy=(i % 100) / 100, loudness=-14.0)
+                made = Embedded(
+                    FileState(f"/music/{i // 12}/{i}.mp3", 1, 1), f"{i:032x}", 120.0 + i % 300, 44100, 2, "mp3", tags,
+                    analysis, {SPACE.id: row}, {SPACE.id: (starts, row + noise[i % 64])},
+                )  # fmt: skip
+                ids.append(record.put(made))
+    return ids, cluster
+
+
+def timed(ask: Callable[[int], object], repeats: int) -> tuple[float, float, float]:
+    """Median CPU and wall ms, and the slowest of ten in wall ms."""
+    ask(0)
+    cpu, wall = [], []
+    for i in range(1, repeats + 1):
+        begin = time.process_time(), time.perf_counter()
+        ask(i)
+        cpu.append(time.process_time() - begin[0])
+        wall.append(time.perf_counter() - begin[1])
+    return 1e3 * float(np.median(cpu)), 1e3 * float(np.median(wall)), 1e3 * float(np.quantile(wall, 0.9))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-n", type=int, default=100_000, help="tracks")
+    parser.add_argument("--repeats", type=int, default=30, help="recommendations per row of the table")
+    parser.add_argument(
+        "--folder", type=Path, help="library to make, or to use again (default: a temporary one)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--check", action="store_true", help="fail when a target is missed")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = args.folder or Path(name)
+        if not (folder / "record.sqlite").exists():
+            fill(folder, args.n, args.seed)
+        return measure(folder, args.repeats, args.seed, args.check)
+
+
+def measure(folder: Path, repeats: int, seed: int, check: bool) -> int:
+    rng = np.random.default_rng(seed)
+    with Library.open(folder) as library:
+        begin = time.process_time()
+        tracks = library.tracks()
+        print(f"{len(tracks):,} tracks, lists of 20, {repeats} of each kind\n")
+        library.similar(tracks[0])
+        genres = np.array([track.genres[0] for track in tracks])
+        known = {profile.name for profile in library.profiles()}
+        for likes in (1, 10, 200, 1000):
+            for i in range(repeats + 1):
+                tastes = rng.choice(10, 3, replace=False)
+                pool = np.flatnonzero(np.isin(genres, [f"genre {g}" for g in tastes]))
+                picked = rng.choice(pool, min(likes, len(pool)), replace=False)
+                if f"{likes} {i}" not in known:  # of an earlier run in the same folder
+                    library.create_profile(f"{likes} {i}")
+                    library.feedback("like", [tracks[p] for p in picked], f"{likes} {i}")
+        print(f"(getting ready: {time.process_time() - begin:.1f} s CPU)\n")
+
+        def recommend(likes: int, filters: list[str], **more: str) -> Callable[[int], object]:
+            return lambda i: library.recommend(profile=f"{likes} {i}", filters=filters, **more)  # type: ignore[arg-type]
+
+        some, half = ["year=1960..1967"], ["year<1990"]
+        kinds: dict[str, Callable[[int], object]] = {
+            "similar, 10": lambda i: library.similar(tracks[i], 10),
+            "1 like": recommend(1, []),
+            "10 likes": recommend(10, []),
+            "200 likes": recommend(200, []),
+            "200 likes, a filter that 10 % pass": recommend(200, some),
+            "200 likes, a filter that 50 % pass": recommend(200, half),
+            "1,000 likes": recommend(1000, []),
+            "1,000 likes, a filter that 10 % pass": recommend(1000, some),
+            "200 likes, best": recommend(200, [], strategy="best"),
+            "200 likes, average": recommend(200, [], strategy="average"),
+        }
+        took = {name: timed(ask, repeats) for name, ask in kinds.items()}
+    table(
+        ("", "CPU ms", "wall ms", "wall ms, slowest of ten"),
+        [[n, *map("{:.1f}".format, t)] for n, t in took.items()],
+    )
+    targets = Targets()
+    for name in kinds:
+        if "200 likes, a filter" in name:
+            targets.at_most(f"{name}, CPU", took[name][0], 50, " ms")
+    return targets.finish(check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
