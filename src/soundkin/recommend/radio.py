@@ -10,7 +10,7 @@ from soundkin.errors import InputError
 from soundkin.filters import Filter
 from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import COPY_SIMILARITY, same_recordings
+from soundkin.recommend.copies import COPY_SIMILARITY
 from soundkin.recommend.hits import Hit, Query
 from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of
 from soundkin.recommend.tastes import SKIP_WEIGHT
@@ -97,14 +97,14 @@ class Radio(Iterator[Hit]):
 
     def __next__(self) -> Hit:
         follow = self._followed()
-        numbers = self._candidates(follow)
-        while not numbers and self._heard:  # all of a small library was heard: the oldest come again
+        found = self._pick(follow)
+        while found is None and self._heard:  # all of a small library was heard: the oldest come again
             del self._heard[: max(1, len(self._heard) // 2)]
             self._near.clear()
-            numbers = self._candidates(follow)
-        if not numbers:
+            found = self._pick(follow)
+        if found is None:
             raise StopIteration
-        number, speaker = self._choose(numbers, follow)
+        number, speaker = found
         self._heard = [*self._heard, number][-_HEARD:]
         chosen, by = self._known[number], follow[speaker][0]
         assert chosen.like is not None
@@ -169,6 +169,14 @@ class Radio(Iterator[Hit]):
             follow.append((last, _LAST))
         return follow
 
+    def _pick(self, follow: Sequence[tuple[Query, float]]) -> tuple[int, int] | None:
+        """Choose among what is near; what turns out to be a copy is looked past."""
+        while numbers := self._candidates(follow):
+            found = self._choose(numbers, follow)
+            if found is not None:
+                return found
+        return None
+
     def _candidates(self, follow: Sequence[tuple[Query, float]]) -> list[int]:
         """Find tracks near each sound that were not heard yet."""
         heard = {*self._heard, *self._begun, *self._unwanted}
@@ -183,21 +191,7 @@ class Radio(Iterator[Hit]):
         self._near = {query.vector.tobytes(): self._near[query.vector.tobytes()] for query, _ in follow}
         numbers = sorted(found)
         self._read(numbers)
-        copies = {
-            number for number in numbers if number in self._known and self._is_home(self._known[number])
-        }
-        self._begun |= copies
-        return [number for number in numbers if number in self._known and number not in copies]
-
-    def _is_home(self, query: Query) -> bool:
-        """Tell whether a track is a recording that the radio began with."""
-        cosines = [float(query.vector @ home.vector) for home in self._home]
-        return any(
-            query.like is not None
-            and cosine >= COPY_SIMILARITY
-            and is_copy_of(self._record, self._space, home, query.like, cosine)
-            for home, cosine in zip(self._home, cosines, strict=True)
-        )
+        return [number for number in numbers if number in self._known]
 
     def _read(self, numbers: Sequence[int]) -> None:
         new = [number for number in numbers if number not in self._known]
@@ -207,9 +201,9 @@ class Radio(Iterator[Hit]):
             vectors = vectors_of(self._record, self._space, there) if there else ()
             self._known |= {n: Query(v, tracks[n]) for n, v in zip(there, vectors, strict=True)}
 
-    def _choose(self, numbers: list[int], follow: Sequence[tuple[Query, float]]) -> tuple[int, int]:
-        """Pick the next: its number, and the place in `follow` of what speaks most for it."""
-        before = [n for n in self._heard if n in self._known]
+    def _choose(self, numbers: list[int], follow: Sequence[tuple[Query, float]]) -> tuple[int, int] | None:
+        """Pick the next: its number, and the place in `follow` of what speaks most for it; None when all are copies."""
+        before = [n for n in self._heard if n in self._known][-self._rules.window :]
         rows = [self._known[n] for n in (*before, *numbers)]
         vectors = np.stack([row.vector for row in rows])
         tracks = [row.like for row in rows if row.like is not None]
@@ -219,12 +213,25 @@ class Radio(Iterator[Hit]):
             against = self._evidence(vectors, self._avoided).max(axis=1)
             scores = scores * np.maximum(1 - np.square(against / np.maximum(speaks.max(axis=1), 1e-9)), 1e-6)
         scores = scores * np.exp(_WANDER * self._dice.standard_normal(len(scores)))
-        same = same_recordings(self._record, self._space.id, tracks, vectors)
-        (place,) = pick(
-            scores, vectors, [t.artist for t in tracks], [t.album for t in tracks], 1, self._rules, same,
-            range(len(before)),
-        ) or [int(len(before) + scores[len(before) :].argmax())]  # fmt: skip
-        return int(tracks[place].id, 16), int(speaks[place].argmax())
+        artists, albums = [t.artist for t in tracks], [t.album for t in tracks]
+        struck = list(range(len(before)))
+        while place := pick(scores, vectors, artists, albums, 1, self._rules, None, struck):
+            number = int(tracks[place[0]].id, 16)
+            if not self._was_heard(self._known[number]):
+                return number, int(speaks[place[0]].argmax())
+            self._begun.add(number)
+            struck = [place[0], *struck]  # first, as if it had been heard before all the others
+        return None
+
+    def _was_heard(self, query: Query) -> bool:
+        """Tell whether a track is a recording that the radio began with or has played."""
+        heard = [*self._home, *(self._known[number] for number in self._heard if number in self._known)]
+        cosines = np.stack([other.vector for other in heard]) @ query.vector
+        return any(
+            query.like is not None
+            and is_copy_of(self._record, self._space, heard[place], query.like, float(cosines[place]))
+            for place in np.flatnonzero(cosines >= COPY_SIMILARITY)
+        )
 
     def _evidence(self, vectors: Array, others: Sequence[tuple[Query, float]]) -> NDArray[np.float64]:
         """Weigh what speaks for each vector being like each of the others, float64 (n, m)."""
