@@ -32,7 +32,7 @@ SPACE = Space("made", "0" * 64, "none", 3.0, 3.0, "12x3s", "mean", DIMS)
 def fill(folder: Path, n: int, seed: int) -> tuple[list[str], NDArray[np.int64]]:
     """Make the record of a library: ids in order, and the cluster of each."""
     rows, cluster = clustered(n, DIMS, seed)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed + 1)  # not that of the clusters, or the years would go along with them
     year = rng.integers(1950, 2030, size=n)
     starts = np.arange(WINDOWS, dtype=np.float32) * 15
     noise = rng.normal(size=(64, WINDOWS, DIMS)).astype(np.float32) * 0.05
@@ -107,7 +107,7 @@ def measure(folder: Path, repeats: int, seed: int, check: bool) -> int:
         def recommend(likes: int, filters: list[str], **more: str) -> Callable[[int], object]:
             return lambda i: library.recommend(profile=f"{likes} {i}", filters=filters, **more)  # type: ignore[arg-type]
 
-        some, half = ["year=1960..1967"], ["year<1990"]
+        some, half, genre = ["year=1960..1967"], ["year<1990"], ["genre=genre 3"]
         kinds: dict[str, Callable[[int], object]] = {
             "similar, 10": lambda i: library.similar(tracks[i], 10),
             "1 like": recommend(1, []),
@@ -115,6 +115,7 @@ def measure(folder: Path, repeats: int, seed: int, check: bool) -> int:
             "200 likes": recommend(200, []),
             "200 likes, a filter that 10 % pass": recommend(200, some),
             "200 likes, a filter that 50 % pass": recommend(200, half),
+            "200 likes, a filter for a tenth of the clusters": recommend(200, genre),
             "1,000 likes": recommend(1000, []),
             "1,000 likes, a filter that 10 % pass": recommend(1000, some),
             "200 likes, best": recommend(200, [], strategy="best"),

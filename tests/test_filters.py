@@ -1,3 +1,4 @@
+import time
 from datetime import datetime
 
 import pytest
@@ -255,7 +256,7 @@ def test_expressions(text: str, expected: Filter) -> None:
         ("path=Lve/*", "nearest: Live"),
         ("path>a", "no order"),
         ("genre=samba and yeer>1990", "no field 'yeer'; nearest: year"),
-        ("added>=2025-13", "no date '2025-13'"),
+        ("added>=2025-13", "wants a date, or how long ago, got '2025-13'"),
         ("added>=soon", "added wants a date"),
     ],
 )
@@ -303,3 +304,41 @@ def test_dates_are_whole_days_months_and_years_of_local_time(text: str, inside: 
 )
 def test_glob(pattern: str, path: str, inside: bool) -> None:
     assert glob(pattern)(path) is inside
+
+
+def test_when_a_track_was_added_is_told_by_days_and_by_how_long_ago(monkeypatch):
+    # 2026-11-01 in UTC is 1793491200: `date -u -d 2026-11-01 +%s`
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    day, week = 1793491200.0, 7 * 86400.0
+    monkeypatch.setattr(time, "time", lambda: day)
+    try:
+        for text, wanted in {
+            "added>=2026-11-01": Range("added", gte=day),
+            "added>2026-11-01": Range("added", gt=day + 86399),
+            "added<2026-11-01": Range("added", lt=day),
+            "added<=2026-11-01": Range("added", lte=day + 86399),
+            "added=2026-11-01": Range("added", gte=day, lte=day + 86399),
+            "added>2026-11-01T00:00:05": Range("added", gt=day + 5),
+            "added>7d": Range("added", gt=day - week),
+            "added<1w": Range("added", lt=day - week),
+            "added>12h": Range("added", gt=day - 43200),
+            "added=2w..1w": Range("added", gte=day - 2 * week, lte=day - week),
+            "added>1700000000": Range("added", gt=1.7e9),
+        }.items():
+            assert parse([text], lambda field: []) == wanted
+        for text in ("added>soon", "added>2026-13-01", "added=7d", "added>7 days", "year>7d"):
+            with pytest.raises(InputError, match=r"wants a date, or how long ago|one moment|wants a number"):
+                parse([text], lambda field: [])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_the_suffix_of_a_file_leads_to_its_codecs():
+    with pytest.raises(
+        InputError, match=r"no track has format 'ogg'; a format is a codec: format=vorbis,opus$"
+    ):
+        parse(["format=ogg"], lambda field: ["opus", "vorbis", "mp3"])
+    with pytest.raises(InputError, match="known: mp3"):
+        parse(["format=.ogg"], lambda field: ["mp3"])

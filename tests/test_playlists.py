@@ -276,3 +276,16 @@ def test_any_bytes_are_a_playlist_or_the_users_mistake(tmp_path: Path, suffix: s
     (tmp_path / f"l{suffix}").write_bytes(data)
     with contextlib.suppress(InputError):
         read(tmp_path / f"l{suffix}")
+
+
+def test_a_file_on_another_drive_of_windows_keeps_its_whole_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ntpath
+
+    with pytest.raises(ValueError, match="mount"):  # what the module does there
+        ntpath.relpath(r"D:\\a.mp3", r"C:\\lists")
+
+    def other_drive(*paths: str) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    assert written(Song("/m/a.mp3", "A", "T", 1), relative_to="/lists").splitlines()[-1] == "/m/a.mp3"

@@ -23,7 +23,6 @@ from soundkin.cli.common import (
     ranked,
     say,
     space_option,
-    title_of,
 )
 from soundkin.cli.taste import variety_of, variety_options
 
@@ -112,7 +111,7 @@ def path(
     with Library.open(folder, qdrant, api_key) as library:
         journey = library.path(start, end, n, list(filters), space, rules, seed, profile)
         chosen = library.space(space).id
-    _write(output, journey.hits, f"{title_of(journey.hits[0])} to {title_of(journey.hits[-1])}", relative)
+    _write(output, journey.hits, f"{journey.hits[0].name} to {journey.hits[-1].name}", relative)
     if len(journey.hits) < n:
         say(f"only {len(journey.hits)} tracks: no more pass")
     for place in journey.jumps:
@@ -322,7 +321,7 @@ def _print_list(hits: list["Hit"], measure: str) -> None:
         click.echo("no track in the library passes")
         return
     rows = [
-        [str(i), f"{hit.similarity:.3f}", title_of(hit), hit.artist, hit.album, clock(hit.duration)]
+        [str(i), f"{hit.similarity:.3f}", hit.name, hit.artist, hit.album, clock(hit.duration)]
         for i, hit in enumerate(hits, 1)
     ]
     titles = ("#", measure, "title", "artist", "album", "length")

@@ -98,11 +98,16 @@ class Encoder(ABC):
         DecodeError
             The file is no audio, or nothing of it can be decoded.
         InputError
-            PCM without a rate, or not usable.
+            The file is not there or cannot be read; PCM without a rate, or not usable.
         """
         if isinstance(audio, (str, os.PathLike)):
-            with hear(audio, listening) as hearing:
-                return self._embed(hearing.excerpts)
+            try:
+                with hear(audio, listening) as hearing:
+                    return self._embed(hearing.excerpts)
+            except OSError as error:
+                raise InputError(
+                    f"{os.fspath(audio)!r} cannot be read: {error.strerror or error}; wanted an audio file"
+                ) from error
         if rate is None:
             raise InputError("PCM came without its sample rate; wanted embed(samples, rate)")
         return self._embed(excerpts_of(audio, rate, listening))
@@ -163,7 +168,7 @@ ENCODERS: dict[str, EncoderInfo] = {
         window="3.1 s",
         licence="Apache-2.0",
         size="in the wheel",
-        about="contrastive CNN trained on freely licensed soundtracks; the default",
+        about="CNN trained by contrast, a teacher and discriminants on free soundtracks; the default",
     ),
     "descriptors": EncoderInfo(
         load=_descriptors,

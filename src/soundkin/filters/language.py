@@ -6,12 +6,14 @@ A value ends where `and` or `or` begins another condition, so "artist=Simon and 
 take a value letter by letter.
 """
 
+import contextlib
 import difflib
 import fnmatch
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from soundkin.errors import InputError
@@ -33,6 +35,14 @@ _NEXT = re.compile(rf"\s+(?:and|or)\b\s*(?:{_BEGINS})", re.IGNORECASE)
 _QUOTED = re.compile(r'\s*"([^"]*)"(?=\s|,|\)|$)')
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d+):(?=\d\d:))?(\d+):([0-5]\d(?:\.\d+)?)", re.ASCII)
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([hdwy])", re.ASCII)
+_SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0, "y": 365.25 * 86_400.0}
+_CODECS = {
+    "ogg": ("vorbis", "opus", "flac", "speex"), "oga": ("vorbis", "opus", "flac"), "m4a": ("aac", "alac"),
+    "m4b": ("aac", "alac"), "mp4": ("aac", "alac", "mp3"), "wma": ("wmav1", "wmav2", "wmapro", "wmalossless"),
+    "wv": ("wavpack",), "aif": ("aiff",), "webm": ("opus", "vorbis"), "mka": ("opus", "vorbis", "aac", "flac"),
+}  # fmt: skip
+"""Suffix of a file -> what may be in it, as a library calls it."""
 _DATE = re.compile(r"(\d{4})(?:-(\d\d))?(?:-(\d\d))?", re.ASCII)
 
 Known = Callable[[str], Collection[str]]
@@ -255,7 +265,8 @@ def _resolve(text: str, field: str, value: str, known: Iterable[str]) -> list[st
         else:
             piece = pieces[start].strip()
             raise InputError(
-                f"filter {text!r}: no track has {field} {piece!r}; {_suggest(piece, spellings, spellings)}"
+                f"filter {text!r}: no track has {field} {piece!r}; "
+                + (_suggest_codec(field, piece, spellings) or _suggest(piece, spellings, spellings))
             )
     return resolved
 
@@ -265,6 +276,12 @@ def _fold(text: str) -> str:
     if text.isascii():
         return text.strip().casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+
+
+def _suggest_codec(field: str, got: str, known: Collection[str]) -> str:
+    """Say what people mean by the suffix of a file; "" when it is none, or no track is of that kind."""
+    codecs = [codec for codec in _CODECS.get(_fold(got).lstrip("."), ()) if codec in known]
+    return f"a format is a codec: format={','.join(codecs)}" if field == "format" and codecs else ""
 
 
 def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] | None = None) -> str:
@@ -280,65 +297,62 @@ def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] 
 
 def _parse_numbers(text: str, field: str, operator: str, value: str) -> Filter:
     if operator not in ("=", "!="):
-        first, after = _span(text, field, value)
-        if operator in (">", "<="):  # beyond the whole day that was named, or up to its end
-            if after is not None:
-                return Range(field, gte=after) if operator == ">" else Range(field, lt=after)
-            return Range(field, gt=first) if operator == ">" else Range(field, lte=first)
-        return Range(field, gte=first) if operator == ">=" else Range(field, lt=first)
+        least, most = _span(text, field, value)
+        # of a day, "after" begins when it is over
+        bound = {">": ("gt", most), ">=": ("gte", least), "<": ("lt", least), "<=": ("lte", most)}[operator]
+        return Range(field, **dict([bound]))
     ranges = list[Range]()
     for piece in value.split(","):
-        first_text, dots, last_text = (part.strip() for part in piece.partition(".."))
-        low, _ = _span(text, field, first_text) if first_text or not dots else (None, None)
-        high, after = (
-            _span(text, field, last_text if dots else first_text) if last_text or not dots else (None, None)
-        )
+        first, dots, last = (part.strip() for part in piece.partition(".."))
+        if field == "added" and not dots and _AGO.fullmatch(first):
+            raise InputError(
+                f"filter {text!r}: {first} ago is one moment; wanted added>{first}, or added<{first}"
+            )
+        low = _span(text, field, first)[0] if first or not dots else None
+        high = _span(text, field, last or first)[1] if last or not dots else None
         if (low is None and high is None) or (low is not None and high is not None and low > high):
             raise InputError(
                 f"filter {text!r}: {piece.strip()!r} is no range; give LOW..HIGH, like bpm=118..124"
             )
-        ranges.append(Range(field, gte=low, lte=None if after is not None else high, lt=after))
+        ranges.append(Range(field, gte=low, lte=high))
     either = ranges[0] if len(ranges) == 1 else Or(tuple(ranges))
     return Not(either) if operator == "!=" else either
 
 
-def _span(text: str, field: str, value: str) -> tuple[float, float | None]:
-    """Read a number, or when a day, month or year begins and when it is over."""
-    found = _DATE.fullmatch(value.strip()) if field == "added" else None
-    if found is None:
-        return _number(text, field, value), None
-    year, month, day = (int(part) if part else None for part in found.groups())
-    try:
-        first = date(year or 0, month or 1, day or 1)
-        if day:
-            after = first + timedelta(days=1)
-        else:
-            after = date(first.year + (month in (None, 12)), 1 if month in (None, 12) else first.month + 1, 1)
-        begin, end = (datetime(d.year, d.month, d.day).timestamp() for d in (first, after))
-    except (ValueError, OverflowError, OSError) as error:
-        raise InputError(
-            f"filter {text!r}: there is no date {value.strip()!r}; like added>=2025-01-31"
-        ) from error
-    return begin, end
-
-
-def _number(text: str, field: str, value: str) -> float:
+def _span(text: str, field: str, value: str) -> tuple[float, float]:
+    """Read a number: the least and the greatest that is meant, which differ only for a day, month or year."""
     value = value.strip()
+    if field == "added":
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            return _times(value)
     if _NUMBER.fullmatch(value):
-        return float(value)
+        return float(value), float(value)
     clock = _CLOCK.fullmatch(value) if field == "duration" else None
     if clock:
-        hours, minutes, seconds = clock.groups(default="0")
-        return float(hours) * 3600 + float(minutes) * 60 + float(seconds)
-    wanted = {"duration": "seconds or m:ss", "added": "a date like 2025-01-31"}.get(field, "a number")
-    raise InputError(
-        f"filter {text!r}: {field} wants {wanted}, got {value!r}; like {_EXAMPLES.get(field, field + '>=120')}"
+        hours, minutes, seconds = map(float, clock.groups(default="0"))
+        return (total := hours * 3600 + minutes * 60 + seconds), total
+    wanted, like = {
+        "duration": ("seconds or m:ss", "duration>=120"),
+        "added": ("a date, or how long ago", "added>2026-11-01 or added>7d"),
+    }.get(field, ("a number", f"{field}>={_EXAMPLES.get(field, '120')}"))
+    raise InputError(f"filter {text!r}: {field} wants {wanted}, got {value!r}; like {like}")
+
+
+def _times(value: str) -> tuple[float, float]:
+    """Read a time: its first and last second, which are one for a moment; raise ValueError for what is none."""
+    if ago := _AGO.fullmatch(value):
+        return (moment := time.time() - float(ago[1]) * _SECONDS[ago[2]]), moment
+    found = _DATE.fullmatch(value)
+    if not found:
+        return (moment := datetime.fromisoformat(value).timestamp()), moment
+    year, month, day = (int(part) if part else 0 for part in found.groups())
+    first = datetime(year, month or 1, day or 1)
+    after = (
+        first + timedelta(days=1)
+        if day
+        else datetime(year + (month in (0, 12)), month % 12 + 1 if month else 1, 1)
     )
+    return first.timestamp(), after.timestamp() - 1
 
 
-_EXAMPLES = {
-    "added": "added>=2025-01-31",
-    "year": "year>=1990",
-    "energy": "energy>=0.5",
-    "loudness": "loudness>=-14",
-}
+_EXAMPLES = {"year": "1990", "energy": "0.5", "loudness": "-14"}

@@ -105,7 +105,8 @@ def write_m3u8(
         In playing order.
     relative_to : str or os.PathLike, optional
         The folder that paths are written relative to, usually the one the playlist is in: the folder can then
-        be moved with its music. Addresses have no relative form and stay absolute. By default, all paths do.
+        be moved with its music. Addresses, and files on another drive, have no relative form and stay absolute. By
+        default, all paths do.
 
     Raises
     ------

@@ -77,12 +77,12 @@ def address_of(path: str, relative_to: str | os.PathLike[str] | None) -> str:
         ASCII; every byte of the path that needs it is percent-encoded.
     """
     absolute = os.path.abspath(path)
-    if (
-        relative_to is None
-        or os.path.splitdrive(absolute)[0] != os.path.splitdrive(os.path.abspath(relative_to))[0]
-    ):
+    if relative_to is None:
         return Path(absolute).as_uri()
-    relative = os.path.relpath(absolute, relative_to).replace(os.sep, "/")
+    try:
+        relative = os.path.relpath(absolute, relative_to).replace(os.sep, "/")
+    except ValueError:  # on another drive of Windows: there is no way from here to there
+        return Path(absolute).as_uri()
     # "a:b.mp3" would be an address of its own kind
     return quote(os.fsencode(relative if ":" not in relative.split("/")[0] else f"./{relative}"))
 

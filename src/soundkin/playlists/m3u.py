@@ -77,7 +77,10 @@ def _location(path: str, relative_to: str | os.PathLike[str] | None) -> str:
         return Path(absolute).as_uri()
     if relative_to is None:
         return absolute
-    relative = os.path.relpath(absolute, relative_to)
+    try:
+        relative = os.path.relpath(absolute, relative_to)
+    except ValueError:  # on another drive of Windows: there is no way from here to there
+        return absolute
     # "#1.mp3" would be a comment, " 1.mp3" lose its space, "a:b.mp3" be an address.
     plain = not relative.startswith(("#", " ")) and ":" not in relative
     return relative if plain else os.path.join(os.curdir, relative)

@@ -35,7 +35,7 @@ STRATEGIES = ("agreement", *_OF_THE_INDEX)
 
 _POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 10, 60, 4096
 # Candidates are looked for near so many sounds; they are weighed against every like.
-_MOST_SOUGHT = 32
+_MOST_SOUGHT = 16
 _FORGOTTEN_DAYS = 90.0
 _DAY = 86_400.0
 
@@ -239,9 +239,9 @@ def _copies(
 ) -> NDArray[np.bool_]:
     """Tell which candidates are a recording that is liked or disliked already."""
     cosines = vectors @ np.stack([query.vector for query in known]).T
-    copies, likely = np.zeros(len(tracks), bool), likely_copies(tracks)
-    for i, query in enumerate(known):
-        if query.like is not None:
-            for place in np.flatnonzero(likely(query.like, cosines[:, i]) & ~copies):
-                copies[place] = is_copy_of(record, space, query, tracks[place], float(cosines[place, i]))
+    copies = np.zeros(len(tracks), bool)
+    for place, i in np.argwhere(likely_copies(tracks, [query.like for query in known], cosines)):
+        copies[place] = copies[place] or is_copy_of(
+            record, space, known[i], tracks[place], float(cosines[place, i])
+        )
     return copies

@@ -117,13 +117,19 @@ def same_recordings(
     callable
         From a place in the sequence to places.
     """
-    likely = likely_copies(tracks)
+    long = np.array([track.duration for track in tracks])
+    contents: dict[str, list[int]] = {}
+    for place, track in enumerate(tracks):
+        contents.setdefault(track.content or f"nothing known of {place}", []).append(place)
 
     def same(place: int) -> list[int]:
         track, cosines = tracks[place], vectors @ vectors[place]
-        found = []
-        for other in map(int, np.flatnonzero(likely(track, cosines))):
-            if other != place:
+        likely = np.flatnonzero(
+            (cosines >= COPY_SIMILARITY) & (np.abs(long - track.duration) <= COPY_SECONDS)
+        )
+        found = list(contents.get(track.content, []))
+        for other in likely.tolist():
+            if other != place and other not in found:
                 pair = track, tracks[other]
                 prints = record.fingerprints([one.id for one in pair])
                 windows = [windows_of(record, one.id, space) if len(prints) < 2 else None for one in pair]
@@ -136,25 +142,31 @@ def same_recordings(
 
 
 def likely_copies(
-    tracks: Sequence[Track],
-) -> Callable[[Track, Array], NDArray[np.bool_]]:
-    """Return a function that tells, at little cost, which of some tracks `is_copy` could be true of.
+    tracks: Sequence[Track], others: Sequence[Track | None], cosines: Array
+) -> NDArray[np.bool_]:
+    """Tell, at little cost, of which pairs of tracks `is_copy` could be true.
 
     Parameters
     ----------
     tracks : sequence of Track
         n of them.
+    others : sequence of Track or None
+        m of them; None is nobody's copy.
+    cosines : float32 (n, m)
+        Of their vectors.
 
     Returns
     -------
-    callable
-        From a track and its cosines (n,) with these to bool (n,).
+    bool (n, m)
+        Where it could.
     """
-    durations = np.array([track.duration for track in tracks])
-    contents = np.array([track.content for track in tracks])
-
-    def likely(track: Track, cosines: Array) -> NDArray[np.bool_]:
-        near = (cosines >= COPY_SIMILARITY) & (np.abs(durations - track.duration) <= COPY_SECONDS)
-        return near | ((contents == track.content) & bool(track.content))
-
+    long = np.array([track.duration for track in tracks])
+    others_long = np.array([track.duration if track else -np.inf for track in others])
+    likely = (cosines >= COPY_SIMILARITY) & (np.abs(long[:, None] - others_long) <= COPY_SECONDS)
+    places: dict[str, list[int]] = {}
+    for j, other in enumerate(others):
+        if other and other.content:
+            places.setdefault(other.content, []).append(j)
+    for i, track in enumerate(tracks):
+        likely[i, places.get(track.content, [])] = True
     return likely

@@ -1,6 +1,7 @@
 """What a question and an answer look like."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,8 @@ class Hit:
         Id of the liked track that speaks for this one; "" where the question was one track.
     close : bool
         False when it is no closer than unrelated tracks get by chance in a library of this size.
+    there : bool
+        False when the file is gone, or the disk that it is on.
     """
 
     id: str
@@ -66,6 +69,12 @@ class Hit:
     moments: tuple[Moment, ...] = ()
     follows: str = ""
     close: bool = True
+    there: bool = True
+
+    @property
+    def name(self) -> str:
+        """What people see: the title or, without one, what the file is called."""
+        return self.title or Path(self.path).stem
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,13 @@
 """What sounds like one track, or like one moment of it."""
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.embed import Space
+from soundkin.embed import Space, is_gone
 from soundkin.errors import NotFound
 from soundkin.filters import Filter
 from soundkin.index import Index
@@ -199,12 +198,11 @@ def hit_of(
     why = list(reasons(like, track)) if like is not None else []
     why += map(in_words, moments[:1])
     if follows and like is not None:
-        name = like.title or os.path.basename(like.path)
-        why.append(f"follows {like.artist} - {name}" if like.artist else f"follows {name}")
+        why.append(f"follows {like.artist} - {like.name}" if like.artist else f"follows {like.name}")
     return Hit(
         track.id, track.path, track.title, track.artist, track.album, track.duration,
         round(usual.similarity(cosine), 4), tuple(why), round(cosine, 4), moments,
-        like.id if follows and like is not None else "", close,
+        like.id if follows and like is not None else "", close, not is_gone(track.path),
     )  # fmt: skip
 
 

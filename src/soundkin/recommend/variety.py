@@ -106,30 +106,33 @@ def pick(
         return []
     fit = scores - min(0.0, float(scores.min()))
     fit /= max(float(fit.max()), 1e-12)
-    names = [[name.casefold() for name in side] for side in (artists, albums)]
-    limits = rules.per_artist, rules.per_album
+    groups = [
+        (_numbered(names), limit) for names, limit in ((artists, rules.per_artist), (albums, rules.per_album))
+    ]
     free = np.ones(len(scores), bool)
     heard, chosen = list(before), list[int]()
     for place in before:
         _strike(free, place, same)
     tastes = None if shares is None or due is None or len(due) < 2 else _Tastes(shares, due)
-    # equals in order of their places, so that the answer does not depend on the sort
-    by_score = np.lexsort((np.arange(len(scores)), -fit))
+    alike = {place: vectors @ vectors[place] for place in heard[-rules.window :]} if rules.diversity else {}
     while len(chosen) < k and free.any():
         recent = heard[max(0, len(heard) - rules.window + 1) :]
-        full = [
-            {name for name, n in Counter(names[i][p] for p in recent).items() if name and n >= limits[i]}
-            for i in range(2)
-        ]
-        left = [p for p in by_score if free[p]]
-        allowed = [p for p in left if names[0][p] not in full[0] and names[1][p] not in full[1]] or left
-        gain = fit[allowed] if tastes is None else fit[allowed] * tastes.factor(allowed)
+        allowed = free.copy()
+        for numbers, limit in groups:
+            full = [
+                number for number, n in Counter(numbers[recent].tolist()).items() if number and n >= limit
+            ]
+            allowed &= ~np.isin(numbers, full)
+        gain = fit if tastes is None else fit * tastes.factor()
         if rules.diversity and recent:
-            alike = (vectors[allowed] @ vectors[recent].T).max(axis=1)
-            gain = (1 - rules.diversity) * gain - rules.diversity * alike
-        best = int(allowed[int(gain.argmax())])
+            nearest = np.max([alike[place] for place in recent], axis=0)
+            gain = (1 - rules.diversity) * gain - rules.diversity * nearest
+        # of equals the first, so that the answer does not depend on how they were sorted
+        best = int(np.where(allowed if allowed.any() else free, gain, -np.inf).argmax())
         if tastes is not None:
             tastes.give(best)
+        if rules.diversity:
+            alike[best] = vectors @ vectors[best]
         chosen.append(best)
         heard.append(best)
         _strike(free, best, same)
@@ -166,9 +169,9 @@ class _Tastes:
         self._shares, self._due = shares, due
         self._given = np.zeros(len(due))
 
-    def factor(self, places: Sequence[int]) -> NDArray[np.float64]:
+    def factor(self) -> NDArray[np.float64]:
         need = np.maximum(self._due * (self._given.sum() + 1) - self._given, 0)
-        served = self._shares[places] @ (need / max(float(need.sum()), 1e-12))
+        served = self._shares @ (need / max(float(need.sum()), 1e-12))
         return (1 - _FAIRNESS) + _FAIRNESS * served
 
     def give(self, place: int) -> None:
@@ -176,6 +179,12 @@ class _Tastes:
 
 
 _FAIRNESS = 0.6
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.intp]:
+    """Give the same number to names that differ in upper and lower case only, and 0 to empty ones."""
+    numbers: dict[str, int] = {"": 0}
+    return np.array([numbers.setdefault(name.casefold(), len(numbers)) for name in names], np.intp)
 
 
 def _strike(free: NDArray[np.bool_], place: int, same: Callable[[int], Sequence[int]] | None) -> None:
