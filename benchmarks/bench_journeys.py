@@ -50,7 +50,7 @@ def make(folder: Path, n: int, seed: int = 0) -> None:
                 row = styles[style[i]] + 0.9 * rng.normal(size=SPACE.dims)
                 home = f"/music/artist {artists[i]}/album {artists[i] % 5}"
                 tags = Tags(
-                    f"title {i}", f"artist {artists[i]}", f"album {artists[i] % 5}",
+                    f"title {i}", f"artist {artists[i]}", f"album {i % 5} of {artists[i]}",
                     genres=(f"genre {style[i] % 40}",), year=1960 + int(rng.integers(60)),
                 )  # fmt: skip
                 bpm, energy, loudness = rng.uniform((60, 0, -30), (180, 1, -6)).tolist()

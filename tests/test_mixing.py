@@ -245,7 +245,7 @@ def test_import_of_a_playlist_command(run, home, shared, tmp_path):  # noqa: F81
         file.write("/gone/x.mp3\n")
     status, out, _ = run("import", tmp_path / "in.m3u8", "-o", tmp_path / "out.jspf", *home)
     assert status == 0
-    assert "3 of 4 entries are in the library" in out
+    assert "3 of 4 are in the library" in out
     assert [entry.paths[0] for entry in playlists.read(tmp_path / "out.jspf")] == [
         track.path for track in tracks
     ]

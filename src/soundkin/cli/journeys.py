@@ -284,7 +284,7 @@ def print_found(library: "Library", file: str, output: str | None, relative: boo
         else:
             click.echo(f"{place:>4}  {'-':<6}{printable(one.entry.location or one.entry.title)}")
     click.echo(
-        f"{len(here)} of {count_of(len(found), 'entry').replace('entrys', 'entries')} are in the library"
+        f"{len(here)} of {len(found)} are in the library"
     )
 
 
