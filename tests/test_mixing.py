@@ -13,6 +13,7 @@ from soundkin.errors import InputError, NotFound
 from soundkin.library import Library
 from soundkin.recommend import Variety
 from soundkin.recommend.versions import RECORDING
+from soundkin.record import Record
 
 
 def test_duplicates_are_the_copies_that_were_made(shared, made):
@@ -285,3 +286,30 @@ def test_radio_on_a_terminal_does_what_is_said(library, made, monkeypatch):
     # next; like, and then skip the same; dislike; what is no answer is asked again; quit
     assert said == [("like", heard[1].id), ("skip", heard[1].id), ("dislike", heard[2].id)]
     assert len(heard) == 4
+
+
+def test_what_filters_ask_for_is_what_opinions_say(library, made):
+    tracks = [library.find(path) for path, _ in made.tracks[:8]]
+    said = [
+        ("like", 0),
+        ("like", 1),
+        ("unlike", 1),
+        ("dislike", 2),
+        ("like", 2),
+        ("like", 3),
+        ("dislike", 3),
+        ("play", 4),
+    ]
+    for at, (kind, i) in enumerate([*said, ("play", 0), ("skip", 5)], 1):
+        library.feedback(kind, [tracks[i]], at=float(at))
+    with Record.open(library.folder) as record:
+        opinions = record.opinions("default")
+        for what, expected in {"liked": {0, 2}, "disliked": {3}, "played": {0, 4}}.items():
+            ids = set(record.tracks_that_are(what, "default"))
+            assert ids == {tracks[i].id for i in expected}
+            holds = {
+                id_
+                for id_, opinion in opinions.items()
+                if (opinion.plays if what == "played" else opinion.verdict == what.removesuffix("d"))
+            }
+            assert ids == holds

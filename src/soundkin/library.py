@@ -840,12 +840,7 @@ class Library(Mixing):
             if name == "path":
                 passes = glob(os.path.expanduser(value))
                 return frozenset(int(id_, 16) for id_, path in record.paths().items() if passes(path))
-            opinions = record.opinions(profile or DEFAULT_PROFILE).items()
-            return frozenset(
-                int(id_, 16)
-                for id_, opinion in opinions
-                if (opinion.plays if name == "played" else opinion.verdict == name.removesuffix("d"))
-            )
+            return frozenset(int(id_, 16) for id_ in record.tracks_that_are(name, profile or DEFAULT_PROFILE))
 
         return parse([filters] if isinstance(filters, str) else filters, known, ids_of)
 

@@ -283,9 +283,7 @@ def print_found(library: "Library", file: str, output: str | None, relative: boo
             click.echo(f"{place:>4}  {one.by:<6}{name_of(one.track)}")
         else:
             click.echo(f"{place:>4}  {'-':<6}{printable(one.entry.location or one.entry.title)}")
-    click.echo(
-        f"{len(here)} of {len(found)} are in the library"
-    )
+    click.echo(f"{len(here)} of {len(found)} are in the library")
 
 
 def _listen(queue: "Radio") -> list["Hit"]:
