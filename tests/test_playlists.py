@@ -250,6 +250,7 @@ def test_a_station_on_the_net_is_no_file(tmp_path: Path) -> None:
     [
         ("a.xspf", b"<playlist", "no XSPF"),
         ("a.xspf", b'<!DOCTYPE x [<!ENTITY a "b">]><playlist/>', "DOCTYPE"),
+        ("a.xspf", '<!DOCTYPE x [<!ENTITY a "b">]><playlist/>'.encode("utf-16"), "DOCTYPE"),
         ("a.xspf", b"<html/>", "another kind"),
         ("a.jspf", b"{}", "no JSPF"),
         ("a.jspf", b'{"playlist": {"track": [7]}}', "no JSPF"),

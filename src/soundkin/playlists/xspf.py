@@ -41,7 +41,8 @@ def dump(tracks: Iterable[Playable], title: str, relative_to: str | os.PathLike[
 
 def load(data: bytes, folder: str) -> list[Entry]:
     """Read XSPF; see `playlists.read`."""
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # XSPF has neither; entities can blow up a reader
+    plain = data.replace(b"\0", b"")  # whatever the encoding, these letters are ASCII
+    if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:  # XSPF has neither; entities can blow up a reader
         raise InputError("a playlist with a DOCTYPE: wanted plain XSPF; save it again")
     try:
         root = ElementTree.fromstring(data)
