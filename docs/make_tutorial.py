@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PAGES = tuple(Path(__file__).with_name(name) for name in ("tutorial.md", "recommend.md"))
+PAGES = tuple(Path(__file__).with_name(name) for name in ("tutorial.md", "recommend.md", "playlists.md"))
 _BLOCK = re.compile(r"^(?:<!-- (checked|example) -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -1,6 +1,7 @@
 """What every index must do; `test_index.py` runs it on each engine."""
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soundkin.errors import InputError, StoreError
-from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, matches
+from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, matches, parse
 from soundkin.index import STRATEGIES, Index, Mark, Point
 
 SPACES = {"sound": 8, "words": 5}
@@ -38,6 +39,7 @@ def random_points(n: int, seed: int = 0) -> list[Point]:
             "added": int(rng.integers(1_700_000_000, 1_700_000_005)),
             "bpm": float(rng.integers(118, 123)) + 0.5 * float(rng.integers(0, 2)),
             "energy": None if number % 7 == 0 else float(rng.random()),
+            "loudness": float(rng.integers(-20, -5)),
         }
         payload = {key: value for key, value in full.items() if rng.random() < 0.8}
         points.append(Point(point_id, vectors, payload))
@@ -125,6 +127,62 @@ filters: st.SearchStrategy[Filter] = st.recursive(
 )
 
 
+# ---- expressions as people type them, each with what it means in plain Python, apart from the filter's own tree
+
+Meaning = Callable[[dict[str, Any], int], bool]
+LIKED, PLAYED = {0, 7, BIG}, {1, BIG, 2**63}
+_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq,
+}  # fmt: skip
+
+
+def _number_term(field: str, sign: str, bound: float) -> tuple[str, Meaning]:
+    return f"{field}{sign}{bound}", lambda has, _: field in has and _COMPARED[sign](has[field], bound)
+
+
+def _word_term(field: str, key: str, value: str, differs: bool) -> tuple[str, Meaning]:
+    def holds(has: dict[str, Any], _: int) -> bool:
+        have = has.get(key, [])
+        same = value.casefold() in [text.casefold() for text in ([have] if isinstance(have, str) else have)]
+        return same != differs
+
+    return f"{field}{'!=' if differs else '='}{value}", holds
+
+
+terms: st.SearchStrategy[tuple[str, Meaning]] = st.one_of(
+    st.builds(_number_term, st.just("year"), st.sampled_from(sorted(_COMPARED)), st.integers(1989, 1997)),
+    st.builds(_number_term, st.just("bpm"), st.sampled_from(sorted(_COMPARED)), st.sampled_from([118.0, 120.5])),
+    st.builds(_number_term, st.just("loudness"), st.sampled_from(sorted(_COMPARED)), st.integers(-20, -5)),
+    st.builds(_word_term, st.just("genre"), st.just("genre"), st.sampled_from(GENRES), st.booleans()),
+    st.builds(
+        _word_term, st.just("artist"), st.just("artist"), st.sampled_from(["björk", "earth, wind & fire"]),
+        st.booleans(),
+    ),
+    st.just(("liked", lambda _, number: number in LIKED)),
+    st.just(("never-played", lambda _, number: number not in PLAYED)),
+)  # fmt: skip
+
+
+def _joined(word: str, parts: list[tuple[str, Meaning]]) -> tuple[str, Meaning]:
+    every = all if word == "and" else any
+    text = f" {word} ".join(f"({text})" for text, _ in parts)
+    return text, lambda has, number: every(meaning(has, number) for _, meaning in parts)
+
+
+def _denied(part: tuple[str, Meaning]) -> tuple[str, Meaning]:
+    return f"not ({part[0]})", lambda has, number: not part[1](has, number)
+
+
+expressions: st.SearchStrategy[tuple[str, Meaning]] = st.recursive(
+    terms,
+    lambda part: st.one_of(
+        part.map(_denied),
+        st.builds(_joined, st.sampled_from(["and", "or"]), st.lists(part, min_size=1, max_size=3)),
+    ),
+    max_leaves=8,
+)
+
+
 BAD_VECTORS: list[tuple[type[Exception], str, Any]] = [
     (InputError, "sound", [1, 2, 3, 4, 5, 6, 7, np.nan]),
     (InputError, "sound", [1, 2, 3, 4, 5, 6, 7, np.inf]),
@@ -198,6 +256,22 @@ class IndexContract:
         ]
         expected = {p.id for p, payload in zip(POINTS, cleaned, strict=True) if matches(where, payload, p.id)}
         assert {found for found, _ in filled.search("sound", np.ones(8), k=200, where=where)} == expected
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(expression=expressions, k=st.integers(1, 90))
+    def test_expressions_mean_what_plain_python_says(
+        self, filled: Index, expression: tuple[str, Meaning], k: int
+    ) -> None:
+        text, meaning = expression
+        where = parse(
+            [text],
+            lambda field: {"genre": GENRES, "artist": ARTISTS}[field],
+            lambda name, _: {"liked": LIKED, "played": PLAYED}[name],
+        )
+        passing = [p for p in POINTS if meaning({k: v for k, v in p.payload.items() if v is not None}, p.id)]
+        query = np.arange(1, 9, dtype=np.float32)
+        expected = best(cosines(passing, "sound", query), k)  # always k, when k pass
+        assert [found for found, _ in filled.search("sound", query, k=k, where=where)] == expected
 
     def test_strict_filters_find_all_there_is(self, filled: Index) -> None:
         one, two = POINTS[12], POINTS[14]

@@ -67,11 +67,17 @@ def test_copies_are_found(music: Path, tmp_path: Path) -> None:
     out = run(
         "bench_copies", music, "--tracks", 1, "--jobs", 1, "--encoder", "descriptors", "--copies", tmp_path
     )
-    # 8 copies and their original: 36 pairs; 12 tracks: 66 pairs
-    assert "recall over 36 pairs of copies, false of 66 other pairs" in out
-    assert len(list(tmp_path.glob("*/*"))) == 8
-    row = next(line for line in out.splitlines() if line.startswith("| 2 s cut"))
-    assert float(row.split("|")[5]) == pytest.approx(2, abs=0.05)
+    # 13 copies and their original: 91 pairs; 12 tracks: 66 pairs
+    assert "recall over 91 pairs of copies, false of 66 other pairs" in out
+    assert len(list(tmp_path.glob("*/*"))) == 13
+    row = next(line for line in out.splitlines() if line.startswith("| 2 s off the start"))
+    assert float(row.split("|")[7]) == pytest.approx(2, abs=0.05)
+
+
+def test_journeys(tmp_path: Path) -> None:
+    out = run("bench_journeys", "--tracks", 200, "--keep", tmp_path, "--real", tmp_path)
+    assert figure(out, "radio, a step: median") > 0
+    assert "paths of 12 between 100 pairs of 200 tracks" in out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

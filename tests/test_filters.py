@@ -1,11 +1,12 @@
 import time
+from datetime import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from soundkin.errors import InputError
-from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, clean_text, matches, parse
+from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, clean_text, glob, matches, parse
 
 KNOWN = {
     "genre": {"Samba": 3, "salsa": 1, "Salsa": 2, "Metal": 9},
@@ -177,6 +178,132 @@ def test_text_that_is_no_utf8_becomes_question_marks() -> None:
     name = b"caf\xe9 \xe2\x82\xac".decode("utf-8", "surrogateescape")
     assert clean_text(name) == "caf? \u20ac"
     assert Match("artist", (name,)).values == ("caf? \u20ac",)
+
+
+# ---- expressions
+
+IDS = {"liked": {1, 2, 7}, "disliked": {3}, "played": {2, 3}}
+FOLDERS = {1: "/music/ABBA/Live/SOS.mp3", 2: "/music/abba/live at home/1.flac", 7: "/music/Queen/1.mp3"}
+
+
+def ids_of(name: str, value: str) -> set[int]:
+    if name == "path":
+        passes = glob(value)
+        return {number for number, path in FOLDERS.items() if passes(path)}
+    return IDS[name]
+
+
+def known(field: str) -> list[str]:
+    if field == "path":
+        return ["music", "ABBA", "Live", "Queen"]
+    return [
+        *KNOWN.get(field, ()),
+        *(["Simon and Garfunkel", "a or liked", "Live (1990)"] if field == "artist" else []),
+    ]
+
+
+SAMBA, LATE = Match("genre", ("Samba",)), Range("year", gte=1990)
+LIKED, PLAYED = HasId(frozenset({1, 2, 7})), HasId(frozenset({2, 3}))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("liked", LIKED),
+        ("not liked", Not(LIKED)),
+        ("NOT Liked", Not(LIKED)),
+        ("never-played", Not(PLAYED)),
+        ("genre=samba and (year>=1990 or not liked)", And((SAMBA, Or((LATE, Not(LIKED)))))),
+        ("genre=samba or year>=1990 and liked", Or((SAMBA, And((LATE, LIKED))))),
+        ("((liked))", LIKED),
+        ("not (liked or played)", Not(Or((LIKED, PLAYED)))),
+        ("not not liked", Not(Not(LIKED))),
+        ("(genre=samba)AND(year>=1990)", And((SAMBA, LATE))),
+        ("artist=simon and garfunkel", Match("artist", ("Simon and Garfunkel",))),
+        ("artist=simon and garfunkel and liked", And((Match("artist", ("Simon and Garfunkel",)), LIKED))),
+        ('artist="a or liked"', Match("artist", ("a or liked",))),
+        ('artist="a or liked", ABBA or liked', Or((Match("artist", ("a or liked", "ABBA")), LIKED))),
+        ("(artist=Live (1990) or liked)", Or((Match("artist", ("Live (1990)",)), LIKED))),
+        ("path=live", HasId(frozenset({1}))),
+        ("path=/music", HasId(frozenset({1, 2, 7}))),
+        (
+            "path=*.mp3 and not path!=*/Live/*",
+            And((HasId(frozenset({1, 7})), Not(Not(HasId(frozenset({1})))))),
+        ),
+        ("path=live*", HasId(frozenset({1, 2}))),
+        ('path="live at home"', HasId(frozenset({2}))),
+        ("loudness>=-14.5", Range("loudness", gte=-14.5)),
+    ],
+)
+def test_expressions(text: str, expected: Filter) -> None:
+    assert parse([text], known, ids_of) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("likd", "nearest: liked"),
+        ("genre=samba and likd=1", "no field 'likd'; nearest: liked"),
+        ("liked=yes", "liked takes no value"),
+        ("(genre=samba", "parenthesis is not closed"),
+        ("genre=samba)", "no track has genre 'samba)'; nearest: Samba"),
+        ("liked year>1990", "wanted `and` or `or` before 'year>1990'"),
+        ("liked and", "wanted FIELD=VALUE"),
+        ("not", "known: added, album"),
+        ("()", "wanted FIELD=VALUE"),
+        ("(" * 100 + "liked" + ")" * 100, "more than 50"),
+        ("liked or " * 2000, "characters"),
+        ("path=Lve/*", "nearest: Live"),
+        ("path>a", "no order"),
+        ("genre=samba and yeer>1990", "no field 'yeer'; nearest: year"),
+        ("added>=2025-13", "wants a date, or how long ago, got '2025-13'"),
+        ("added>=soon", "added wants a date"),
+    ],
+)
+def test_mistakes_in_expressions(text: str, said: str) -> None:
+    with pytest.raises(InputError) as raised:
+        parse([text], known, ids_of)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("added>=2025-01-31", "2025-01-31T00:00:00", "2025-01-30T23:59:59"),
+        ("added>2025-01-31", "2025-02-01T00:00:00", "2025-01-31T23:59:59"),
+        ("added<=2024-12", "2024-12-31T23:59:59", "2025-01-01T00:00:00"),
+        ("added<2025", "2024-12-31T23:59:59", "2025-01-01T00:00:00"),
+        ("added=2024-02-29", "2024-02-29T23:59:59", "2024-03-01T00:00:00"),
+        ("added=2023..2024-06", "2024-06-30T23:59:59", "2024-07-01T00:00:00"),
+        ("added!=2024", "2025-01-01T00:00:00", "2024-07-01T00:00:00"),
+    ],
+)
+def test_dates_are_whole_days_months_and_years_of_local_time(text: str, inside: str, outside: str) -> None:
+    where = parse([text], known, ids_of)
+    assert where is not None
+    assert matches(where, {"added": int(datetime.fromisoformat(inside).timestamp())}, 0)
+    assert not matches(where, {"added": int(datetime.fromisoformat(outside).timestamp())}, 0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "inside"),
+    [
+        ("*.flac", "/a/b.FLAC", True),
+        ("Live/*", "/a/live/b.mp3", True),
+        ("Live/*", "/a/alive/b.mp3", False),
+        ("/a/b", "/a/b/c/d.mp3", True),
+        ("/a/b/", "/a/bc/d.mp3", False),
+        ("a/b", "/music/a/b/x.mp3", True),
+        ("a?c.mp3", "/abc.mp3", True),
+        ("[ab]x", "/bx/1.mp3", True),
+        ("(x)", "/(x)/1.mp3", True),
+        ("music\\live", "C:\\Music\\Live\\1.mp3", True),
+        ("bjo\u0308rk", "/m/BJ\u00d6RK/1.mp3", True),
+        ("line", "/a\nb/line/1.mp3", True),
+    ],
+)
+def test_glob(pattern: str, path: str, inside: bool) -> None:
+    assert glob(pattern)(path) is inside
 
 
 def test_when_a_track_was_added_is_told_by_days_and_by_how_long_ago(monkeypatch):

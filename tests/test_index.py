@@ -22,6 +22,7 @@ from soundkin.filters import Match
 from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, open_index, rebuild
 from soundkin.index.exact import ExactIndex
 from soundkin.index.generations import read_state
+from soundkin.index.points import LAYOUT
 
 MARK = Mark("0b7c", 17)
 
@@ -109,7 +110,7 @@ def test_reopened_folder_has_everything(folder: Path) -> None:
 def test_state_says_what_is_there(folder: Path) -> None:
     saved = json.loads((folder / "edge-0001" / "state.json").read_text())
     assert saved == {
-        "engine": "qdrant-edge 0.9.0",
+        "engine": f"qdrant-edge 0.9.0, payload {LAYOUT}",
         "generation": "edge-0001",
         "record": "0b7c",
         "revision": 17,
@@ -365,6 +366,18 @@ def test_server_without_the_collection_asks_for_a_rebuild() -> None:
     with open_index(client, collection="mine") as index:
         assert (index.count(), index.mark, index.spaces) == (1, Mark("0b7c", 18), {"sound": 8})
     assert client.collection_exists("mine")  # the client was given ready, so it stays open
+
+
+def test_a_collection_of_an_older_version_is_filled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr("soundkin.index.server.LAYOUT", "older")
+    rebuild(client, MARK, SPACES, random_points(10))
+    with open_index(client) as index:
+        assert index.mark == MARK
+    monkeypatch.undo()
+    with open_index(client) as index:
+        assert index.count() == 10  # searched meanwhile
+        assert index.mark is None
 
 
 def test_a_collection_of_somebody_else_is_left_alone() -> None:

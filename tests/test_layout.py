@@ -14,8 +14,9 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.
 
 # in the order of the line: a file imports only stations above its own
 STATIONS = (
-    "errors", "synth", "audio", "tags", "features", "encoders", "workers", "embed", "record", "filters", "index",
-    "recommend", "fusion", "playlists", "scan", "exchange", "library", "training", "demo", "doctor", "cli",
+    "errors", "synth", "audio", "tags", "features", "fingerprint", "encoders", "workers", "embed", "record", "filters",
+    "index", "recommend", "fusion", "playlists", "scan", "exchange", "mixing", "library", "training", "demo", "doctor",
+    "cli",
 )  # fmt: skip
 
 

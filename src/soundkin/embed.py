@@ -28,6 +28,7 @@ from soundkin.audio import DEFAULT_LISTENING, Excerpt, Hearing, Listening, hear
 from soundkin.encoders import Encoder, find, load_encoder
 from soundkin.encoders.descriptors import Analysis, Description, analyse, describe
 from soundkin.errors import DecodeError, ModelError
+from soundkin.fingerprint import Piece, fingerprint, pieces_of
 from soundkin.tags import Tags, read
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,8 @@ class Embedded:
         Space id -> track vector, float32 (d,), unit length.
     windows : dict
         Space id -> (starts float32 (w,) in seconds, vectors float32 (w, d)).
+    fingerprint : bytes
+        By which copies are told, see `fingerprint`; empty when it was not made.
     damage : str
         What shows that the file is damaged though there is music in it; empty when nothing does.
     """
@@ -150,6 +153,7 @@ class Embedded:
     analysis: Analysis
     vectors: Vectors = field(default_factory=dict)
     windows: Windows = field(default_factory=dict)
+    fingerprint: bytes = b""
     damage: str = ""
 
 
@@ -280,7 +284,8 @@ class Embedder:
                     task.file, content, hearing.duration, hearing.rate, hearing.channels, hearing.format,
                     read(path), Analysis(),
                 )  # fmt: skip
-                descriptions, result.vectors, result.windows = self._encode(hearing, wanted)
+                descriptions, pieces, result.vectors, result.windows = self._encode(hearing, wanted)
+                result.fingerprint = fingerprint(pieces)
                 result.damage = "; ".join(hearing.flaws)
         except FileNotFoundError:
             return Failure(task.file, "vanished", "the file is gone, or a link leads nowhere")
@@ -302,12 +307,17 @@ class Embedder:
             return Failure(task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS")
         return result
 
-    def _encode(self, hearing: Hearing, wanted: Sequence[str]) -> tuple[list[Description], Vectors, Windows]:
+    def _encode(
+        self, hearing: Hearing, wanted: Sequence[str]
+    ) -> tuple[list[Description], list[Piece], Vectors, Windows]:
         descriptions: list[Description] = []
+        pieces: list[Piece] = []
         parts: dict[str, list[tuple[Array, Array]]] = {id_: [] for id_ in wanted}
         for listening, excerpts in _gathered(hearing.together):
             if listening == self._described:
                 descriptions.extend(map(describe, excerpts))
+                for excerpt in excerpts:
+                    pieces.extend(pieces_of(excerpt, hearing.duration))
             for id_ in wanted:
                 if self._heard[id_] == listening:
                     parts[id_].extend(self.encoders[id_].windows_of(excerpts))
@@ -315,11 +325,11 @@ class Embedder:
         windows: Windows = {}
         for id_ in wanted:
             if not parts[id_]:  # no encoder of a run may lack what another one has
-                return [], {}, {}
+                return [], [], {}, {}
             starts, rows = (np.concatenate(column) for column in zip(*parts[id_], strict=True))
             windows[id_] = starts, rows
             vectors[id_] = self.encoders[id_].pool(rows)
-        return descriptions, vectors, windows
+        return descriptions, pieces, vectors, windows
 
 
 def _gathered(heard: Iterable[tuple[Listening, Excerpt]]) -> Iterator[tuple[Listening, list[Excerpt]]]:

@@ -31,11 +31,12 @@ from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Pas
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files, is_gone
 from soundkin.encoders import DEFAULT, FOLDER_FILES, find, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
-from soundkin.filters import Filter, parse
+from soundkin.filters import Filter, glob, parse
 from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
+from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
@@ -117,7 +118,7 @@ def default_folder() -> Path:
     return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
 
 
-class Library:
+class Library(Mixing):
     """A folder that holds the record, the index and the encoders of one collection of music.
 
     Open it with `Library.open`; use it as a context manager, or `close` it.
@@ -538,6 +539,8 @@ class Library:
         seconds: float = 10.0,
         moments: bool = False,
         variety: Variety | None = None,
+        versions: bool = False,
+        profile: str | None = None,
         *,
         text: str | None = None,
     ) -> list[Hit]:
@@ -561,6 +564,10 @@ class Library:
             Order tracks by the moment of each that comes nearest.
         variety : Variety, optional
             How the answer may not repeat itself; default any way it likes.
+        versions : bool
+            Keep other copies of the recording, and name them and other versions of the piece in the reasons.
+        profile : str, optional
+            Who asks, for filters like ``liked``.
         text : str, optional
             Instead of a query, what it should sound like: "slow melancholic piano". Needs a space of an encoder that
             understands words.
@@ -585,13 +592,14 @@ class Library:
         if (query is None) == (text is None):
             raise InputError("similar came with both a query and a text, or neither; wanted one of them")
         record = self._reader()
-        where = self._filter(filters)
+        where = self._filter(filters, profile)
         chosen = self.asked(space, text)
         if query is None:
             queries = {chosen[0]: self._described(text or "", chosen[0])}
-        elif len(chosen) > 1 and (isinstance(query, np.ndarray) or moments or variety is not None):
+        elif len(chosen) > 1 and (isinstance(query, np.ndarray) or moments or versions or variety):
             raise InputError(
-                f"a vector, moments and variety are of one space; {len(chosen)} came: name the one that is meant"
+                f"a vector, moments, versions and variety are of one space; {len(chosen)} came: "
+                "name the one that is meant"
             )
         elif at is None:
             queries = {one: self._query(query, one) for one in chosen}
@@ -602,7 +610,16 @@ class Library:
             return fusion.similar(record, self._current_index(), queries, k, usual, where)
         (only,) = chosen
         return recommend.similar(
-            record, self._current_index(), only, queries[only], k, usual[only.id], where, variety, moments
+            record,
+            self._current_index(),
+            only,
+            queries[only],
+            k,
+            usual[only.id],
+            where,
+            variety,
+            moments,
+            versions,
         )
 
     def recommend(
@@ -651,7 +668,7 @@ class Library:
             There is no like, a track is both liked and disliked, or a filter is unusable.
         """
         chosen = self.space(space)
-        where = self._filter(filters)
+        where = self._filter(filters, profile)
         seeds = self._seeds(likes, dislikes, profile, chosen)
         return recommend.recommend(
             self._reader(), self._current_index(), chosen, seeds, k, self.closeness(chosen), strategy, where,
@@ -879,15 +896,26 @@ class Library:
         failed = record.failed_files()
         return all(path in failed or not os.path.exists(path) for path in record.missing(space.id))
 
-    def _filter(self, filters: str | Sequence[str] | Filter | None) -> Filter | None:
+    def _filter(
+        self, filters: str | Sequence[str] | Filter | None, profile: str | None = None
+    ) -> Filter | None:
+        """Read filters; `liked` and its like are resolved to tracks now, for they change all the time."""
         if filters is None or isinstance(filters, Filter):
             return filters
         record = self._reader()
 
         def known(name: str) -> list[str]:
+            if name == "path":
+                return sorted({part for path in record.paths().values() for part in Path(path).parts[1:-1]})
             return record.distinct("genre" if name == "subgenre" else name)
 
-        return parse([filters] if isinstance(filters, str) else filters, known)
+        def ids_of(name: str, value: str) -> frozenset[int]:
+            if name == "path":
+                passes = glob(os.path.expanduser(value))
+                return frozenset(int(id_, 16) for id_, path in record.paths().items() if passes(path))
+            return frozenset(int(id_, 16) for id_ in record.tracks_that_are(name, profile or DEFAULT_PROFILE))
+
+        return parse([filters] if isinstance(filters, str) else filters, known, ids_of)
 
     def _query(self, query: str | os.PathLike[str] | Track | Array, space: Space) -> Query:
         if isinstance(query, np.ndarray):
@@ -1002,7 +1030,7 @@ class Library:
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
         (vector,), ((starts, windows),) = outcome.vectors.values(), outcome.windows.values()
-        return Query(vector, to_track(outcome, "", 0.0), windows, starts)
+        return Query(vector, to_track(outcome, "", 0.0), windows, starts, fingerprint=outcome.fingerprint)
 
     # ---- the index
 

@@ -15,6 +15,7 @@ from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     collection,
     encoders,
     encoding,
+    journeys,
     questions,
     taste,
 )

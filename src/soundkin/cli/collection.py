@@ -187,16 +187,31 @@ def export(file: str, folder: str | None, space: str | None, as_json: bool) -> N
     "--encoder-name", default="imported", show_default=True,
     help="What to call whatever made vectors that do not say it.",
 )  # fmt: skip
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False), metavar="FILE",
+    help="Of a playlist: write what was found as another one.",
+)  # fmt: skip
+@click.option("--relative", is_flag=True, help="Write paths relative to that playlist.")
 @json_option
-def import_(file: str, folder: str | None, encoder_name: str, as_json: bool) -> None:
-    """Take in vectors from FILE, so that they need not be made again.
+def import_(
+    file: str, folder: str | None, encoder_name: str, output: str | None, relative: bool, as_json: bool
+) -> None:
+    """Take in vectors from FILE, so that they need not be made again; or find the tracks of a playlist.
 
-    FILE is what `soundkin export` wrote, or an SQLite file with a table songs_vectors(song_id, embedding), whose
-    song_id is a track id, a content hash, a path, or a file name without its suffix.
+    FILE is a playlist (.m3u8, .xspf, .jspf), whose tracks are found by path, then by tags, then by sound; or what
+    `soundkin export` wrote; or an SQLite file with a table songs_vectors(song_id, embedding), whose song_id is a track
+    id, a content hash, a path, or a file name without its suffix.
     """
+    from soundkin.cli.journeys import print_found
     from soundkin.library import Library
+    from soundkin.playlists import is_playlist
 
+    if (output or relative) and not is_playlist(file):
+        raise click.UsageError("-o and --relative are for playlists")
     with Library.open(folder) as library:
+        if is_playlist(file):
+            print_found(library, file, output, relative, as_json)
+            return
         report = library.import_(file, encoder_name)
     if as_json:
         print_json({"file": file, **asdict(report)})

@@ -49,6 +49,10 @@ class Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
     "--seconds", type=click.FloatRange(min=0.5), default=10.0, show_default=True, help="How long it is."
 )
 @click.option("--moments", is_flag=True, help="Order tracks by the moment of each that comes nearest.")
+@click.option(
+    "--versions", is_flag=True, help="Keep copies and other versions of it in the answer, and name them."
+)
+@click.option("--profile", help="Who asks, for filters like liked, see soundkin profile.")
 @space_option
 @click.option("--m3u", type=click.Path(dir_okay=False), help="Also write the answer as a playlist.")
 @why_option
@@ -63,6 +67,8 @@ def similar(
     at: float | None,
     seconds: float,
     moments: bool,
+    versions: bool,
+    profile: str | None,
     space: str | None,
     m3u: str | None,
     why: bool,
@@ -76,7 +82,18 @@ def similar(
     if (query is None) == (text is None):
         raise click.UsageError("give a QUERY or --text, one of them")
     with Library.open(folder, qdrant, api_key) as library:
-        hits = library.similar(query, k, list(filters), space, at, seconds, moments, text=text)
+        hits = library.similar(
+            query,
+            k,
+            list(filters),
+            space,
+            at,
+            seconds,
+            moments,
+            versions=versions,
+            profile=profile,
+            text=text,
+        )
         asked = "+".join(one.id for one in library.asked(space, text))
         document: dict[str, Any] = {"query": query or text, "space": asked, "hits": ranked(hits)}
         if at is not None:

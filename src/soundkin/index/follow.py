@@ -130,5 +130,6 @@ def point_of(track: Track, vectors: dict[str, Array]) -> Point:
         "duration": track.duration,
         "bpm": track.bpm,
         "energy": track.energy,
+        "loudness": track.loudness,
     }
     return Point(int(track.id, 16), {space: v for space, v in vectors.items() if v.any()}, payload)

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from soundkin.errors import SoundkinError, StoreError
 from soundkin.index import IndexLocked, RebuildNeeded
-from soundkin.index.points import Mark
+from soundkin.index.points import LAYOUT, Mark
 
 log = logging.getLogger(__name__)
 
@@ -170,14 +170,14 @@ def write_state(generation: Path, state: State) -> None:
 
 
 def engine_version() -> str:
-    """Name the engine and its version, as in `State.engine`.
+    """Name the engine, its version and the payload it is filled with, as in `State.engine`.
 
     Returns
     -------
     str
-        Like "qdrant-edge 0.9.0".
+        Like "qdrant-edge 0.9.0, payload 1f3a9c02".
     """
-    return f"qdrant-edge {version('qdrant-edge-py')}"
+    return f"qdrant-edge {version('qdrant-edge-py')}, payload {LAYOUT}"
 
 
 @contextlib.contextmanager

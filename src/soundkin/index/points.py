@@ -4,6 +4,7 @@ The engines take NaN and zero vectors without a word, and one replays after a cr
 before: nothing may reach them unchecked.
 """
 
+import hashlib
 import itertools
 import math
 import operator
@@ -31,8 +32,12 @@ PAYLOAD: dict[str, str] = {
     "duration": "float",
     "bpm": "float",
     "energy": "float",
+    "loudness": "float",
 }
 """What an index keeps of a track besides its vectors, for filters -> how the engines index it."""
+
+LAYOUT = hashlib.blake2b(repr(sorted(PAYLOAD.items())).encode(), digest_size=4).hexdigest()
+"""Stands for `PAYLOAD`: an index that was filled with another one lacks what filters ask for."""
 
 BATCH = 500
 """Points handed to an engine at once: 4 MB of 2,048-d vectors, far below any engine's limit on one write."""

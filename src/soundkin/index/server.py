@@ -19,7 +19,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import FIELDS, And, Filter, HasId, Match, Not, Or, Range, payload_key
 from soundkin.index import Examples, Index, RebuildNeeded, Target
-from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_spaces
+from soundkin.index.points import BATCH, LAYOUT, PAYLOAD, Mark, Point, batched, check_spaces
 
 _TIMEOUT = 30  # seconds for one call
 _PAUSES = (0.5, 1.5)  # seconds before another try; every call here may be repeated without harm
@@ -87,7 +87,7 @@ class ServerIndex(Index):
             What the index reflects now.
         """
         if mark:
-            saved = {"record": mark.record, "revision": mark.revision}
+            saved = {"record": mark.record, "revision": mark.revision, "payload": LAYOUT}
             self._call(lambda: self._client.update_collection(self._collection, metadata=saved))
             self._mark = mark
 
@@ -161,7 +161,11 @@ class ServerIndex(Index):
                 f"{self._name}: has no named vectors, so it is not ours; use another one, or another server"
             )
         saved = config.metadata or {}
-        mark = Mark(saved["record"], saved["revision"]) if {"record", "revision"} <= saved.keys() else None
+        if saved.get("payload") != LAYOUT:
+            # Filled by an older version, or never: what follows the record fills it again, and it answers meanwhile.
+            _index_fields(self._client, self._collection, self._name)
+            saved = {}
+        mark = Mark(saved["record"], saved["revision"]) if saved else None
         return {space: params.size for space, params in vectors.items()}, mark
 
     def _call(self, request: Callable[[], _T]) -> _T:
@@ -300,11 +304,16 @@ def _create(client: QdrantClient, collection: str, spaces: Mapping[str, int]) ->
     graph = models.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=100_000)
     _call(name, lambda: client.delete_collection(collection))
     _call(name, lambda: client.create_collection(collection, vectors_config=vectors, hnsw_config=graph))
+    # before the points: the graph gets links for the fields that are indexed when it is built
+    _index_fields(client, collection, name)
+
+
+def _index_fields(client: QdrantClient, collection: str, name: str) -> None:
+    """Index the fields of the payload that filters ask for; those that are indexed stay so."""
     with warnings.catch_warnings():
         # the client's in-memory mode says so for each field; it filters without them
         warnings.filterwarnings("ignore", "Payload indexes have no effect in the local Qdrant", UserWarning)
         for key in sorted(map(payload_key, FIELDS)):
-            # before the points: the graph gets links for the fields that are indexed when it is built
             schema = models.PayloadSchemaType(PAYLOAD[key])
             _call(name, partial(client.create_payload_index, collection, key, schema))
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.errors import NotFound
+from soundkin.fingerprint import compare
 from soundkin.record import Record, Track
 
 Array = NDArray[np.float32]
@@ -13,6 +14,10 @@ Array = NDArray[np.float32]
 # When two files of like length are one recording: benchmarks/bench_copies.py prints what this finds and mistakes.
 COPY_SECONDS = 2.5
 COPY_SIMILARITY = 0.8
+COPY_FINGERPRINT = 0.85
+# Fingerprints decide by themselves; what does not sound alike at all need not be compared.
+FINGERPRINT_SIMILARITY = 0.4
+# Where one of the two has no fingerprint, their windows are compared, which misses copies that were trimmed.
 COPY_MOMENTS = 0.5
 # Below this many windows, moments say little: then length (to a codec's padding), tempo and key must agree as well.
 FEW_WINDOWS = 4
@@ -22,9 +27,15 @@ FEW_BPM = 1.0
 
 
 def is_copy(
-    a: Track, b: Track, similarity: float, windows_a: Array | None = None, windows_b: Array | None = None
+    a: Track,
+    b: Track,
+    similarity: float,
+    windows_a: Array | None = None,
+    windows_b: Array | None = None,
+    fingerprint_a: bytes = b"",
+    fingerprint_b: bytes = b"",
 ) -> bool:
-    """Tell whether two tracks are one recording: the same file, or a re-encode of it.
+    """Tell whether two tracks are one recording: the same file, a re-encode of it, trimmed, louder or remastered.
 
     Parameters
     ----------
@@ -34,6 +45,8 @@ def is_copy(
         Cosine of their vectors.
     windows_a, windows_b : float32 (w, d), optional
         Their window vectors.
+    fingerprint_a, fingerprint_b : bytes
+        Their fingerprints; empty where there is none.
 
     Returns
     -------
@@ -44,7 +57,11 @@ def is_copy(
     if a.content and a.content == b.content:
         return True
     apart = abs(a.duration - b.duration)
-    if apart > COPY_SECONDS or similarity < COPY_SIMILARITY:
+    if apart > COPY_SECONDS or similarity < FINGERPRINT_SIMILARITY:
+        return False
+    if fingerprint_a and fingerprint_b:
+        return compare(fingerprint_a, fingerprint_b, COPY_SECONDS).score >= COPY_FINGERPRINT
+    if similarity < COPY_SIMILARITY:
         return False
     if windows_a is not None and windows_b is not None and min(len(windows_a), len(windows_b)) >= FEW_WINDOWS:
         return moments_alike(windows_a, windows_b) >= COPY_MOMENTS
@@ -113,8 +130,11 @@ def same_recordings(
         found = list(contents.get(track.content, []))
         for other in likely.tolist():
             if other != place and other not in found:
-                windows = windows_of(record, track.id, space), windows_of(record, tracks[other].id, space)
-                if is_copy(track, tracks[other], float(cosines[other]), *windows):
+                pair = track, tracks[other]
+                prints = record.fingerprints([one.id for one in pair])
+                windows = [windows_of(record, one.id, space) if len(prints) < 2 else None for one in pair]
+                heard = (prints.get(one.id, b"") for one in pair)
+                if is_copy(*pair, float(cosines[other]), windows[0], windows[1], *heard):
                     found.append(other)
         return found
 

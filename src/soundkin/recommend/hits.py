@@ -93,6 +93,8 @@ class Query:
         Where they begin, seconds.
     whole : bool
         False when only a moment of the track is asked for.
+    fingerprint : bytes
+        Of the track; empty when there is none.
     is_text : bool
         Whether the vector is that of words, not of sound.
     """
@@ -102,6 +104,7 @@ class Query:
     windows: Array | None = None
     starts: Array | None = None
     whole: bool = True
+    fingerprint: bytes = b""
     is_text: bool = False
 
     @property

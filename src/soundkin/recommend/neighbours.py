@@ -12,11 +12,20 @@ from soundkin.errors import NotFound
 from soundkin.filters import Filter
 from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import COPY_SECONDS, COPY_SIMILARITY, is_copy, same_recordings, windows_of
+from soundkin.recommend.copies import (
+    COPY_SECONDS,
+    COPY_SIMILARITY,
+    FINGERPRINT_SIMILARITY,
+    is_copy,
+    same_recordings,
+    windows_of,
+)
 from soundkin.recommend.hits import Hit, Moment, Query
 from soundkin.recommend.reasons import in_words, moments_of, reasons
 from soundkin.recommend.variety import Variety, pick
+from soundkin.recommend.versions import split_title
 from soundkin.record import Record, Track
+from soundkin.record.rows import fold
 
 Array = NDArray[np.float32]
 
@@ -38,6 +47,7 @@ def similar(
     where: Filter | None = None,
     rules: Variety | None = None,
     moments: bool = False,
+    versions: bool = False,
 ) -> list[Hit]:
     """Find the k tracks nearest to a query, without the query and its copies.
 
@@ -62,6 +72,8 @@ def similar(
         How the answer may not repeat itself; default any way it likes.
     moments : bool
         Order by the most similar moment, not by the tracks as a whole.
+    versions : bool
+        Keep copies of the query, and say of each that it is one, or another version of the piece.
 
     Returns
     -------
@@ -69,7 +81,7 @@ def similar(
         Best first; k of them whenever there are k.
     """
     unwanted = unwanted_of(query)
-    near = nearest(record, index, space, query, k, usual, unwanted, where, moments)
+    near = nearest(record, index, space, query, k, usual, unwanted, where, moments, versions)
     places = list(range(len(near.found)))
     if rules is not None and places:
         known = [near.tracks[number] for number, _ in near.found]
@@ -126,12 +138,13 @@ def nearest(
     unwanted: set[int],
     where: Filter | None = None,
     moments: bool = False,
+    versions: bool = False,
 ) -> Near:
     """Find more than the k tracks nearest to a query, without copies of it.
 
     Parameters
     ----------
-    record, index, space, query, k, usual, where, moments
+    record, index, space, query, k, usual, where, moments, versions
         As for `similar`.
     unwanted : set of int
         Numbers of tracks that are no answer; the copies that are met join them.
@@ -148,7 +161,8 @@ def nearest(
         copies = {
             number
             for number, score in found
-            if number not in tracks or is_copy_of(record, space, query, tracks[number], score)
+            if number not in tracks
+            or (not versions and is_copy_of(record, space, query, tracks[number], score))
         }
         unwanted |= copies
         if len(found) - len(copies) >= k or len(found) < size:
@@ -162,6 +176,18 @@ def nearest(
     order, matched = _ordered(record, space, query, found, evidence, moments)
     found = [found[place] for place in order]
     return Near(found, tracks, vectors[order], evidence[order], matched)
+
+
+def _version_of(record: Record, space: Space, query: Query, track: Track, cosine: float) -> str:
+    """Say in words what a track is of the piece that is asked for; "" when it is another piece."""
+    like = query.like
+    if like is None:
+        return ""
+    if is_copy_of(record, space, query, track, cosine):
+        return "the same recording"
+    named = like.title and fold(like.artist) == fold(track.artist) != ""
+    same = named and split_title(like.title)[0] == split_title(track.title)[0]
+    return "another version" if same else ""
 
 
 def _ordered(
@@ -286,9 +312,15 @@ def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine:
     """
     if query.like is None or not query.whole:
         return False
-    likely = cosine >= COPY_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
+    likely = cosine >= FINGERPRINT_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
     if not likely:
         return is_copy(query.like, track, cosine)
+    prints = record.fingerprints([query.like.id, track.id])
+    own, other = query.fingerprint or prints.get(query.like.id, b""), prints.get(track.id, b"")
+    if own and other:
+        return is_copy(query.like, track, cosine, None, None, own, other)
+    if cosine < COPY_SIMILARITY:
+        return False
     windows = with_windows(record, space, query).windows, windows_of(record, track.id, space.id)
     return is_copy(query.like, track, cosine, *windows)
 

@@ -63,6 +63,7 @@ __all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track"
 # A file that failed since its track was embedded counts as what it is now.
 _DAMAGED = "FROM damage d JOIN tracks t ON t.number = d.track WHERE t.path NOT IN (SELECT path FROM failures)"
 
+_NUMBERS = ("bpm", "energy", "loudness", "duration")
 _DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format")
 
 
@@ -314,6 +315,7 @@ class Record(FeedbackTables):
                 "INSERT INTO windows VALUES (?, ?, ?, ?)",
                 [(s, number, starts.tobytes(), w.tobytes()) for s, (starts, w) in windows.items()],
             )
+            self._keep_fingerprint(number, embedded.fingerprint, found is None or content == embedded.content)
             self._forget_failures(path)
             self._db.execute("DELETE FROM damage WHERE track = ?", (number,))
             if embedded.damage:
@@ -461,7 +463,7 @@ class Record(FeedbackTables):
                     self._forget_failures(value)
                 for number, id_ in self._rows(f"SELECT number, id FROM tracks WHERE {column} = ?", (value,)):
                     self._drop_vectors(number)
-                    for table in ("words", "damage"):
+                    for table in ("words", "damage", "fingerprints"):
                         self._db.execute(f"DELETE FROM {table} WHERE track = ?", (number,))
                     self._db.execute("DELETE FROM tracks WHERE number = ?", (number,))
                     self._db.execute(
@@ -482,6 +484,16 @@ class Record(FeedbackTables):
         """
         rows = self._rows("SELECT path, id, size, mtime_ns, content FROM tracks")
         return {os.fsdecode(row[0]): FileRow._make(row[1:]) for row in rows}
+
+    def paths(self) -> dict[str, str]:
+        """Return where every track is.
+
+        Returns
+        -------
+        dict of str to str
+            From id to path.
+        """
+        return {row[0]: os.fsdecode(row[1]) for row in self._rows("SELECT id, path FROM tracks")}
 
     def failures(self) -> list[RecordedFailure]:
         """Return every file that could not be embedded, and every damaged one that was, by path.
@@ -860,6 +872,29 @@ class Record(FeedbackTables):
         times = floats(starts)
         return times, np.frombuffer(blob, "<f2").astype(np.float32).reshape(len(times), -1)
 
+    def fingerprints(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Return the fingerprints of tracks, see `fingerprint`.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Track ids.
+
+        Returns
+        -------
+        dict of str to bytes
+            Without those of tracks that have none: imported, or indexed by an older Soundkin.
+        """
+        found: dict[str, bytes] = {}
+        for start in range(0, len(ids), 500):
+            chunk = list(map(storable, ids[start : start + 500]))
+            found |= self._rows(
+                "SELECT t.id, f.bytes FROM tracks t JOIN fingerprints f ON f.track = t.number "
+                f"WHERE t.id IN (?{', ?' * (len(chunk) - 1)})",
+                chunk,
+            )
+        return found
+
     def missing(self, space_id: str) -> list[str]:
         """Return the files that have no vector in a space.
 
@@ -947,6 +982,29 @@ class Record(FeedbackTables):
             paths = self._rows("SELECT path FROM tracks WHERE title = ''")
             values |= {storable(Path(os.fsdecode(path)).stem) for (path,) in paths}
         return sorted(values - {""}, key=lambda value: (value.casefold(), value))
+
+    def numbers(self, field: str) -> npt.NDArray[np.float64]:
+        """Return the numbers that tracks have in a field.
+
+        Parameters
+        ----------
+        field : str
+            bpm, energy, loudness or duration.
+
+        Returns
+        -------
+        float64 (n,)
+            Of the tracks that have one, in no order.
+
+        Raises
+        ------
+        InputError
+            There is no such field.
+        """
+        if field not in _NUMBERS:
+            raise InputError(f"no field {field!r} has numbers: use one of {', '.join(_NUMBERS)}")
+        rows = self._rows(f"SELECT {field} FROM tracks WHERE {field} IS NOT NULL")
+        return np.array([row[0] for row in rows], np.float64)
 
     def counts(self) -> Summary:
         """Sum up what the library holds.
@@ -1078,6 +1136,13 @@ class Record(FeedbackTables):
             self._db.executemany(
                 f"DELETE FROM {table} WHERE space = ? AND track = ?", [(number, track) for number in numbers]
             )
+
+    def _keep_fingerprint(self, track: int, fingerprint: bytes, same: bool) -> None:
+        """Store a fingerprint; without one, that of the same content stays and that of another one goes."""
+        if fingerprint:
+            self._db.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?)", (track, fingerprint))
+        elif not same:
+            self._db.execute("DELETE FROM fingerprints WHERE track = ?", (track,))
 
     def _forget_failures(self, *paths: bytes) -> None:
         self._db.executemany("DELETE FROM failures WHERE path = ?", [(path,) for path in paths])

@@ -304,6 +304,38 @@ class FeedbackTables:
         """
         return self._opinions(self.profile(profile))
 
+    def tracks_that_are(self, what: str, profile: str) -> list[str]:
+        """Return the tracks that a filter asks for; much faster than `opinions`, of which it is a part.
+
+        Parameters
+        ----------
+        what : str
+            "liked", "disliked" or "played".
+        profile : str
+            A profile.
+
+        Returns
+        -------
+        list of str
+            Track ids; also of tracks that are gone from the library.
+
+        Raises
+        ------
+        NotFound
+            There is no such profile.
+        """
+        name = self.profile(profile)
+        if what == "played":
+            sql = "SELECT DISTINCT track FROM feedback WHERE profile = ? AND kind = 'play'"
+            return [row[0] for row in self._rows(sql, (name,))]
+        rows = self._rows(
+            "SELECT track, kind FROM feedback "
+            "WHERE profile = ? AND kind IN ('like', 'dislike', 'unlike') ORDER BY at, number",
+            (name,),
+        )
+        verdicts = dict(rows)  # the last one stays
+        return [track for track, kind in verdicts.items() if kind == what.removesuffix("d")]
+
     def _opinions(self, name: str) -> dict[str, Opinion]:
         rows = self._rows(
             "SELECT track, kind, count(*), max(at) FROM feedback "

@@ -79,6 +79,9 @@ MIGRATIONS = (
     );
     CREATE INDEX feedback_profile ON feedback (profile, track, kind, at);
     """,
+    """
+    CREATE TABLE fingerprints (track INTEGER PRIMARY KEY, bytes BLOB NOT NULL); -- see fingerprint.py
+    """,
 )
 
 # synchronous=FULL: one fsync a commit, which a scan pays every few seconds and no one notices. NORMAL would

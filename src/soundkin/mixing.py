@@ -1,0 +1,509 @@
+"""What a library does with journeys, mixes and lists: `Library` inherits it.
+
+Here questions are read, profiles and filters resolved, and playlists of others found in the library; the choosing is
+done in `recommend`.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin import playlists, recommend
+from soundkin.embed import Space
+from soundkin.errors import InputError, SoundkinError
+from soundkin.filters import And, Filter, HasId
+from soundkin.index import Index
+from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
+from soundkin.recommend.journeys import Journey, travel
+from soundkin.recommend.mixes import clusters, cut, mood
+from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of
+from soundkin.recommend.radio import Radio
+from soundkin.recommend.versions import Group, duplicates, split_title
+from soundkin.record import Record, Track
+from soundkin.record.feedback import DEFAULT_PROFILE
+from soundkin.record.rows import fold
+
+Array = NDArray[np.float32]
+Asked = str | os.PathLike[str] | Track
+Filters = str | Sequence[str] | Filter | None
+
+MIX_TRACKS = 25
+_TAG_SECONDS = 5.0  # what the length in a list may be off, for tags to name a track
+_MIX_POOL = 2  # times as many tracks are recommended as are wanted, for a seed to choose from
+_WANDER = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry of a playlist, and what it is in the library.
+
+    Parameters
+    ----------
+    entry : playlists.Entry
+        As it is written.
+    track : Track or None
+        None when the library does not have it.
+    by : str
+        "path", "tags" or "sound"; "" when it was not found.
+    """
+
+    entry: playlists.Entry
+    track: Track | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Tracks that sound alike.
+
+    Parameters
+    ----------
+    number : int
+        1 for the largest.
+    tracks : tuple of Track
+        The most typical first.
+    genres : tuple of str
+        Up to three that stand out in it against the library.
+    """
+
+    number: int
+    tracks: tuple[Track, ...]
+    genres: tuple[str, ...]
+
+
+class Mixing:
+    """Paths, radios, mixes, lists and duplicates of a library."""
+
+    def _reader(self) -> Record:
+        raise NotImplementedError
+
+    def _current_index(self) -> Index:
+        raise NotImplementedError
+
+    def _filter(self, filters: Filters, profile: str | None = None) -> Filter | None:
+        raise NotImplementedError
+
+    def _query(self, query: Asked | Array, space: Space) -> Query:
+        raise NotImplementedError
+
+    def _outside(self, path: str, space: Space) -> Query:
+        raise NotImplementedError
+
+    def _seeds(
+        self, likes: Iterable[Asked], dislikes: Iterable[Asked], profile: str | None, space: Space
+    ) -> Seeds:
+        raise NotImplementedError
+
+    def space(self, name: str | None = None) -> Space:
+        """Choose a space; see `Library.space`."""
+        raise NotImplementedError
+
+    def closeness(self, space: Space) -> Closeness:
+        """Return what similarities are usual in a space; see `Library.closeness`."""
+        raise NotImplementedError
+
+    def feedback(
+        self, kind: str, queries: Iterable[Asked], profile: str = DEFAULT_PROFILE, at: float | None = None
+    ) -> list[Track]:
+        """Remember what somebody said about tracks; see `Library.feedback`."""
+        raise NotImplementedError
+
+    def path(
+        self,
+        start: Asked,
+        end: Asked,
+        n: int = 12,
+        filters: Filters = None,
+        space: str | None = None,
+        variety: Variety | None = None,
+        seed: int | None = None,
+        profile: str | None = None,
+    ) -> Journey:
+        """Go from one track to another, every step small.
+
+        Parameters
+        ----------
+        start, end : str, path-like or Track
+            Ids, files (in the library or not), words, or tracks.
+        n : int
+            How many tracks, with both ends.
+        filters : str, sequence of str, or Filter, optional
+            As in `similar`, for what lies between.
+        space : str, optional
+            A space id or the name of an encoder.
+        variety : Variety, optional
+            How artists and albums may not repeat themselves; default `Variety()`.
+        seed : int, optional
+            Another one, another path; by default the smoothest.
+        profile : str, optional
+            Who asks, for filters like ``liked``.
+
+        Returns
+        -------
+        Journey
+            n tracks, or fewer when no more pass.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            A query names nothing, or several tracks.
+        InputError
+            Both ends are the same recording, n is out of its range, or a filter is unusable.
+        """
+        chosen = self.space(space)
+        where = self._filter(filters, profile)
+        a, b = self._query(start, chosen), self._query(end, chosen)
+        return travel(
+            self._reader(),
+            self._current_index(),
+            chosen,
+            a,
+            b,
+            n,
+            self.closeness(chosen),
+            where,
+            variety,
+            seed,
+        )
+
+    def radio(
+        self,
+        query: Asked | Iterable[Asked] | None = None,
+        profile: str | None = None,
+        filters: Filters = None,
+        space: str | None = None,
+        variety: Variety | None = None,
+        seed: int = 0,
+        remember: bool = True,
+    ) -> Radio:
+        """Play on and on from a track, following what is said of what comes.
+
+        Parameters
+        ----------
+        query : str, path-like or Track, or an iterable of them, optional
+            Where it begins; default what the profile likes.
+        profile : str, optional
+            Who listens: what they dislike and skip is kept away from, and what they say and hear is remembered.
+        filters : str, sequence of str, or Filter, optional
+            As in `similar`.
+        space : str, optional
+            A space id or the name of an encoder.
+        variety : Variety, optional
+            How it may not repeat itself; default `Variety()`.
+        seed : int
+            Another one, another order.
+        remember : bool
+            False leaves the profile as it is.
+
+        Returns
+        -------
+        Radio
+            An iterator of `Hit` with methods `like`, `dislike` and `skip`.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            A query names nothing, or several tracks; there is no such profile.
+        InputError
+            There is nothing to begin with, or a filter is unusable.
+        """
+        chosen = self.space(space)
+        asked = [query] if isinstance(query, str | os.PathLike | Track) else list(query or ())
+        if not asked and profile is None:
+            raise InputError("a radio wants something to begin with: a track, or a profile that likes some")
+        where = self._filter(filters, profile)
+        seeds = self._seeds(asked, (), profile, chosen)
+        home = seeds.likes[: len(asked)] if asked else _some(seeds.likes, seed)
+        weights = seeds.weights or (1.0,) * len(seeds.dislikes)
+        avoided = list(zip(seeds.dislikes, weights, strict=True))
+        note: Callable[[str, Track], None] | None = None
+        if profile is not None and remember:
+            who = profile
+
+            def note(what: str, track: Track) -> None:
+                self.feedback(what, [track], who)
+
+        return Radio(
+            self._reader(), self._current_index(), chosen, home, self.closeness(chosen), avoided, where, variety,
+            seed, note,
+        )  # fmt: skip
+
+    def mix(
+        self,
+        likes: Iterable[Asked] = (),
+        profile: str | None = None,
+        moods: Sequence[str] = (),
+        cluster: int | None = None,
+        n: int | None = None,
+        length: float | None = None,
+        filters: Filters = None,
+        space: str | None = None,
+        variety: Variety | None = None,
+        seed: int | None = None,
+    ) -> list[Hit]:
+        """Make a playlist: of what somebody likes, what is like some tracks, of a mood, or of a cluster.
+
+        Parameters
+        ----------
+        likes : iterable of str, path-like or Track
+            What it should be like.
+        profile : str, optional
+            Whose likes and dislikes count.
+        moods : sequence of str
+            Keys of `recommend.mixes.MOODS`; all must fit.
+        cluster : int, optional
+            Number of one of `clusters`; only tracks of it.
+        n : int, optional
+            How many tracks; default 25, or as many as fill the length.
+        length : float, optional
+            Seconds to fill.
+        filters : str, sequence of str, or Filter, optional
+            As in `similar`.
+        space : str, optional
+            A space id or the name of an encoder.
+        variety : Variety, optional
+            How it may not repeat itself; default `Variety()`.
+        seed : int, optional
+            Another one, another mix.
+
+        Returns
+        -------
+        list of Hit
+            In the order to hear them.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            A like names nothing, or several tracks; there is no such profile.
+        InputError
+            There is nothing to make it of, an unknown mood or cluster, or an unusable filter, number or length.
+        """
+        likes = list(likes)
+        if not (likes or profile is not None or moods or cluster is not None or filters):
+            raise InputError(
+                "nothing to make a mix of: give tracks it should be like, a profile, a mood or a cluster"
+            )
+        if (n is not None and n < 1) or (length is not None and not 0 < length < 1e7):
+            raise InputError(
+                f"a mix of {n if length is None else length} came; wanted a number or length above 0"
+            )
+        chosen, record = self.space(space), self._reader()
+        parts = [self._filter(filters, profile), mood(moods, record.numbers, record.distinct("key"))]
+        if cluster is not None:
+            parts.append(HasId(frozenset(int(t.id, 16) for t in self._cluster(cluster, chosen).tracks)))
+        wanted = [part for part in parts if part is not None]
+        where = And(tuple(wanted)) if len(wanted) > 1 else wanted[0] if wanted else None
+        count = n or (MIX_TRACKS if length is None else self._count_for(length))
+        first = list[Hit]()
+        if likes or profile is not None:
+            seeds = self._seeds(likes, (), profile, chosen)
+        else:
+            seeds, first = self._anything(chosen, where, seed)
+            if not first:
+                return []
+        hits = recommend.recommend(
+            record, self._current_index(), chosen, seeds, _MIX_POOL * count, self.closeness(chosen), where=where,
+            rules=variety,
+        )  # fmt: skip
+        hits = [*first, *self._shuffled(hits, chosen, seed, variety)]
+        return hits[:count] if length is None else cut(hits, lambda hit: hit.duration, length)[: n or None]
+
+    def clusters(self, space: str | None = None) -> list[Cluster]:
+        """Put the tracks that sound alike together.
+
+        Parameters
+        ----------
+        space : str, optional
+            A space id or the name of an encoder.
+
+        Returns
+        -------
+        list of Cluster
+            The largest first; the same every time while the library stays as it is.
+        """
+        record = self._reader()
+        ids, vectors = record.vectors(self.space(space).id)
+        if not ids:
+            return []
+        tracks = {track.id: track for track in record.tracks(ids)}
+        everywhere = _shares(tracks.values())
+        made = []
+        for number, rows in enumerate(clusters(vectors), 1):
+            members = tuple(tracks[ids[row]] for row in rows if ids[row] in tracks)
+            here = _shares(members)
+            lift = sorted(
+                here, key=lambda genre: (-here[genre] * np.log(here[genre] / everywhere[genre]), genre)
+            )
+            made.append(Cluster(number, members, tuple(g for g in lift[:3] if here[g] > everywhere[g])))
+        return made
+
+    def duplicates(self, space: str | None = None) -> list[Group]:
+        """Find what the library has more than once, with evidence; nothing is changed.
+
+        Parameters
+        ----------
+        space : str, optional
+            A space id or the name of an encoder.
+
+        Returns
+        -------
+        list of Group
+            The same recording first, then likely other versions of a piece.
+        """
+        return duplicates(self._reader(), self.space(space).id)
+
+    def find_list(self, path: str | os.PathLike[str], space: str | None = None) -> list[Found]:
+        """Find the tracks of a playlist in the library: by path, then by tags, then by sound.
+
+        Parameters
+        ----------
+        path : path-like
+            An M3U8, XSPF or JSPF file.
+        space : str, optional
+            Where to listen for files that the library does not know.
+
+        Returns
+        -------
+        list of Found
+            One for each entry, in their order.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read, or is no playlist.
+        """
+        entries = playlists.read(path)
+        record, by_name = self._reader(), defaultdict[str, list[tuple[str, str]]](list)
+        for id_, there in record.paths().items():
+            by_name[fold(Path(there).name)].append((id_, there))
+        return [self._find_entry(entry, by_name, space) for entry in entries]
+
+    # ---- inside
+
+    def _find_entry(
+        self, entry: playlists.Entry, by_name: dict[str, list[tuple[str, str]]], space: str | None
+    ) -> Found:
+        record = self._reader()
+        for path in entry.paths:
+            track = record.by_path(path) or record.by_path(os.path.realpath(path))
+            if track is not None:
+                return Found(entry, track, "path")
+        for path in entry.paths:  # the folder of music is elsewhere now
+            same = [(_common(path, there), id_) for id_, there in by_name.get(fold(Path(path).name), ())]
+            best = max(same, default=(0, ""))
+            if best[0] > 1 and sum(n == best[0] for n, _ in same) == 1:
+                return Found(entry, record.track(best[1]), "path")
+        track = self._by_tags(entry)
+        if track is not None:
+            return Found(entry, track, "tags")
+        for path in entry.paths:
+            if os.path.isfile(path):
+                track = self._by_sound(path, space)
+                return Found(entry, track, "sound" if track else "")
+        return Found(entry, None, "")
+
+    def _by_tags(self, entry: playlists.Entry) -> Track | None:
+        record = self._reader()
+        if not entry.title:
+            return None
+        piece, artist = split_title(entry.title), fold(entry.artist)
+        found = [
+            track
+            for track in record.search(f"{entry.artist} {piece[0]}")
+            if split_title(track.title) == piece
+            and artist in ("", fold(track.artist), fold(track.album_artist))
+        ]
+        if entry.recording_mbid:
+            found = [t for t in found if t.recording_mbid == entry.recording_mbid] or found
+        if entry.album:
+            found = [t for t in found if fold(t.album) == fold(entry.album)] or found
+        if entry.duration is not None:
+            length = entry.duration
+            near = sorted(found, key=lambda t: (abs(t.duration - length), t.id))
+            return near[0] if near and abs(near[0].duration - length) <= _TAG_SECONDS else None
+        return found[0] if found and (artist or len(found) == 1) else None
+
+    def _by_sound(self, path: str, space: str | None) -> Track | None:
+        try:
+            chosen = self.space(space)
+            query = self._outside(path, chosen)
+        except SoundkinError:  # no audio, or its encoder is gone: then it is not found
+            return None
+        found = self._current_index().search(chosen.id, query.vector, 10)
+        tracks = tracks_of(self._reader(), [number for number, _ in found])
+        copies = (
+            tracks[number]
+            for number, cosine in found
+            if number in tracks and is_copy_of(self._reader(), chosen, query, tracks[number], cosine)
+        )
+        return next(copies, None)
+
+    def _cluster(self, number: int, space: Space) -> Cluster:
+        made = self.clusters(space.id)
+        if not 1 <= number <= len(made):
+            raise InputError(f"cluster {number}: there are {len(made)}; see `soundkin playlist --clusters`")
+        return made[number - 1]
+
+    def _count_for(self, length: float) -> int:
+        """Return how many tracks surely fill a length: half as many again as usual ones would."""
+        usual = self._reader().numbers("duration")
+        return int(
+            np.clip(1.5 * length / max(float(np.median(usual)) if len(usual) else 200.0, 10.0) + 5, 5, 2000)
+        )
+
+    def _anything(self, space: Space, where: Filter | None, seed: int | None) -> tuple[Seeds, list[Hit]]:
+        """Begin with any track that passes, for nobody said what it should be like."""
+        anywhere = np.random.default_rng(seed or 0).normal(size=space.dims)
+        found = self._current_index().search(space.id, anywhere, 1, where)
+        tracks = tracks_of(self._reader(), [number for number, _ in found])
+        for track in tracks.values():
+            query = self._query(track, space)
+            usual = self.closeness(space)
+            first = hit_of(self._reader(), space, track, 1.0, Query(query.vector), usual, moments=())
+            return Seeds((query,)), [first]
+        return Seeds(()), []
+
+    def _shuffled(self, hits: list[Hit], space: Space, seed: int | None, rules: Variety | None) -> list[Hit]:
+        """Choose again with a little luck; without a seed the order stays as it is."""
+        if seed is None or not hits:
+            return hits
+        fit = -np.arange(len(hits)) / len(hits) + _WANDER * np.random.default_rng(seed).standard_normal(
+            len(hits)
+        )
+        vectors = self._reader().vectors_of([hit.id for hit in hits], space.id)
+        places = recommend.pick(
+            fit, vectors, [h.artist for h in hits], [h.album for h in hits], len(hits), rules or Variety()
+        )
+        return [hits[place] for place in places]
+
+
+def _some(likes: tuple[Query, ...], seed: int) -> tuple[Query, ...]:
+    """Choose a few of many likes to begin with."""
+    rows = np.random.default_rng(seed).permutation(len(likes))[:3]
+    return tuple(likes[row] for row in sorted(rows.tolist()))
+
+
+def _shares(tracks: Iterable[Track]) -> dict[str, float]:
+    """Return which share of tracks has each genre."""
+    count, n = defaultdict[str, float](float), 0
+    for track in tracks:
+        n += 1
+        for genre in dict.fromkeys(track.genres):
+            count[genre] += 1
+    return {genre: times / n for genre, times in count.items()}
+
+
+def _common(a: str, b: str) -> int:
+    """Count the last parts that two paths have in common, whatever their case."""
+    parts = zip(reversed(Path(a).parts), reversed(Path(b).parts), strict=False)
+    n = 0
+    for one, other in parts:
+        if fold(one) != fold(other):
+            break
+        n += 1
+    return n

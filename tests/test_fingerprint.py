@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening, excerpts_of
+from soundkin.errors import StoreError
+from soundkin.fingerprint import BANDS, FRAME_SECONDS, compare, fingerprint, pieces_of
+
+RATE = 22_050
+SECONDS = 45.0
+
+
+def tune(seed: int) -> np.ndarray:
+    """Notes and noises at random times: no two seeds have anything in common."""
+    rng = np.random.default_rng(seed)
+    y = 0.001 * rng.normal(size=int(SECONDS * RATE))
+    for start in np.sort(rng.uniform(0, SECONDS - 1, 150)):
+        n = int(RATE * rng.uniform(0.1, 0.8))
+        t = np.arange(n) / RATE
+        note = np.sin(2 * np.pi * 110 * 2 ** rng.uniform(0, 5) * t) + 0.3 * rng.normal(size=n)
+        first = int(start * RATE)
+        y[first : first + n] += 0.3 * note * np.exp(-4 * t)
+    return (0.3 * y).astype(np.float32)
+
+
+def taken(y: np.ndarray, listening: Listening = DEFAULT_LISTENING) -> bytes:
+    duration = len(y) / RATE
+    return fingerprint([p for e in excerpts_of(y, RATE, listening) for p in pieces_of(e, duration)])
+
+
+SONG, OTHER = tune(1), tune(2)
+PRINT = taken(SONG)
+
+
+def test_it_fits_itself() -> None:
+    likeness = compare(PRINT, PRINT, 2.5)
+    assert likeness.score > 0.999
+    assert likeness.lag == 0
+    assert likeness.seconds == pytest.approx(12 * 2.9, abs=1.0)
+    assert len(PRINT) < 4096
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0])
+def test_it_finds_a_copy_that_begins_later_or_ends_earlier(seconds: float) -> None:
+    n = int(seconds * RATE)
+    later = compare(PRINT, taken(SONG[n:]), 2.5)
+    assert later.score > 0.9
+    assert later.lag == pytest.approx(-seconds, abs=FRAME_SECONDS / 2)
+    earlier = compare(PRINT, taken(SONG[:-n]), 2.5)
+    assert earlier.score > 0.9
+    assert earlier.lag == pytest.approx(0, abs=FRAME_SECONDS / 2)
+    both = compare(taken(SONG[n:]), taken(SONG[:-n]), 2.5)
+    assert both.score > 0.85
+    assert both.lag == pytest.approx(seconds, abs=FRAME_SECONDS / 2)
+
+
+def test_gain_and_an_equaliser_change_nothing() -> None:
+    assert compare(PRINT, taken(SONG * 0.25), 2.5).score > 0.999
+    brighter = np.append(SONG[0], np.diff(SONG)).astype(np.float32)
+    assert compare(PRINT, taken(brighter), 2.5).score > 0.9
+
+
+def test_other_music_does_not_fit() -> None:
+    assert compare(PRINT, taken(OTHER), 2.5).score < 0.5
+
+
+@pytest.mark.parametrize("listening", [WHOLE, Listening(5, 9.2)])
+def test_whatever_is_heard_the_same_moments_are_taken(listening: Listening) -> None:
+    other_way = taken(SONG, listening)
+    assert len(other_way) < 4096
+    assert compare(PRINT, other_way, 2.5).score > 0.95
+
+
+def test_short_and_silent_tracks() -> None:
+    assert compare(taken(SONG[: 3 * RATE]), taken(SONG[: 3 * RATE]), 2.5).score > 0.99
+    silence = taken(np.zeros(30 * RATE, np.float32))
+    assert compare(silence, silence, 2.5).score == 0
+    assert compare(silence, PRINT, 2.5).score == 0
+    assert fingerprint([]) == b""
+    assert pieces_of(next(excerpts_of(SONG[: int(0.6 * RATE)], RATE, DEFAULT_LISTENING)), 0.6) == []
+
+
+@given(st.binary(max_size=80))
+def test_what_is_no_fingerprint_is_refused(data: bytes) -> None:
+    with pytest.raises(StoreError, match="index again"):
+        compare(PRINT, data, 2.5)
+
+
+def test_layout_of_the_bytes() -> None:
+    made = fingerprint(
+        [(1.5, np.full((3, BANDS), 100.0, np.float32)), (9.0, np.full((1, BANDS), 1.0, np.float32))]
+    )
+    assert made[:2] == bytes([1, 2])
+    assert np.frombuffer(made, "<f4", 1, 2)[0] == 1.5
+    levels = np.frombuffer(made, np.int8, offset=2 + 10).reshape(4, BANDS)
+    # 20 dB and 0 dB: the mean of a band is 15 dB, and a step half a decibel
+    assert levels[:, 0].tolist() == [10, 10, 10, -30]

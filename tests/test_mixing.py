@@ -1,0 +1,315 @@
+"""What the library and the command do with paths, radios, mixes, lists and duplicates, on real files."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from test_cli import run  # noqa: F401  (a fixture)
+
+from soundkin import playlists
+from soundkin.errors import InputError, NotFound
+from soundkin.library import Library
+from soundkin.recommend import Variety
+from soundkin.recommend.versions import RECORDING
+from soundkin.record import Record
+
+
+def test_duplicates_are_the_copies_that_were_made(shared, made):
+    groups = [group for group in shared.duplicates() if group.kind == RECORDING]
+    expected = {frozenset(map(str, (original, *copies))) for original, copies in made.copies.items()}
+    assert {frozenset(track.path for track in group.tracks) for group in groups} == expected
+    for group in groups:
+        for pair in group.pairs:
+            assert pair.evidence == ("the same bytes",) or pair.fingerprint > 0.85
+
+
+def test_similar_hides_copies_or_names_them(shared, made):
+    (original, copies), *_ = made.copies.items()
+    hidden = {hit.path for hit in shared.similar(original, 10)}
+    assert hidden.isdisjoint(map(str, copies))
+    shown = shared.similar(original, 10, versions=True)
+    named = {hit.path for hit in shown if "the same recording" in hit.reasons}
+    assert named == set(map(str, copies))
+
+
+def test_path_between_words_and_a_file_from_elsewhere(shared, made):
+    end = made.tracks[5][0]
+    hits = shared.path(made.outside, end, 6).hits
+    assert (hits[0].path, hits[-1].path) == (str(made.outside), str(end))
+    assert len({hit.path for hit in hits}) == 6
+    own = {str(made.tracks[0][0]), *map(str, made.copies[made.tracks[0][0]])}
+    assert own.isdisjoint(hit.path for hit in hits[1:])  # copies of what it begins with
+
+
+def test_path_to_a_copy_is_refused(shared, made):
+    original, copies = next(iter(made.copies.items()))
+    with pytest.raises(InputError, match="same recording"):
+        shared.path(original, copies[-1])
+
+
+def test_radio_of_a_profile_remembers(library, made):
+    library.create_profile("me")
+    first, second = (path for path, _ in made.tracks[2:4])
+    library.feedback("like", [first], "me")
+    library.feedback("dislike", [second], "me")
+    queue = library.radio(profile="me")
+    a, b = next(queue), next(queue)
+    queue.skip()
+    assert str(second) not in {a.path, b.path}
+    said = [(event.kind, event.track) for event in library.history("me")][2:]
+    assert said == [("play", a.id), ("play", b.id), ("skip", b.id)]
+    before = len(library.history("me"))
+    list(itertools.islice(library.radio(profile="me", remember=False), 3))
+    assert len(library.history("me")) == before
+
+
+def test_what_profile_said_can_be_filtered_by(library, made):
+    library.create_profile("me")
+    tracks = [library.find(path) for path, _ in made.tracks[:6]]
+    library.feedback("like", tracks[1:3], "me")
+    library.feedback("dislike", tracks[3:4], "me")
+    library.feedback("play", tracks[4:6], "me")
+    ask = tracks[20 % len(tracks)]
+
+    def found(expression, profile="me"):
+        return {hit.id for hit in library.similar(ask, 50, expression, profile=profile)}
+
+    assert found("liked") == {t.id for t in tracks[1:3]} - {ask.id}
+    assert found("disliked or played") == {t.id for t in tracks[3:6]} - {ask.id}
+    everything = found("duration>0")
+    assert found("never-played") == everything - {t.id for t in tracks[4:6]}
+    assert found("liked", None) == set()  # the default profile is somebody else
+    with pytest.raises(NotFound, match="no profile"):
+        found("liked", "nobody")
+
+
+def test_filters_by_path(shared, made):
+    copies = {path for some in made.copies.values() for path in some}
+    ask = made.tracks[10][0]
+    found = {hit.path for hit in shared.similar(ask, 50, "path=music/copies")}
+    assert found == set(map(str, copies))
+    assert not any("copies" in hit.path for hit in shared.similar(ask, 50, "path!=*/copies/*"))
+    with pytest.raises(InputError, match="nearest: copies"):
+        shared.similar(ask, 5, "path=copis")
+
+
+def test_a_mix_of_a_mood_keeps_to_it(shared):
+    energies = sorted(track.energy for track in shared.tracks() if track.energy is not None)
+    by_id = {track.id: track for track in shared.tracks()}
+    hits = shared.mix(moods=["calm"], n=5)
+    assert len(hits) == 5
+    assert all(by_id[hit.id].energy <= energies[int(0.3 * len(energies)) + 1] for hit in hits)
+    assert len({hit.id for hit in hits}) == 5
+
+
+def test_a_mix_fills_its_length(shared, made):
+    likes = [made.tracks[0][0]]
+    total = sum(hit.duration for hit in shared.mix(likes, length=40))
+    assert abs(total - 40) <= 4  # tracks are of about 6 s
+    assert len(shared.mix(likes, n=3)) == 3
+
+
+def test_a_seed_makes_another_mix(shared, made):
+    def ids(seed):
+        return [hit.id for hit in shared.mix([made.tracks[0][0]], n=8, seed=seed)]
+
+    assert ids(1) == ids(1)
+    assert len({tuple(ids(seed)) for seed in range(4)}) > 1
+
+
+def test_clusters_hold_every_track_once(shared):
+    found = shared.clusters()
+    ids = [track.id for cluster in found for track in cluster.tracks]
+    assert sorted(ids) == sorted(track.id for track in shared.tracks())
+    one = {track.id for track in found[0].tracks}
+    assert {hit.id for hit in shared.mix(cluster=1, n=4)} <= one
+    with pytest.raises(InputError, match="cluster 99"):
+        shared.mix(cluster=99)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [({}, "nothing to make"), ({"moods": ["x"]}, "mood 'x'"), ({"moods": ["calm"], "length": -1.0}, "above 0"),
+     ({"moods": ["calm"], "n": 0}, "above 0"), ({"profile": "default"}, "nothing to go by")],
+)  # fmt: skip
+def test_mixes_of_nothing_are_refused(shared, wanted, said):
+    with pytest.raises(InputError, match=said):
+        shared.mix(**wanted)
+
+
+# ---- lists
+
+
+@pytest.mark.parametrize("suffix", playlists.SUFFIXES)
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_list_is_found_again_by_path(shared, tmp_path, suffix, relative):
+    tracks = shared.tracks()[:7]
+    playlists.write(tmp_path / f"l{suffix}", tracks, "T", relative)
+    found = shared.find_list(tmp_path / f"l{suffix}")
+    assert [(one.track.id, one.by) for one in found] == [(track.id, "path") for track in tracks]
+
+
+def test_a_list_of_a_moved_folder_is_found_by_the_end_of_its_paths(shared, made, tmp_path):
+    path = Path(made.tracks[3][0])
+    moved = "/elsewhere/" + "/".join(path.parts[-3:])
+    (tmp_path / "l.m3u").write_text(f"{moved}\nD:\\Music\\{path.parts[-2]}\\{path.name}\n")
+    assert [(one.track.path, one.by) for one in shared.find_list(tmp_path / "l.m3u")] == [
+        (str(path), "path")
+    ] * 2
+
+
+def test_a_list_is_found_by_tags(shared, tmp_path):
+    track = next(t for t in shared.tracks() if t.title and t.artist)
+    lines = [
+        f"#EXTINF:{round(track.duration)},{track.artist.upper()} - {track.title} (Remastered 2011)", "/gone/x.mp3",
+        f"#EXTINF:{round(track.duration) + 90},{track.artist} - {track.title}", "/gone/y.mp3",
+        f"#EXTINF:-1,Nobody - {track.title}", "/gone/z.mp3",
+    ]  # fmt: skip
+    (tmp_path / "l.m3u8").write_text("\n".join(["#EXTM3U", *lines]))
+    right, too_long, other = shared.find_list(tmp_path / "l.m3u8")
+    assert right.by == "tags"
+    assert (right.track.title, right.track.artist) == (track.title, track.artist)
+    assert (too_long.track, other.track) == (None, None)
+
+
+def test_a_list_is_found_by_sound(shared, made, tmp_path):
+    (tmp_path / "l.m3u8").write_text(f"{made.outside}\n{tmp_path / 'no.mp3'}\nhttps://radio.example/1.mp3\n")
+    first, gone, net = shared.find_list(tmp_path / "l.m3u8")
+    own = {str(made.tracks[0][0]), *map(str, made.copies[made.tracks[0][0]])}
+    assert first.by == "sound"
+    assert first.track.path in own
+    assert (gone.track, net.track) == (None, None)
+
+
+def test_a_file_without_sound_is_not_found(shared, tmp_path):
+    (tmp_path / "x.mp3").write_text("no music")
+    (tmp_path / "l.m3u8").write_text("x.mp3\n")
+    assert shared.find_list(tmp_path / "l.m3u8")[0].track is None
+
+
+# ---- commands
+
+
+@pytest.fixture
+def home(made):
+    return ["--library", made.library]
+
+
+def test_path_command(run, home, made, tmp_path):  # noqa: F811
+    ends = made.tracks[2][0], made.tracks[9][0]
+    status, out, _ = run("path", *ends, "-n", 5, "-o", tmp_path / "p.xspf", "--json", *home)
+    hits = json.loads(out)["hits"]
+    assert status == 0
+    assert [hits[0]["path"], hits[-1]["path"]] == list(map(str, ends))
+    assert [entry.paths[0] for entry in playlists.read(tmp_path / "p.xspf")] == [hit["path"] for hit in hits]
+    status, _, err = run("path", *ends, "-n", 5, "--filter", "year>2099", *home)
+    assert (status, "a jump" in err or "only 2 tracks" in err) == (0, True)
+
+
+def test_radio_command(run, home, made):  # noqa: F811
+    status, out, _ = run("radio", made.tracks[2][0], "-n", 5, "--json", *home)
+    assert status == 0
+    assert len({hit["id"] for hit in json.loads(out)["hits"]}) == 5
+    assert run("radio", made.tracks[2][0], *home)[0] == 0
+
+
+def test_playlist_command(run, home, tmp_path):  # noqa: F811
+    status, out, err = run("playlist", "--mood", "calm", "--length", "30s", "-o", tmp_path / "m.m3u8", *home)
+    assert status == 0
+    assert "tracks, 0:" in out
+    assert "wrote" in err
+    assert playlists.read(tmp_path / "m.m3u8")
+    status, out, _ = run("playlist", "--clusters", "--json", *home)
+    assert sum(len(cluster["tracks"]) for cluster in json.loads(out)) == 30
+    assert run("playlist", "--length", "soon", "--mood", "calm", *home)[0] == 2
+    assert run("playlist", *home)[0] == 1
+
+
+def test_duplicates_command(run, home, made):  # noqa: F811
+    status, out, _ = run("duplicates", "--json", "--kind", "recording", *home)
+    groups = json.loads(out)
+    assert status == 0
+    assert sorted(len(group["tracks"]) for group in groups) == sorted(
+        1 + len(c) for c in made.copies.values()
+    )
+    status, out, _ = run("duplicates", *home)
+    assert status == 0
+    assert "fingerprints fit" in out
+
+
+def test_import_of_a_playlist_command(run, home, shared, tmp_path):  # noqa: F811
+    tracks = shared.tracks()[:3]
+    playlists.write(tmp_path / "in.m3u8", tracks)
+    with open(tmp_path / "in.m3u8", "a") as file:
+        file.write("/gone/x.mp3\n")
+    status, out, _ = run("import", tmp_path / "in.m3u8", "-o", tmp_path / "out.jspf", *home)
+    assert status == 0
+    assert "3 of 4 are in the library" in out
+    assert [entry.paths[0] for entry in playlists.read(tmp_path / "out.jspf")] == [
+        track.path for track in tracks
+    ]
+    document = json.loads(run("import", tmp_path / "in.m3u8", "--json", *home)[1])
+    assert [row["by"] for row in document["tracks"]] == ["path", "path", "path", ""]
+
+
+def test_similar_versions_command(run, home, made):  # noqa: F811
+    original = next(iter(made.copies))
+    document = json.loads(run("similar", original, "--versions", "--json", *home)[1])
+    assert any("the same recording" in hit["reasons"] for hit in document["hits"])
+
+
+def test_old_libraries_without_fingerprints_still_tell_copies(made, tmp_path):
+    import sqlite3
+
+    shutil.copytree(made.library, tmp_path / "library")
+    with sqlite3.connect(tmp_path / "library" / "record.sqlite") as db:
+        db.execute("DELETE FROM fingerprints")
+    with Library.open(tmp_path / "library") as library:
+        groups = [group for group in library.duplicates() if group.kind == RECORDING]
+        assert len(groups) == len(made.copies)
+        hits = library.similar(next(iter(made.copies)), 5, variety=Variety())
+        assert not {hit.path for hit in hits} & {str(p) for p in next(iter(made.copies.values()))}
+
+
+def test_radio_on_a_terminal_does_what_is_said(library, made, monkeypatch):
+    import click
+
+    from soundkin.cli.journeys import _listen
+
+    answers = iter(["", "l", "s", "d", "x", "q"])
+    monkeypatch.setattr(click, "prompt", lambda *_, **__: next(answers) or "n")
+    queue = library.radio(made.tracks[2][0], profile="default")
+    heard = _listen(queue)
+    said = [(event.kind, event.track) for event in library.history() if event.kind != "play"]
+    # next; like, and then skip the same; dislike; what is no answer is asked again; quit
+    assert said == [("like", heard[1].id), ("skip", heard[1].id), ("dislike", heard[2].id)]
+    assert len(heard) == 4
+
+
+def test_what_filters_ask_for_is_what_opinions_say(library, made):
+    tracks = [library.find(path) for path, _ in made.tracks[:8]]
+    said = [
+        ("like", 0),
+        ("like", 1),
+        ("unlike", 1),
+        ("dislike", 2),
+        ("like", 2),
+        ("like", 3),
+        ("dislike", 3),
+        ("play", 4),
+    ]
+    for at, (kind, i) in enumerate([*said, ("play", 0), ("skip", 5)], 1):
+        library.feedback(kind, [tracks[i]], at=float(at))
+    with Record.open(library.folder) as record:
+        opinions = record.opinions("default")
+        for what, expected in {"liked": {0, 2}, "disliked": {3}, "played": {0, 4}}.items():
+            ids = set(record.tracks_that_are(what, "default"))
+            assert ids == {tracks[i].id for i in expected}
+            holds = {
+                id_
+                for id_, opinion in opinions.items()
+                if (opinion.plays if what == "played" else opinion.verdict == what.removesuffix("d"))
+            }
+            assert ids == holds
