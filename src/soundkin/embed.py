@@ -211,7 +211,7 @@ Outcome = Embedded | Same | Failure
 
 
 class Embedder:
-    """Encoders and a way of listening: what a run embeds with.
+    """Encoders and a way of listening: what a run embeds with; `encoders` holds them by the ids of their `spaces`.
 
     Parameters
     ----------

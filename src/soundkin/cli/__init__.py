@@ -15,7 +15,9 @@ from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     collection,
     encoders,
     encoding,
+    exploring,
     journeys,
+    judging,
     questions,
     taste,
 )
