@@ -240,7 +240,7 @@ class Embedder:
             )
         self.encoders: dict[str, Encoder] = {}
         self._spaces: dict[str, Space] = {}
-        self._heard: dict[str, Listening] = {}
+        self.listenings: dict[str, Listening] = {}
         for name, encoder in zip(names, encoders, strict=True):
             heard = (
                 listening
@@ -249,9 +249,9 @@ class Embedder:
             )
             space = space_of(encoder, heard)
             self.encoders[space.id] = encoder
-            self._heard[space.id] = heard
+            self.listenings[space.id] = heard
             self._spaces[space.id] = space
-        every = list(self._heard.values())
+        every = list(self.listenings.values())
         # What is told of a track should not change with every encoder that joins.
         self._described = DEFAULT_LISTENING if DEFAULT_LISTENING in every else every[0]
 
@@ -278,8 +278,8 @@ class Embedder:
             content = content_hash(path)
             if content in task.known:
                 return Same(task.file, content)
-            wanted = [id_ for id_ in self._heard if not task.lacking or id_ in task.lacking]
-            with hear(path, self._described, *(self._heard[id_] for id_ in wanted)) as hearing:
+            wanted = [id_ for id_ in self.listenings if not task.lacking or id_ in task.lacking]
+            with hear(path, self._described, *(self.listenings[id_] for id_ in wanted)) as hearing:
                 result = Embedded(
                     task.file, content, hearing.duration, hearing.rate, hearing.channels, hearing.format,
                     read(path), Analysis(),
@@ -319,7 +319,7 @@ class Embedder:
                 for excerpt in excerpts:
                     pieces.extend(pieces_of(excerpt, hearing.duration))
             for id_ in wanted:
-                if self._heard[id_] == listening:
+                if self.listenings[id_] == listening:
                     parts[id_].extend(self.encoders[id_].windows_of(excerpts))
         vectors: Vectors = {}
         windows: Windows = {}

@@ -183,7 +183,7 @@ def _worker(folder: str, space_ids: tuple[str, ...]) -> Callable[[str], Heard | 
             y, rate = read_all(path)
             return {
                 name: {
-                    space_id: encoder.embed(file, listening=embedder.listening)
+                    space_id: encoder.embed(file, listening=embedder.listenings[space_id])
                     for embedder in embedders
                     for space_id, encoder in embedder.encoders.items()
                 }
