@@ -200,7 +200,9 @@ class EncoderInfo:
     reads : bool
         Whether it embeds words, too.
     verify : callable, optional
-        Compares the loaded encoder with what its authors published; returns a line, raises ModelError.
+        Compares the encoder of a `Choice`, loaded, with what its authors published; returns a line, raises ModelError.
+    answers : tuple of WeightFile
+        What that needs.
     """
 
     load: Callable[[Choice], Encoder]
@@ -217,7 +219,8 @@ class EncoderInfo:
     options: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
     reads: bool = False
-    verify: Callable[[Encoder], str] | None = None
+    verify: Callable[[Choice, Encoder], str] | None = None
+    answers: tuple[WeightFile, ...] = ()
 
     @property
     def is_built_in(self) -> bool:

@@ -153,7 +153,7 @@ def add(name: str, source: str | os.PathLike[str]) -> list[Path]:
     info, choice = named(name)
     if info.hub:
         return [info.hub.add(choice.name, source)]
-    return [weights.path_of(choice.name, weights.add(choice.name, info.files, source))]
+    return [weights.path_of(choice.name, weights.add(choice.name, (*info.files, *info.answers), source))]
 
 
 def verify(name: str, device: str = "auto") -> list[str]:
@@ -179,14 +179,18 @@ def verify(name: str, device: str = "auto") -> list[str]:
     info, choice = named(name)
     found = []
     if info.hub:
-        info.hub.path_of(choice.name)
+        info.hub.path_of(choice.name)  # it is here, or this says how to get it
         found.append(_checked(info.hub.repository, info.hub.check()))
     for file in info.files:
         weights.path_of(choice.name, file)
         found.append(_checked(file.published, weights.check(file)))
     encoder = load_encoder(name, device)
     found.append(f"loaded: {encoder.dims} dims on {encoder.device}, {encoder.engine}")
-    found.append(info.verify(encoder) if info.verify else "no known answer of it is published")
+    if info.verify is None:
+        return [*found, "no known answer of it is published"]
+    for file in info.answers:
+        weights.get(choice.name, file)
+    return [*found, info.verify(Choice(choice.name, device, choice.options), encoder)]
     return found
 
 

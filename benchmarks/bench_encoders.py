@@ -1,0 +1,294 @@
+"""Every encoder side by side: speed on one core, memory, size of weights, and how well it finds soundtracks.
+
+Speed: seconds of audio encoded in a CPU second of one thread, from PCM in memory, front end included, decoding not;
+excerpts as the encoder hears best. Weights that are not in the cache are random ones in the published format and of the
+published size, which cost the same. Each encoder is measured in a process of its own: its peak memory and the CPU
+seconds until it is ready (a second time, when what is exported once has been) stand beside.
+
+PANNs' Cnn14, whole files: ours, against the way of the tutorials, librosa and the network as published in PyTorch,
+float32, in the same run; and how far apart the vectors are.
+
+Retrieval (with MUSIC): protocol and columns of `bench_encoder.py`, but track vectors as `soundkin index` makes them, of
+all encoders whose weights are here, from one run that opens each file once. `cnn` was trained on other folders of the
+same kind of music, see the model card.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_encoder import SMALLEST, deal, scores
+from common import Targets, audio_files, cpu_of, environment, table
+
+from soundkin.audio import Listening, excerpts_of, hear
+from soundkin.embed import Embedded, FileState, Task, embed_files
+from soundkin.encoders import ENCODERS, Encoder, catalogue, load_encoder
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = ("P@10", "mAP", "5-NN", "skew")
+# LAION's larger CLAP; wav2vec 2.0 base and MERT are what transformers makes when nothing is said.
+CLAP_AUDIO = {"patch_embeds_hidden_size": 128, "depths": [2, 2, 12, 2], "hidden_size": 1024}
+
+
+def made(name: str, folder: Path, **options: Any) -> Encoder:
+    """Load an encoder, with random weights where its own are not here."""
+    if catalogue.is_here(ENCODERS[name]):
+        return load_encoder(name, "cpu")
+    sys.path.insert(0, str(ROOT / "tests"))
+    import published
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "panns-cnn14":
+        from soundkin.encoders.panns import Cnn14
+
+        if not (path := folder / "cnn14.pth").exists():
+            published.write_cnn14(path, published.cnn14_weights())
+        return Cnn14(path, device="cpu", **{"engine": "auto", **options})
+    if name == "openl3":
+        from soundkin.encoders.openl3 import OpenL3
+
+        return OpenL3(published.openl3_file(folder), device="cpu", engine="auto", name=name)
+    if name == "musicnn":
+        from soundkin.encoders.musicnn import MusiCNN
+
+        return MusiCNN(published.musicnn_folder(folder), tags="MTT", device="cpu", engine="auto", name=name)
+    return _of_hub(name, folder / name, published)
+
+
+def _of_hub(name: str, folder: Path, published: Any) -> Encoder:
+    import transformers
+
+    from soundkin.encoders.clap import Clap
+    from soundkin.encoders.hf import Mert, Wav2Vec2
+
+    if name == "clap":
+        if not folder.exists():
+            config = transformers.ClapConfig(audio_config=CLAP_AUDIO)
+            published.write_hub(folder, transformers.ClapModel(config).eval(), old=False)
+        return Clap(folder, device="cpu")
+    if name == "mert-v1-95m":
+        if not folder.exists():
+            model = transformers.HubertModel(transformers.HubertConfig()).eval()
+            published.write_hub(folder, model, **published.MERT_CARD)
+        return Mert(folder, device="cpu")
+    if not folder.exists():
+        model = transformers.Wav2Vec2ForPreTraining(transformers.Wav2Vec2Config()).eval()
+        published.write_hub(folder, model)
+    return Wav2Vec2(folder, device="cpu")
+
+
+def speed(name: str, folder: Path, seconds: float, repeats: int) -> dict[str, Any]:
+    """Measure one encoder in this process."""
+    begin = time.process_time()
+    encoder = made(name, folder)
+    ready = time.process_time() - begin
+    rng = np.random.default_rng(0)
+    time_axis = np.arange(round(seconds * 44100)) / 44100
+    y = 0.3 * np.sin(2 * np.pi * 220 * time_axis * (1 + time_axis / seconds)) + 0.05 * rng.standard_normal(
+        len(time_axis)
+    )
+    heard = Listening(None, min(encoder.listening.seconds, seconds))
+
+    def once() -> None:
+        encoder.windows_of(list(excerpts_of(y.astype(np.float32), 44100, heard)))
+
+    once()
+    best = min(cpu_of(once) for _ in range(repeats))
+    return {
+        "name": name, "dims": encoder.dims, "engine": encoder.engine, "weights": _origin(name),
+        "rate": seconds / best, "ready": ready, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }  # fmt: skip
+
+
+def _origin(name: str) -> str:
+    return "own" if catalogue.is_here(ENCODERS[name]) else "random"
+
+
+def plain_cnn14(path: Path) -> Any:
+    """Return Cnn14 as published, Kong et al., 2020, written down plainly in PyTorch."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class Block(nn.Module):
+        def __init__(self, came: int, goes: int) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(came, goes, 3, padding=1, bias=False), nn.BatchNorm2d(goes)
+            self.conv2, self.bn2 = nn.Conv2d(goes, goes, 3, padding=1, bias=False), nn.BatchNorm2d(goes)
+
+        def forward(self, x: Any) -> Any:
+            return torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn0 = nn.BatchNorm2d(64)
+            widths = [1, 64, 128, 256, 512, 1024, 2048]
+            for i in range(6):
+                setattr(self, f"conv_block{i + 1}", Block(widths[i], widths[i + 1]))
+            self.fc1, self.fc_audioset = nn.Linear(2048, 2048), nn.Linear(2048, 527)
+
+        def forward(self, logmel: Any) -> Any:
+            x = self.bn0(logmel[:, None].transpose(1, 3)).transpose(1, 3)
+            for i in range(6):
+                x = getattr(self, f"conv_block{i + 1}")(x)
+                x = functional.avg_pool2d(x, 2) if i < 5 else x
+            x = x.mean(dim=3)
+            return torch.relu(self.fc1(x.amax(dim=2) + x.mean(dim=2)))
+
+    state = torch.load(path, weights_only=True)["model"]
+    model = Plain().eval()
+    model.load_state_dict({k: v for k, v in state.items() if "extractor" not in k})
+    return model
+
+
+def cnn14_whole(files: list[Path], folder: Path, targets: Targets) -> None:
+    """Compare whole files: ours, and the way of the tutorials."""
+    import librosa
+    import torch
+
+    torch.set_num_threads(1)
+    engines = {"PyTorch": {"engine": "torch", "precision": "float32"}, "as installed": {}}
+    ours = {name: made("panns-cnn14", folder, **options) for name, options in engines.items()}
+    model = plain_cnn14(folder / "cnn14.pth")
+
+    @torch.inference_mode()
+    def tutorial(path: Path) -> Any:
+        y, _ = librosa.load(path, sr=32000)
+        y = y[: len(y) // 320_000 * 320_000]
+        mel = librosa.feature.melspectrogram(
+            y=y, sr=32000, n_fft=1024, hop_length=320, n_mels=64, fmin=50, fmax=14000, pad_mode="reflect"
+        )
+        logmel = torch.from_numpy(librosa.power_to_db(mel, top_db=None).T.astype(np.float32))
+        return torch.cat([model(part[None]) for part in logmel[:-1].split(1000)]).mean(dim=0).numpy()
+
+    def soundkin(encoder: Encoder, path: Path) -> Any:
+        with hear(path, Listening(None, 30.0)) as hearing:
+            windows = [encoder.windows(excerpt)[1] for excerpt in hearing.excerpts]
+        return np.concatenate(windows).mean(axis=0)
+
+    tutorial(files[0])
+    with hear(files[0], Listening(None, 30.0)) as hearing:
+        duration = hearing.duration
+    rows, vectors, costs = [], {}, {}
+    for name, work in (
+        ("librosa and PyTorch", tutorial),
+        *((f"ours, {n}", lambda p, e=e: soundkin(e, p)) for n, e in ours.items()),
+    ):
+        begin = time.process_time()
+        vectors[name] = work(files[0])
+        costs[name] = time.process_time() - begin
+    first = next(iter(vectors))
+    for name, vector in vectors.items():
+        cosine = float(vector @ vectors[first] / np.linalg.norm(vector) / np.linalg.norm(vectors[first]))
+        engine = ours[name.removeprefix("ours, ")].engine if name.startswith("ours") else "torch float32"
+        rows.append([name, engine, duration / costs[name], costs[first] / costs[name], f"{cosine:.6f}"])
+    table(("Cnn14, a whole file", "engine", "x real time", "gain", "cosine to the first"), rows)
+    targets.at_least(
+        "Cnn14, as installed / the tutorials' way", costs[first] / costs["ours, as installed"], 2.0
+    )
+    exact = {name: soundkin_windows(encoder, files[0]) for name, encoder in ours.items()}
+    a, b = exact.values()
+    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    targets.at_least("Cnn14, least cosine of a window to float32", float(cosines.min()), 0.9995)
+
+
+def soundkin_windows(encoder: Encoder, path: Path) -> Any:
+    """Embed three windows of a file."""
+    with hear(path, Listening(3, 10.0)) as hearing:
+        return np.concatenate([rows for _, rows in encoder.windows_of(list(hearing.excerpts))])
+
+
+def retrieval(music: Path, names: list[str], jobs: int | None) -> None:
+    """Print how well the encoders whose weights are here find tracks of the same soundtrack."""
+    files = audio_files(music)
+    tasks = [Task(FileState(str(p), p.stat().st_size, p.stat().st_mtime_ns)) for p in files]
+    tracks: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for task, outcome in embed_files(tasks, names, None, jobs):
+        if isinstance(outcome, Embedded):
+            for space, vector in outcome.vectors.items():
+                tracks[space.rpartition("-")[0]][task.file.path] = vector
+    paths = sorted(tracks[names[0]])
+    albums = [os.path.dirname(path) for path in paths]
+    folds = []
+    for fold in deal(albums, 3):
+        counts = {album: sum(albums[i] == album for i in fold) for album in albums}
+        folds.append([i for i in sorted(fold) if counts[albums[i]] >= SMALLEST])
+    rows = []
+    for name in names:
+        vectors = [tracks[name][path][None] for path in paths]
+        found = [scores([vectors[i] for i in fold], [albums[i] for i in fold]) for fold in folds if fold]
+        rows.append(
+            [
+                name,
+                *(
+                    f"{np.mean([f[c] for f in found]):.3f} ± {np.std([f[c] for f in found]):.3f}"
+                    for c in COLUMNS
+                ),
+            ]
+        )
+    print(f"{len(paths)} tracks, {len(set(albums))} soundtracks, {len(folds)} folds")
+    table(("retrieval", *COLUMNS), rows)
+
+
+def measured(name: str, folder: Path, seconds: float, repeats: int) -> dict[str, Any]:
+    """Measure an encoder in a process of its own; a second one, so that what is exported once has been."""
+    import subprocess
+
+    command = [sys.executable, __file__, "--one", name, "--random", str(folder), "--seconds", str(seconds)]
+    for _ in range(2):
+        done = subprocess.run(
+            [*command, "--repeats", str(repeats)], env=environment(), stdout=subprocess.PIPE, check=True
+        )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> int:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("music", nargs="?", type=Path, help="a folder with one folder per soundtrack")
+    parser.add_argument("--encoder", action="append", choices=list(ENCODERS), help="only these")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of sound to encode")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--jobs", type=int, help="processes for the retrieval")
+    parser.add_argument(
+        "--random", type=Path, help="where random weights are kept (default: a temporary folder)"
+    )
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--check", action="store_true", help="fail when a target is missed")
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(speed(args.one, args.random, args.seconds, args.repeats)))
+        return 0
+    targets = Targets()
+    names = args.encoder or list(ENCODERS)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.random or Path(temporary)
+        rows = []
+        for name in names:
+            r = measured(name, folder, args.seconds, args.repeats)
+            size = ENCODERS[name].size
+            memory = f"{r['memory']:.0f}"
+            rows.append([name, r["dims"], r["weights"], size, r["engine"], r["rate"], memory, r["ready"]])
+        titles = ("encoder", "dims", "weights", "size", "engine", "x real time", "peak MB", "CPU s to load")
+        table(titles, rows)
+        if args.music and "panns-cnn14" in names:
+            cnn14_whole(audio_files(args.music), folder, targets)
+    ready = [name for name in names if catalogue.is_here(ENCODERS[name])]
+    if args.music and ready:
+        retrieval(args.music, ready, args.jobs)
+    return targets.finish(args.check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
