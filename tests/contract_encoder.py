@@ -192,5 +192,5 @@ class EncoderContract:
         (tmp_path / "x.mp3").write_bytes(b"no music" * 1000)
         with pytest.raises(DecodeError):
             encoder.embed(tmp_path / "x.mp3")
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(InputError, match="No such file"):
             encoder.embed(tmp_path / "y.mp3")

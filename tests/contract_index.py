@@ -314,12 +314,3 @@ class IndexContract:
         index.flush(Mark("record", 2**40))
         index.flush()
         assert index.mark == Mark("record", 2**40)
-
-    def test_optimize_changes_no_answer(self, index: Index) -> None:
-        points = random_points(50)
-        index.upsert(points)
-        before = index.search("sound", np.ones(8), k=50)
-        index.optimize()
-        after = index.search("sound", np.ones(8), k=50)
-        assert [found for found, _ in after] == [found for found, _ in before]
-        assert [score for _, score in after] == pytest.approx([score for _, score in before], abs=1e-6)

@@ -166,7 +166,7 @@ def test_the_command_answers_what_the_library_answers(run, home, made, k):
                     {
                         "rank": rank, "id": hit.id, "path": hit.path, "title": hit.title, "artist": hit.artist,
                         "album": hit.album, "duration": hit.duration, "similarity": hit.similarity,
-                        "reasons": list(hit.reasons),
+                        "reasons": list(hit.reasons), "there": True,
                     }
                     for rank, hit in enumerate(hits, 1)
                 ]  # fmt: skip
@@ -338,6 +338,39 @@ def test_status(run, home, made):
     assert json.loads(run("status", "--failed", "--json", *home)[1]) == []
 
 
+def test_what_is_gone_is_said(run, library, made):
+    put(library.folder, "/nowhere/lost.mp3")
+    home = ["--library", library.folder]
+    out = run("status", *home)[1]
+    assert re.search(r"gone  1 track whose files are not there \(soundkin index FOLDER --prune", out)
+    assert json.loads(run("status", "--json", *home)[1])["gone"] == 1
+    code, out, err = run("similar", made.tracks[0][0], "-k", 40, "--m3u", library.folder / "list.m3u8", *home)
+    assert code == 0
+    assert "[gone] lost" in out
+    assert "[gone]: 1 file not there" in err
+    assert "lost" not in (library.folder / "list.m3u8").read_text()
+
+
+def test_json_has_no_digits_that_mean_nothing(run, home, made):
+    hits = json.loads(run("similar", made.tracks[0][0], "--json", *home)[1])["hits"]
+    assert all(hit["duration"] == round(hit["duration"], 3) for hit in hits)
+    assert json.loads(run("status", "--json", *home)[1])["seconds"] == round(
+        sum(track.duration for track in Library.open(made.library).tracks()), 3
+    )
+
+
+def test_a_refused_prune_prints_the_report_too(run, library, made, tmp_path):
+    home = ["--library", library.folder]
+    shutil.copytree(made.music / "copies", tmp_path / "copies")
+    assert run("index", tmp_path / "copies", "-j", 1, *home)[0] == 0
+    shutil.rmtree(tmp_path / "copies")
+    (tmp_path / "copies").mkdir()
+    code, out, err = run("index", tmp_path / "copies", "--prune", *home)
+    assert code == 1
+    assert "0 files: 6 gone" in out
+    assert "nothing was removed" in err
+
+
 def test_the_library_can_be_named_by_the_environment(run, made, monkeypatch):
     monkeypatch.setenv("SOUNDKIN_LIBRARY", str(made.library))
     assert json.loads(run("status", "--json")[1])["tracks"] == 30
@@ -505,25 +538,27 @@ def test_every_bad_file_ends_in_the_record_with_its_reason(run, tmp_path):
     }
     with Library.open(tmp_path / "library") as library:
         indexed = {track.path for track in library.tracks()}
-    assert not indexed & failures.keys()
+    damaged = {path for path, failure in failures.items() if failure["kind"] == "damaged"}
+    assert indexed & failures.keys() == damaged
+    assert damaged >= {bad[key].path for key in ("cut.mp3", "cut.flac", "cut.ogg", "cut.wav", "flips.flac")}
     assert len(indexed) == first["added"]
-    assert len(failures) == first["failed"]
+    assert (len(damaged), len(failures) - len(damaged)) == (first["damaged"], first["failed"])
     for key, file in bad.items():
         if file.regular:
-            assert (file.path in indexed) != (file.path in failures), key
+            assert (file.path in indexed) != (file.path in failures.keys() - damaged), key
         if file.expect == "ok":
             assert file.path in indexed, (key, failures.get(file.path))
         if file.expect == "fail":
             assert file.path not in indexed, key
     for failure in failures.values():
-        assert failure["kind"] in ("decode", "silent", "unreadable", "vanished"), failure
+        assert failure["kind"] in ("damaged", "decode", "silent", "unreadable", "vanished"), failure
         assert "\n" not in failure["reason"]
         assert len(failure["reason"]) > 5
     again = json.loads(run("index", *music, "--json", *home)[1])
     assert (again["unchanged"], again["known_bad"]) == (first["added"], first["failed"])
     assert (again["added"], again["updated"], again["failed"]) == (0, 0, 0)
     retried = json.loads(run("index", *music, "--retry", "--json", *home)[1])
-    assert (retried["failed"], retried["unchanged"]) == (first["failed"], first["added"])
+    assert (retried["failed"], retried["unchanged"]) == (first["failed"], first["added"] - len(damaged))
     code, out, _ = run("status", "--failed", *home)
     assert code == 0
     assert "\x1b" not in out

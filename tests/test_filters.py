@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,3 +177,41 @@ def test_text_that_is_no_utf8_becomes_question_marks() -> None:
     name = b"caf\xe9 \xe2\x82\xac".decode("utf-8", "surrogateescape")
     assert clean_text(name) == "caf? \u20ac"
     assert Match("artist", (name,)).values == ("caf? \u20ac",)
+
+
+def test_when_a_track_was_added_is_told_by_days_and_by_how_long_ago(monkeypatch):
+    # 2026-11-01 in UTC is 1793491200: `date -u -d 2026-11-01 +%s`
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    day, week = 1793491200.0, 7 * 86400.0
+    monkeypatch.setattr(time, "time", lambda: day)
+    try:
+        for text, wanted in {
+            "added>=2026-11-01": Range("added", gte=day),
+            "added>2026-11-01": Range("added", gt=day + 86399),
+            "added<2026-11-01": Range("added", lt=day),
+            "added<=2026-11-01": Range("added", lte=day + 86399),
+            "added=2026-11-01": Range("added", gte=day, lte=day + 86399),
+            "added>2026-11-01T00:00:05": Range("added", gt=day + 5),
+            "added>7d": Range("added", gt=day - week),
+            "added<1w": Range("added", lt=day - week),
+            "added>12h": Range("added", gt=day - 43200),
+            "added=2w..1w": Range("added", gte=day - 2 * week, lte=day - week),
+            "added>1700000000": Range("added", gt=1.7e9),
+        }.items():
+            assert parse([text], lambda field: []) == wanted
+        for text in ("added>soon", "added>2026-13-01", "added=7d", "added>7 days", "year>7d"):
+            with pytest.raises(InputError, match=r"wants a date, or how long ago|one moment|wants a number"):
+                parse([text], lambda field: [])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_the_suffix_of_a_file_leads_to_its_codecs():
+    with pytest.raises(
+        InputError, match=r"no track has format 'ogg'; a format is a codec: format=vorbis,opus$"
+    ):
+        parse(["format=ogg"], lambda field: ["opus", "vorbis", "mp3"])
+    with pytest.raises(InputError, match="known: mp3"):
+        parse(["format=.ogg"], lambda field: ["mp3"])

@@ -30,7 +30,7 @@ from soundkin.index.points import check_points
 from soundkin.library import Ambiguous, Library
 from soundkin.record import Record
 from soundkin.record.rows import to_track
-from soundkin.scan import ScanOptions
+from soundkin.scan import PruneRefused, ScanOptions
 from soundkin.tags import Tags
 
 SPACES = ("cnn", "descriptors")
@@ -384,9 +384,73 @@ def test_while_another_process_holds_the_index_the_answers_are_the_same(library,
     with python(code, library.folder / "index") as holder:
         assert holder.stdout.readline() == "open\n"
         assert answers(library) == expected
-        assert isinstance(library._index, ExactIndex)
+        assert isinstance(library._current_index(), ExactIndex)
         holder.communicate("")
     assert holder.returncode == 0
+    assert isinstance(library._current_index(), ExactIndex)  # not tried again at once
+    library._try_again = time.monotonic()
+    assert answers(library) == expected
+    assert not isinstance(library._current_index(), ExactIndex)
+
+
+def test_during_a_scan_of_another_process_it_is_named(library, tmp_path):
+    words = f"process {os.getpid()} on .* is filling this library"
+    with pytest.raises(NotFound, match=r"no words$"):
+        library.find("nothing like it")
+    with Record.open(library.folder, write=True):
+        with pytest.raises(NotFound, match=words):
+            library.find("nothing like it")
+        assert f"process {os.getpid()} " in library.status().writer
+    assert library.status().writer == ""
+    first = Library.open(tmp_path / "first")
+    with (
+        Record.open(first.folder, write=True),
+        pytest.raises(NotFound, match=f"nothing is indexed in .* yet; {words}"),
+    ):
+        first.similar("anything")
+    first.close()
+
+
+def test_a_track_whose_file_is_gone_is_marked_and_counted(library):
+    assert library.status().gone == 0
+    vector = {s.encoder: library.vectors(s.id)[1][0] for s, _, _ in library.status().spaces}
+    gone = put(library, "gone.mp3", vector)
+    assert library.status().gone == 1
+    hits = library.similar(vector["cnn"], 40, space="cnn")
+    assert [hit.id for hit in hits if not hit.there] == [gone]
+
+
+def test_a_folder_is_no_query(shared, made, tmp_path, monkeypatch):
+    for query in (made.music, os.fspath(made.music), "."):
+        with pytest.raises(InputError, match="is a folder: ask with one file"):
+            shared.similar(query)
+    track = max(shared.tracks(), key=lambda t: len(t.title))  # of words that no other title has
+    (tmp_path / track.title).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert shared.similar(track.title) == shared.similar(track)  # words, though a folder has that name
+
+
+def test_an_untitled_track_is_filtered_by_what_people_see(library):
+    new = put(library, "Some Song.mp3")
+    assert ids(library.similar(library.tracks()[0], 3, "title=some song")) in ([new], [])
+    assert ids(library.similar(np.ones(128, np.float32), 3, "title=some song", "cnn")) == [new]
+    assert library.find("some song").id == new
+
+
+def test_a_refused_prune_still_reports_what_was_done(library, made, tmp_path):
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    full.mkdir()
+    shutil.copy(made.tracks[0][0], empty / "a.flac")
+    options = ScanOptions(jobs=1, prune=True)
+    library.add([empty], options)
+    (empty / "a.flac").unlink()
+    shutil.copy(made.tracks[1][0], full / "b.flac")
+    with pytest.raises(PruneRefused, match="no audio below") as caught:
+        library.add([empty, full], options)
+    report = caught.value.report
+    assert (report.gone, report.removed, report.added) == (1, 0, 1)
+    assert report.elapsed > 0
 
 
 def test_a_full_disk_does_not_stop_a_reader(library, expected, monkeypatch):

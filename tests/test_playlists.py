@@ -112,3 +112,16 @@ def test_a_failing_source_leaves_the_old_playlist(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing.*No such file.*choose another place"):
         write_m3u8(tmp_path / "missing" / "list.m3u8", [])
+
+
+def test_a_file_on_another_drive_of_windows_keeps_its_whole_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ntpath
+
+    with pytest.raises(ValueError, match="mount"):  # what the module does there
+        ntpath.relpath(r"D:\\a.mp3", r"C:\\lists")
+
+    def other_drive(*paths: str) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    assert written(Song("/m/a.mp3", "A", "T", 1), relative_to="/lists").splitlines()[-1] == "/m/a.mp3"

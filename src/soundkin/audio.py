@@ -11,6 +11,7 @@ decoding is most of the cost of indexing; or, with ``Listening(excerpts=None)``,
 import contextlib
 import logging
 import os
+import re
 import stat
 import struct
 from collections.abc import Callable, Hashable, Iterator
@@ -49,6 +50,12 @@ _CONTAINERS = (
 )
 # Samples read at a time, all channels together: an excerpt of the default length in stereo is one block.
 _BLOCK = 1 << 20
+# What a header announces and the file lacks is damage from here on: less is a codec's padding, or rounding.
+_LACKING_SECONDS, _LACKING_SHARE = 1.0, 0.01
+# Time between two frames that a container says nothing about; less is a lost packet, or times in round milliseconds.
+_GAP_SECONDS = 0.1
+# Writers of streams, which do not know the length, claim this much or more.
+_UNKNOWN_SIZE = 0x7FFF0000
 # Lossy formats need this much decoded before a seek's target for the samples after it to be exact: mp3's frames borrow
 # from ten before them.
 _PREROLL_SECONDS = 0.3
@@ -118,12 +125,12 @@ class Listening:
         try:
             return cls(None if whole else int(excerpts), float(seconds.removesuffix("s")))
         except ValueError as error:
-            raise InputError(f'listening {name!r}; wanted "all", or a form like "12x3.07s"') from error
+            raise InputError(f'listening {name!r}; wanted "all", or a form like "18x3.07s"') from error
 
 
-# One window of the built-in encoder per excerpt. Of what costs as much, twelve short excerpts find more than five of
+# One window of the built-in encoder per excerpt. Of what costs as much, many short excerpts find more than a few of
 # three windows each: benchmarks/bench_listening.py prints the table.
-DEFAULT_LISTENING = Listening(12, 3.07)
+DEFAULT_LISTENING = Listening(18, 3.07)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 
 
@@ -174,6 +181,8 @@ class Hearing:
         Of the first way of listening, decoded as they are consumed, so memory stays flat.
     together : iterator of (Listening, Excerpt)
         Of all ways of listening, in order of time. What several of them hear is decoded once.
+    flaws : list of str
+        What shows that the file is damaged; known when the excerpts have been consumed, and only of them.
     """
 
     duration: float
@@ -182,6 +191,7 @@ class Hearing:
     format: str
     excerpts: Iterator[Excerpt]
     together: Iterator[tuple[Listening, Excerpt]]
+    flaws: list[str]
 
 
 class _Decoder(Protocol):
@@ -190,7 +200,9 @@ class _Decoder(Protocol):
     rate: int
     channels: int
     format: str
-    frames: int | None  # what the header claims; None when it claims nothing believable
+    frames: int | None  # what the header claims, or the decoder guesses; None when it says nothing
+    announced: int | None  # what the header states; None for a guess
+    torn: bool  # whether something was missing between two samples read; for the reader to reset
 
     def read(self, start: int, n: int) -> Array:
         """Return up to `n` mono samples from frame `start`; fewer at the end or at damage. Never raises."""
@@ -229,15 +241,23 @@ def hear(path: str | os.PathLike[str], listening: Listening, *others: Listening)
     """
     with _open(path) as decoders:
         first = decoders[0]
-        frames = _believable(first.frames, first.rate)
+        judged = _believable(first.frames, first.rate) is not None
+        announced, frames = (_believable(n, first.rate) for n in (first.announced, first.frames))
         if frames is None or not _reaches(decoders, frames):
             frames = max(_count(decoder) for decoder in decoders)
         duration = frames / first.rate
         if duration < MIN_SECONDS:
             raise DecodeError(f"too short: {duration:.2f} s of audio, at least {MIN_SECONDS} s wanted")
+        flaws = []
+        if announced and announced - frames > max(_LACKING_SECONDS * first.rate, _LACKING_SHARE * announced):
+            whole = announced / first.rate
+            flaws.append(f"ends at {_clock(duration)} of {_clock(whole)} that its header announces")
+        elif _ends_inside_a_page(os.fsdecode(path)):
+            flaws.append("its end is missing: the file stops inside a block of data")
         yield Hearing(
-            duration, first.rate, first.channels, first.format, _excerpts(decoders, listening, duration),
-            _together(decoders, (listening, *others), duration),
+            duration, first.rate, first.channels, first.format,
+            (excerpt for _, excerpt in _together(decoders, (listening,), duration, judged, flaws)),
+            _together(decoders, (listening, *others), duration, judged, flaws), flaws,
         )  # fmt: skip
 
 
@@ -356,28 +376,33 @@ def _count(decoder: _Decoder) -> int:
     return position
 
 
-def _excerpts(decoders: list[_Decoder], listening: Listening, duration: float) -> Iterator[Excerpt]:
-    return (excerpt for _, excerpt in _together(decoders, (listening,), duration))
-
-
 def _together(
-    decoders: list[_Decoder], listenings: tuple[Listening, ...], duration: float
+    decoders: list[_Decoder],
+    listenings: tuple[Listening, ...],
+    duration: float,
+    judged: bool,
+    flaws: list[str],
 ) -> Iterator[tuple[Listening, Excerpt]]:
     rate = decoders[0].rate
+    # Where exactly a file ends, decoders disagree, and `_reaches` has not looked. Without a length in the header
+    # libsndfile does not decode flac, which is no damage.
+    end = round((duration - MIN_SECONDS) * rate) if judged else 0
+    count, damaged = 0, []
     for stretch in _stretches(listenings, duration):
-        sizes = [round(seconds * rate) for _, seconds, _ in stretch]
-        offsets = [round(start * rate) for start, _, _ in stretch]
-        first = offsets[0]
-        end = max(offset + n for offset, n in zip(offsets, sizes, strict=True))
-        shared = _read(decoders, first, end - first)
-        for (start, _, listening), offset, n in zip(stretch, offsets, sizes, strict=True):
-            samples = shared[offset - first : offset - first + n]
-            if len(samples) < n and offset > first:  # damage ended the stretch; behind it there may be more
-                samples = _read(decoders, offset, n)
+        for (start, seconds, listening), (samples, whole) in zip(
+            stretch, _read_stretch(decoders, stretch, end), strict=True
+        ):
+            count += 1
+            if not whole:
+                damaged.append(start)
+            n = round(seconds * rate)
             if len(samples) >= min(n, MIN_SECONDS * rate):
                 yield listening, Excerpt(start, samples, rate)
             else:
                 log.debug("nothing decodable at %.1f s", start)
+    if damaged and not flaws:  # a file that was cut is also damaged where it ends: one reason is enough
+        share = f"{len(damaged)} of {count} excerpts"
+        flaws.append(f"{share} could not be decoded in full, the first at {_clock(damaged[0])}")
 
 
 _Wanted = tuple[float, float, Listening]  # start and length in seconds, and who wants it
@@ -403,17 +428,53 @@ def _stretches(listenings: tuple[Listening, ...], duration: float) -> Iterator[l
         yield stretch
 
 
-def _read(decoders: list[_Decoder], start: int, n: int) -> Array:
-    """Read with the first decoder; where it stops short, let the next one go on from there."""
+def _read_stretch(decoders: list[_Decoder], stretch: list[_Wanted], end: int) -> list[tuple[Array, bool]]:
+    """Read a stretch once, and cut its excerpts out of it; one by one when it is damaged, for some may not be."""
+    rate = decoders[0].rate
+    places = [(round(start * rate), round(seconds * rate)) for start, seconds, _ in stretch]
+    first = places[0][0]
+    if len(places) > 1:
+        shared, whole = _read(decoders, first, max(map(sum, places)) - first, end)
+        if whole and len(shared) >= places[-1][0] - first:
+            return [(shared[at - first : at - first + n], True) for at, n in places]
+    return [_read(decoders, at, n, end) for at, n in places]
+
+
+def _read(decoders: list[_Decoder], start: int, n: int, end: int) -> tuple[Array, bool]:
+    """Read with the first decoder; where it stops short, let the next one go on from there.
+
+    Also tell whether all that lies before `end` was there, in one piece.
+    """
     parts: list[Array] = []
+    whole = True
     for decoder in decoders:
         got = sum(map(len, parts))
         if got >= n - decoder.rate // 20:  # the two may disagree by a codec's padding about where the end is
             break
+        decoder.torn = False
         parts.append(decoder.read(start + got, n - got))
+        missing = min(n, end - start) - got - len(parts[-1])
+        whole = whole and not decoder.torn and missing <= decoder.rate // 20
     y = parts[0] if len(parts) == 1 else np.concatenate(parts)
     np.nan_to_num(y, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return np.clip(y, -1.0, 1.0, out=y)
+    return np.clip(y, -1.0, 1.0, out=y), whole
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def _ends_inside_a_page(path: str) -> bool:
+    """Tell whether an Ogg file (RFC 3533) stops before the end of its last page, as one does that was cut."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"OggS":
+            return False
+        file.seek(-min(os.fstat(file.fileno()).st_size, 1 << 17), os.SEEK_END)  # two pages at least
+        tail = file.read()
+    page = tail[tail.rfind(b"OggS\0") :]
+    lengths = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    return len(page) < 27 or len(page) < 27 + page[26] + sum(lengths)
 
 
 @contextlib.contextmanager
@@ -439,8 +500,33 @@ def _open(path: str | os.PathLike[str]) -> Iterator[list[_Decoder]]:
             others: list[_Decoder] = [_Later(k, name, decoder.rate, stack) for k in kinds if k is not kind]
             yield [decoder, *others] if kind is kinds[0] else [decoder]
             return
-        raise DecodeError("not audio that can be decoded: " + "; ".join(reasons))
+        refusal = DecodeError(_refusal(name, reasons))
+        refusal.add_note("; ".join(reasons))
+        raise refusal
 
+
+def _refusal(path: str, reasons: list[str]) -> str:
+    """Say for people why no decoder takes a file; `reasons` are what the decoders say."""
+    for reason in reasons:  # what we found ourselves says it best
+        if reason.startswith(_OURS):
+            return reason
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp":
+        return "its index is missing: an MP4 file that was cut off, or never finished"
+    if any(head.startswith(magic) for magic in _MAGIC):
+        return "damaged: it begins like audio, but no decoder can read it"
+    return "not audio, whatever its name says"
+
+
+# How the reasons begin that are ours and not a decoder's, and files of the formats that say so.
+_NO_SOUND, _NO_FRAME = "no sound in it", "damaged: nothing in it can be decoded"
+_LYING, _RATE = "its header is wrong", "sample rate"
+_OURS = (_NO_SOUND, _NO_FRAME, _LYING, _RATE)
+_MAGIC = (
+    b"fLaC", b"OggS", b"RIFF", b"RF64", b"FORM", b"wvpk", b"ID3", b"MAC ", b"TTA", b"\xff\xfb", b"\x1aE\xdf\xa3",
+    b"0&\xb2u",
+)  # fmt: skip
 
 # Files may hold NaN, infinities and 1e38; `_read` makes them sound.
 _any_numbers = np.errstate(invalid="ignore", over="ignore")
@@ -461,13 +547,27 @@ class _SoundFile:
             self.rate = _valid_rate(self._file.samplerate)
         except self._errors as error:
             os.close(self._descriptor)
-            raise DecodeError(f"libsndfile: {_one_line(error)}") from error
+            reason = str(error) if isinstance(error, DecodeError) else f"libsndfile: {_one_line(error)}"
+            raise DecodeError(reason) from error
         self.channels = self._file.channels
         self.format = _SNDFILE_NAMES.get(self._file.subtype, self._file.format.lower())
         self.frames: int | None = self._file.frames
+        self.announced = self._announced(path)
+        self.torn = False
         # soundfile seeks after every read; that alone would put a hole of 40 ms into an mp3 between two blocks.
         self._preroll = 0 if self.format in _SEEKS_EXACTLY else round(_PREROLL_SECONDS * self.rate)
         self._position = 0
+
+    def _announced(self, path: str) -> int | None:
+        frames: int = self._file.frames
+        if self.format == "mp3":
+            return frames if _states_its_length(path) else None
+        # Of pcm, the library counts what is there, and says in its log what the header claims.
+        claim = _CLAIM.search(self._file.extra_info)
+        if claim is None:
+            return frames
+        claimed, there = map(int, claim.groups())
+        return round(frames * claimed / there) if there and claimed < _UNKNOWN_SIZE else None
 
     @_any_numbers
     def read(self, start: int, n: int) -> Array:
@@ -520,28 +620,37 @@ class _Av:
         try:
             self._stream, first = self._first_frames()
             self.rate = _valid_rate(first[0].sample_rate)
-        except DecodeError as error:
+        except DecodeError:
             self._container.close()
-            raise DecodeError(f"ffmpeg: {error}") from error
+            raise
         self.channels = first[0].layout.nb_channels
         self.format = self._stream.codec_context.name.removesuffix("float")
         self.frames = self._claimed_frames()
+        # Other containers have no header with a length, and ffmpeg guesses it from the bit rate. A length that only
+        # the container states may be that of its pictures.
+        stated = self._stream.duration is not None or len(self._container.streams) == 1
+        stated = stated and not _STATING.isdisjoint(self._container.format.name.split(","))
+        self.announced = self.frames if stated else None
+        self.torn = False
         self._position = 0
         self._goal: int | None = None  # of a seek that has not been reached yet
+        self._next: int | None = None  # where the next frame is due
         # Not the stream's `start_time`: wma's first frame is two frames later than that.
         self._origin = first[0].pts or 0
+        # A float, because arithmetic with the fraction that it comes as for every frame shows in the time of decoding.
+        self._per_tick = float((first[0].time_base or self._stream.time_base) * self.rate)
         self._pending = [self._samples(frame) for frame in first]
 
     def _first_frames(self) -> tuple[Any, list[Any]]:
         """Return the audio stream and its first frames: they know the rate, where headers are often wrong."""
         streams = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
         if not streams:
-            raise DecodeError("no audio stream")
+            raise DecodeError(f"{_NO_SOUND}, only pictures or other data")
         self._packets: Iterator[Any] = self._container.demux(streams[0])
         while (frames := self._next_frames()) is not None:
             if frames:
                 return streams[0], frames
-        raise DecodeError("nothing in it can be decoded")
+        raise DecodeError(_NO_FRAME)
 
     def _claimed_frames(self) -> int | None:
         if self._stream.duration is not None and self._stream.time_base is not None:
@@ -570,7 +679,7 @@ class _Av:
         return y[:n]
 
     def _seek(self, start: int) -> None:
-        self._pending, self._position, self._goal = [], -1, start
+        self._pending, self._position, self._goal, self._next = [], -1, start, None
         target = max(0, start - round(_PREROLL_SECONDS * self.rate))
         offset = int(target / self.rate / self._stream.time_base) + self._origin
         with contextlib.suppress(*self._errors):
@@ -596,9 +705,15 @@ class _Av:
         if frame.sample_rate != self.rate:  # a second piece of music joined on at another rate
             return np.empty(0, np.float32)
         samples = _mono(frame)
-        if self._goal is None or frame.pts is None:
+        if frame.pts is None:
+            self._next = None
             return samples
-        begin = round((frame.pts - self._origin) * frame.time_base * self.rate)
+        begin = round((frame.pts - self._origin) * self._per_tick)
+        if self._goal is None:
+            self.torn |= self._next is not None and begin - self._next > _GAP_SECONDS * self.rate
+        self._next = begin + len(samples)
+        if self._goal is None:
+            return samples
         samples = samples[max(0, self._goal - begin) :]
         if len(samples):
             self._goal = None
@@ -621,6 +736,8 @@ class _Later:
         self._failed = False
         self.rate, self.channels, self.format = rate, 0, ""
         self.frames: int | None = None
+        self.announced: int | None = None
+        self.torn = False
 
     def read(self, start: int, n: int) -> Array:
         """Return up to `n` mono samples from frame `start`."""
@@ -638,6 +755,8 @@ class _Later:
         """Nothing to release: the stack closes what was opened."""
 
 
+_STATING = frozenset({"mov", "mp4", "matroska", "webm", "asf", "wv", "tta", "ape", "flac"})
+_CLAIM = re.compile(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _SEEKS_EXACTLY = frozenset({"wav", "flac", "aiff", "alac"})
 _SNDFILE_NAMES = {
     "MPEG_LAYER_III": "mp3", "MPEG_LAYER_II": "mp2", "VORBIS": "vorbis", "OPUS": "opus", "ALAC_16": "alac",
@@ -678,6 +797,24 @@ _SAMPLE_TYPES: dict[str, Any] = {
 }  # fmt: skip
 
 
+def _states_its_length(path: str) -> bool:
+    """Tell whether an mp3 has a first frame that states their number (a Xing or VBRI header); others are guessed at."""
+    with open(path, "rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            size = 0
+            for byte in head[6:10]:
+                size = size << 7 | byte & 0x7F
+            file.seek(size, os.SEEK_CUR)
+            head = b""
+        head += file.read(4096)
+    for name in (b"Xing", b"Info"):
+        at = head.find(name)
+        if at >= 0 and len(head) >= at + 8:
+            return bool(head[at + 7] & 1)
+    return b"VBRI" in head
+
+
 def _refuse_lying_riff(path: str) -> None:
     """Keep from ffmpeg what makes it fill gigabytes: it believes the sizes that chunks of text in a RIFF file claim."""
     with open(path, "rb") as file:
@@ -689,7 +826,7 @@ def _refuse_lying_riff(path: str) -> None:
         while len(head := file.read(8)) == 8:
             (claimed,) = struct.unpack(order, head[4:])
             if head[:4] != b"data" and file.tell() + claimed > size:
-                raise DecodeError(f"ffmpeg not asked: a chunk claims {claimed} bytes, more than the file has")
+                raise DecodeError(f"{_LYING}: a chunk claims {claimed} bytes, more than the file has")
             file.seek(claimed + claimed % 2, os.SEEK_CUR)
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import stat
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -35,7 +36,8 @@ Vectors = dict[str, Array]  # space id -> track vector
 Windows = dict[str, tuple[Array, Array]]  # space id -> (starts, window vectors)
 
 _SILENCE_DBFS = -80.0
-# A file may take a minute, and a second more per 200 kB: a hundred times what the slowest format needs.
+# A file may take a minute, and a second more per 200 kB, far more than the slowest format
+# needs: benchmarks/bench_indexing.py prints seconds a track.
 _BASE_SECONDS, _BYTES_PER_SECOND = 60.0, 200_000
 # A published network may do a thousand times the work of the built-in one, and need more memory for it.
 _PATIENCE_WITH_NETWORKS = 20.0
@@ -58,7 +60,7 @@ class Space:
     window_seconds, hop_seconds : float
         Length of a window, and seconds from one to the next.
     listening : str
-        How much of a track is heard: "12x3.07s" or "all".
+        How much of a track is heard: "18x3.07s" or "all".
     pooling : str
         How windows become a track.
     dims : int
@@ -133,6 +135,8 @@ class Embedded:
         Space id -> track vector, float32 (d,), unit length.
     windows : dict
         Space id -> (starts float32 (w,) in seconds, vectors float32 (w, d)).
+    damage : str
+        What shows that the file is damaged though there is music in it; empty when nothing does.
     """
 
     file: FileState
@@ -145,6 +149,7 @@ class Embedded:
     analysis: Analysis
     vectors: Vectors = field(default_factory=dict)
     windows: Windows = field(default_factory=dict)
+    damage: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,14 +169,18 @@ class Failure:
     file : FileState
         What failed; it is tried again when this changes.
     kind : str
-        "decode", "silent", "unreadable", "vanished", "timeout" or "crash".
+        "decode", "silent", "unreadable", "vanished", "timeout" or "crash"; "damaged" for one that was embedded
+        nevertheless.
     reason : str
         One line.
+    detail : str
+        For the log: what the decoders said, or the traceback of a bug. The record does not keep it.
     """
 
     file: FileState
     kind: str
     reason: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -271,10 +280,11 @@ class Embedder:
                     read(path), Analysis(),
                 )  # fmt: skip
                 descriptions, result.vectors, result.windows = self._encode(hearing, wanted)
+                result.damage = "; ".join(hearing.flaws)
         except FileNotFoundError:
             return Failure(task.file, "vanished", "the file is gone, or a link leads nowhere")
         except DecodeError as error:
-            return Failure(task.file, "decode", str(error))
+            return Failure(task.file, "decode", str(error), "\n".join(getattr(error, "__notes__", ())))
         except MemoryError:
             return Failure(task.file, "decode", "decoding it takes more memory than a worker may have")
         except OSError as error:
@@ -282,9 +292,8 @@ class Embedder:
         except (
             Exception
         ) as error:  # a bug, ours or a decoder's, costs the file that it shows in, not the scan
-            log.debug("embedding %r failed", path, exc_info=True)
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return Failure(task.file, "crash", f"a bug, please report it: {reason}")
+            return Failure(task.file, "crash", f"a bug, please report it: {reason}", traceback.format_exc())
         result.analysis = analyse(descriptions)
         if not descriptions:
             return Failure(task.file, "decode", "no excerpt of it can be decoded")
@@ -368,6 +377,9 @@ def embed_files(
         for task, outcome in outcomes:
             if isinstance(outcome, workers.Lost):
                 outcome = Failure(task.file, outcome.kind, outcome.reason)
+            if isinstance(outcome, Failure):  # said here, because nobody sees what a worker logs
+                told = f"{outcome.reason}\n{outcome.detail}".strip()
+                log.debug("%r: %s: %s", task.file.path, outcome.kind, told)
             yield task, outcome
 
 
@@ -390,6 +402,28 @@ def content_hash(path: str | os.PathLike[str]) -> str:
         raise DecodeError("not a regular file")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def is_gone(path: str) -> bool:
+    """Tell what is not there from what cannot be seen now: only the first may be forgotten.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+
+    Returns
+    -------
+    bool
+        False also for a broken link, and for what cannot be looked at.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def cores() -> int:

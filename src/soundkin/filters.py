@@ -4,12 +4,15 @@
 their engine's own filters, and the tests hold them to `matches`.
 """
 
+import contextlib
 import difflib
 import math
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from soundkin.errors import InputError
@@ -33,6 +36,14 @@ FIELDS: dict[str, str] = {
 _PAYLOAD_KEYS = {"subgenre": "subgenres", "title": "name"}
 _TERM = re.compile(r"\s*([A-Za-z]+)\s*(!=|>=|<=|=|<|>)(.*)", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([hdwy])", re.ASCII)
+_SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0, "y": 365.25 * 86_400.0}
+_CODECS = {
+    "ogg": ("vorbis", "opus", "flac", "speex"), "oga": ("vorbis", "opus", "flac"), "m4a": ("aac", "alac"),
+    "m4b": ("aac", "alac"), "mp4": ("aac", "alac", "mp3"), "wma": ("wmav1", "wmav2", "wmapro", "wmalossless"),
+    "wv": ("wavpack",), "aif": ("aiff",), "webm": ("opus", "vorbis"), "mka": ("opus", "vorbis", "aac", "flac"),
+}  # fmt: skip
+"""Suffix of a file -> what may be in it, as a library calls it."""
 _CLOCK = re.compile(r"(?:(\d+):(?=\d\d:))?(\d+):([0-5]\d(?:\.\d+)?)", re.ASCII)
 
 
@@ -261,12 +272,14 @@ def parse(texts: Sequence[str], known_values: Callable[[str], Collection[str]]) 
     """Read filters as people type them; a track must pass all of them.
 
     `genre=samba`, `genre=samba,salsa` (either), `artist!=Chayanne`, `year>=1990`, `duration<9:30`,
-    `bpm=118..124` (both ends included; either may be left out), `year=1990,2001..2005`.
+    `added>7d` (not more than a week ago), `bpm=118..124` (both ends
+    included; either may be left out), `year=1990,2001..2005`.
 
     Parameters
     ----------
     texts : sequence of str
-        The filters. Numbers are in the unit of `FIELDS`; durations may be m:ss or h:mm:ss.
+        The filters. Numbers are in the unit of `FIELDS`; durations may be m:ss or h:mm:ss, and `added` a day
+        (2026-11-01), a moment (2026-11-01T18:00), both in local time, or how long ago (12h, 7d, 2w, 1y).
     known_values : callable
         Given a text field, the distinct values tracks have in it (a mapping's keys will do). What is typed
         finds every spelling that differs only in case, so that an index need only match exactly.
@@ -324,7 +337,8 @@ def _resolve(text: str, field: str, value: str, known: Iterable[str]) -> list[st
         else:
             piece = pieces[start].strip()
             raise InputError(
-                f"filter {text!r}: no track has {field} {piece!r}; {_suggest(piece, spellings, spellings)}"
+                f"filter {text!r}: no track has {field} {piece!r}; "
+                + (_suggest_codec(field, piece, spellings) or _suggest(piece, spellings, spellings))
             )
     return resolved
 
@@ -332,6 +346,12 @@ def _resolve(text: str, field: str, value: str, known: Iterable[str]) -> list[st
 def _fold(text: str) -> str:
     """Key under which spellings that differ in case, outer space or Unicode composition are the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+
+
+def _suggest_codec(field: str, got: str, known: Collection[str]) -> str:
+    """Say what people mean by the suffix of a file; "" when it is none, or no track is of that kind."""
+    codecs = [codec for codec in _CODECS.get(_fold(got).lstrip("."), ()) if codec in known]
+    return f"a format is a codec: format={','.join(codecs)}" if field == "format" and codecs else ""
 
 
 def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] | None = None) -> str:
@@ -347,15 +367,19 @@ def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] 
 
 def _parse_numbers(text: str, field: str, operator: str, value: str) -> Filter:
     if operator not in ("=", "!="):
-        bound = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[operator]
-        return Range(field, **{bound: _number(text, field, value)})
+        least, most = _span(text, field, value)
+        # of a day, "after" begins when it is over
+        bound = {">": ("gt", most), ">=": ("gte", least), "<": ("lt", least), "<=": ("lte", most)}[operator]
+        return Range(field, **dict([bound]))
     ranges = list[Range]()
     for piece in value.split(","):
         first, dots, last = (part.strip() for part in piece.partition(".."))
-        low = _number(text, field, first) if first or not dots else None
-        high = _number(text, field, last) if last else None
-        if not dots:
-            high = low
+        if field == "added" and not dots and _AGO.fullmatch(first):
+            raise InputError(
+                f"filter {text!r}: {first} ago is one moment; wanted added>{first}, or added<{first}"
+            )
+        low = _span(text, field, first)[0] if first or not dots else None
+        high = _span(text, field, last or first)[1] if last or not dots else None
         if (low is None and high is None) or (low is not None and high is not None and low > high):
             raise InputError(
                 f"filter {text!r}: {piece.strip()!r} is no range; give LOW..HIGH, like bpm=118..124"
@@ -365,13 +389,25 @@ def _parse_numbers(text: str, field: str, operator: str, value: str) -> Filter:
     return Not(either) if operator == "!=" else either
 
 
-def _number(text: str, field: str, value: str) -> float:
+def _span(text: str, field: str, value: str) -> tuple[float, float]:
+    """Read a number: the least and the greatest that is meant, which only for a day differ."""
     value = value.strip()
     if _NUMBER.fullmatch(value):
-        return float(value)
+        return float(value), float(value)
     clock = _CLOCK.fullmatch(value) if field == "duration" else None
     if clock:
-        hours, minutes, seconds = clock.groups(default="0")
-        return float(hours) * 3600 + float(minutes) * 60 + float(seconds)
-    wanted = "seconds or m:ss" if field == "duration" else "a number"
-    raise InputError(f"filter {text!r}: {field} wants {wanted}, got {value!r}; like {field}>=120")
+        hours, minutes, seconds = map(float, clock.groups(default="0"))
+        return (total := hours * 3600 + minutes * 60 + seconds), total
+    if field == "added":
+        if ago := _AGO.fullmatch(value):
+            return (moment := time.time() - float(ago[1]) * _SECONDS[ago[2]]), moment
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            day = datetime.fromisoformat(value)
+            if len(value) > len("2026-11-01"):
+                return day.timestamp(), day.timestamp()
+            return day.timestamp(), (day + timedelta(days=1)).timestamp() - 1
+    wanted, like = {
+        "duration": ("seconds or m:ss", "duration>=120"),
+        "added": ("a date, or how long ago", "added>2026-11-01 or added>7d"),
+    }.get(field, ("a number", f"{field}>=120"))
+    raise InputError(f"filter {text!r}: {field} wants {wanted}, got {value!r}; like {like}")

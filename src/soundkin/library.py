@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from soundkin import exchange, fusion, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening
-from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files
+from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files, is_gone
 from soundkin.encoders import DEFAULT, FOLDER_FILES, find, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, parse
@@ -36,10 +36,11 @@ from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
 from soundkin.recommend import Hit, Query
-from soundkin.record import Record, Summary, Track
+from soundkin.record import Record, Summary, Track, writer_of
 from soundkin.record.rows import fold, to_track
 from soundkin.scan import (
     Progress,
+    PruneRefused,
     Scan,
     ScanOptions,
     ScanReport,
@@ -60,6 +61,8 @@ log = logging.getLogger(__name__)
 ENVIRONMENT = "SOUNDKIN_LIBRARY"
 # Up to here searching without a graph is as fast as with one, and building it not worth a process of its own.
 _SMALL = 10_000
+# How long answers come from the record after the index could not be had, before it is tried again.
+_TRY_AGAIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,17 @@ class Status:
         Tracks, seconds, bytes, formats, failures.
     spaces : list of (Space, int, bool)
         Each space, how many tracks have a vector in it, and whether scans fill it.
+    gone : int
+        Tracks whose files are not there now.
+    writer : str
+        The process that is writing, in words; empty when none is.
     """
 
     folder: str
     summary: Summary
     spaces: list[tuple[Space, int, bool]] = field(default_factory=list)
+    gone: int = 0
+    writer: str = ""
 
 
 class Ambiguous(NotFound):
@@ -129,6 +138,8 @@ class Library:
         self._api_key, self._is_remote = api_key, qdrant is not None
         self._record: Record | None = None
         self._index: Index | None = None
+        self._fallback: ExactIndex | None = None  # the vectors of the record, while the index cannot be had
+        self._try_again = 0.0  # when to look for the index again, on the monotonic clock
         self._embedders: dict[str, Embedder] = {}
 
     @classmethod
@@ -183,7 +194,10 @@ class Library:
         Raises
         ------
         InputError
-            A path does not exist; or everything known below a path is gone and `prune` would empty the library.
+            A path does not exist.
+        PruneRefused
+            Everything known below a path is gone, and `prune` would forget it. All else is done: the error has the
+            report.
         StoreError
             Another process is writing, the disk is full, the folder cannot be written.
         """
@@ -193,9 +207,15 @@ class Library:
         with Record.open(self.folder, write=True) as record:
             self._drop_foreign_index(record)
             names, listening = self._settings(record, options)
-            report = Scan(record, names, listening, options, progress).run(roots)
+            refused: PruneRefused | None = None
+            try:
+                report = Scan(record, names, listening, options, progress).run(roots)
+            except PruneRefused as error:
+                refused, report = error, error.report
         self._renew_index()
         report.elapsed = time.monotonic() - begin
+        if refused is not None:
+            raise refused
         return report
 
     def watch(
@@ -245,7 +265,9 @@ class Library:
             except InputError as error:
                 log.warning("%s", error)
                 waiting.clear()
-                continue
+                if not isinstance(error, PruneRefused):
+                    continue
+                done = error.report
             waiting.clear()
             trouble = ""
             if report and (done.added or done.updated or done.moved or done.failed or done.removed):
@@ -388,7 +410,19 @@ class Library:
         summary = record.counts()
         active = {space.id for space in record.active_spaces()}
         spaces = [(space, summary.vectors.get(space.id, 0), space.id in active) for space in record.spaces()]
-        return Status(os.fspath(self.folder), summary, spaces)
+        gone = sum(map(is_gone, record.files()))
+        return Status(os.fspath(self.folder), summary, spaces, gone, writer_of(self.folder))
+
+    def scanning(self) -> str:
+        """Say that another process is filling this library, for the end of a message that something is not in it.
+
+        Returns
+        -------
+        str
+            Begins with a semicolon; empty when nobody is.
+        """
+        writer = writer_of(self.folder)
+        return f"; {writer} is filling this library, ask again when it is done" if writer else ""
 
     def space(self, name: str | None = None) -> Space:
         """Choose a space.
@@ -411,7 +445,9 @@ class Library:
         record = self._reader()
         spaces = _called(record.spaces(), name)
         if not spaces:
-            known = ", ".join(s.id for s in record.spaces()) or "none yet"
+            known = ", ".join(s.id for s in record.spaces())
+            if not known:
+                raise NotFound(f"nothing is indexed in {self.folder} yet{self.scanning()}")
             raise NotFound(f"no space {name!r} in this library; there is: {known}")
         if len(spaces) == 1:
             return spaces[0]
@@ -455,8 +491,10 @@ class Library:
             return track
         matches = record.search(text)
         if not matches:
-            raise NotFound(f"nothing in the library matches {printable(text)!r}: no id, no file, no words")
-        exact = [t for t in matches if fold(text) in (fold(t.title), fold(f"{t.artist} {t.title}"))]
+            raise NotFound(
+                f"nothing in the library matches {printable(text)!r}: no id, no file, no words{self.scanning()}"
+            )
+        exact = [t for t in matches if fold(text) in (fold(t.name), fold(f"{t.artist} {t.name}"))]
         if len(exact) == 1:
             return exact[0]
         if len(matches) > 1:
@@ -672,6 +710,11 @@ class Library:
             path = absolute(query)
             if os.path.isfile(path) and self._reader().by_path(path) is None:
                 return self._outside(path, space)
+            # A word may happen to be the name of a folder here; what is written like a path means the folder.
+            if os.path.isdir(path) and (os.sep in os.fspath(query) or os.fspath(query)[:1] in (".", "~")):
+                raise InputError(
+                    f"{printable(path)} is a folder: ask with one file, an id, or words of artist and title"
+                )
             query = self.find(query)
         try:
             record = self._reader()
@@ -721,22 +764,34 @@ class Library:
     def _current_index(self) -> Index:
         """Return an index that reflects the record as it is now; the record itself where there can be none."""
         record = self._reader()
-        try:
+        if self._fallback is None or time.monotonic() >= self._try_again:
             try:
-                self._index = self._index or open_index(self._where, **self._server(record))
-                catch_up(self._index, record)
-            except RebuildNeeded as error:
-                log.info("building the index: %s", error)
+                self._index = self._real_index(record)
+                self._fallback = None
+                return self._index
+            except StoreError as error:  # held by another process, or the disk is full or cannot be written
+                if self._is_remote:
+                    raise
+                log.info("searching the record itself: %s", error)
                 self._close_index()
-                self._rebuild(record)
-                self._index = open_index(self._where, **self._server(record))
-                catch_up(self._index, record)
-        except StoreError as error:  # held by another process, or the disk is full or cannot be written
-            if self._is_remote:
-                raise
-            log.info("searching the record itself: %s", error)
+                self._try_again = time.monotonic() + _TRY_AGAIN_SECONDS
+        try:
+            self._fallback = self._fallback or ExactIndex(dims_of(record))
+            catch_up(self._fallback, record)
+        except RebuildNeeded:  # an older copy of the record was put in its place
+            self._fallback = ExactIndex(dims_of(record))
+            catch_up(self._fallback, record)
+        return self._fallback
+
+    def _real_index(self, record: Record) -> Index:
+        try:
+            self._index = self._index or open_index(self._where, **self._server(record))
+            catch_up(self._index, record)
+        except RebuildNeeded as error:
+            log.info("building the index: %s", error)
             self._close_index()
-            self._index = ExactIndex(dims_of(record))
+            self._rebuild(record)
+            self._index = open_index(self._where, **self._server(record))
             catch_up(self._index, record)
         return self._index
 
@@ -782,9 +837,7 @@ class Library:
         known = None if self._is_remote else read_state(self.folder / "index")
         if known and known.mark == Mark(record.uuid, record.revision):
             return  # seen without opening it, which a large one takes a second for
-        index = self._current_index()
-        state = getattr(index, "state", None)
-        if state is not None and index.count() - state.optimized >= _SMALL:
+        if self._current_index().outside_graph() >= _SMALL:
             self._close_index()
             try:
                 self._rebuild(record)

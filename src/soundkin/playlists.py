@@ -48,7 +48,8 @@ def write_m3u8(
         In playing order.
     relative_to : str or os.PathLike, optional
         The folder that paths are written relative to, usually the one the playlist is in: the folder can then
-        be moved with its music. Addresses have no relative form and stay absolute. By default, all paths do.
+        be moved with its music. Addresses, and files on another drive, have no relative form and stay absolute. By
+        default, all paths do.
 
     Raises
     ------
@@ -94,7 +95,10 @@ def _location(path: str, relative_to: str | os.PathLike[str] | None) -> str:
         return Path(absolute).as_uri()
     if relative_to is None:
         return absolute
-    relative = os.path.relpath(absolute, relative_to)
+    try:
+        relative = os.path.relpath(absolute, relative_to)
+    except ValueError:  # on another drive of Windows: there is no way from here to there
+        return absolute
     # "#1.mp3" would be a comment, " 1.mp3" lose its space, "a:b.mp3" be an address.
     plain = not relative.startswith(("#", " ")) and ":" not in relative
     return relative if plain else os.path.join(os.curdir, relative)

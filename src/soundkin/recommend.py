@@ -5,10 +5,12 @@ Functions on a record and an index; `Library` gives them their arguments.
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soundkin.embed import is_gone
 from soundkin.errors import NotFound
 from soundkin.filters import Filter
 from soundkin.index import Index
@@ -41,6 +43,8 @@ class Hit:
         Cosine in the space that was asked, -1..1.
     reasons : tuple of str
         What else the two have in common, for people: "genre samba", "tempo 128", "key A minor".
+    there : bool
+        False when the file is gone, or the disk that it is on.
     """
 
     id: str
@@ -51,6 +55,12 @@ class Hit:
     duration: float
     similarity: float
     reasons: tuple[str, ...]
+    there: bool = True
+
+    @property
+    def name(self) -> str:
+        """What people see: the title or, without one, what the file is called."""
+        return self.title or Path(self.path).stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,5 +244,5 @@ def reasons(a: Track, b: Track) -> tuple[str, ...]:
 def _hit(track: Track, score: float, like: Track | None) -> Hit:
     return Hit(
         track.id, track.path, track.title, track.artist, track.album, track.duration, round(score, 4),
-        reasons(like, track) if like is not None else (),
+        reasons(like, track) if like is not None else (), not is_gone(track.path),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import os
 import stat
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from soundkin.audio import Listening, is_audio_name
@@ -23,6 +23,7 @@ from soundkin.embed import (
     Task,
     cores,
     embed_files,
+    is_gone,
 )
 from soundkin.errors import InputError
 from soundkin.record import FileRow, Record
@@ -184,6 +185,7 @@ def plan(
     files: Mapping[str, FileRow],
     failed: Mapping[str, tuple[int, int]],
     lacking: Mapping[str, Sequence[str]],
+    again: Collection[str] = (),
 ) -> Plan:
     """Compare what is on disk with what the record knows.
 
@@ -199,6 +201,8 @@ def plan(
         Path -> (size, mtime_ns) at the last failure; what is still like that is not tried again.
     lacking : mapping
         Path -> ids of the wanted spaces in which the track has no vector.
+    again : collection of str
+        Paths of tracks to embed once more though nothing has changed.
 
     Returns
     -------
@@ -208,7 +212,7 @@ def plan(
     result = Plan()
     movable: dict[int, set[str]] = defaultdict(set)  # size -> contents whose file has gone
     for path, row in files.items():
-        if path not in found.files and _is_gone(path):
+        if path not in found.files and is_gone(path):
             if is_below(path, roots):
                 result.gone.append(path)
             if path not in lacking:
@@ -221,6 +225,8 @@ def plan(
             result.known_bad += 1
         elif known is None:
             result.tasks.append(Task(state, moved))
+        elif path in again:
+            result.tasks.append(Task(state))
         elif path in lacking:
             changed = (known.size, known.mtime_ns) != (state.size, state.mtime_ns)
             result.tasks.append(Task(state, lacking=() if changed else tuple(lacking[path])))
@@ -272,8 +278,8 @@ class ScanReport:
         New tracks; tracks embedded again; tracks found at another path; files with a new date and the same content.
     unchanged, known_bad : int
         Files not looked into: as they were; failed before and not changed since.
-    failed : int
-        Files that failed in this scan.
+    failed, damaged : int
+        Files that failed in this scan; files embedded in it for what can be heard of them.
     gone, removed : int
         Tracks whose file is no longer there; of those, the ones removed because of `prune`.
     audio_seconds, elapsed : float
@@ -290,11 +296,28 @@ class ScanReport:
     unchanged: int = 0
     known_bad: int = 0
     failed: int = 0
+    damaged: int = 0
     gone: int = 0
     removed: int = 0
     audio_seconds: float = 0.0
     elapsed: float = 0.0
     devices: dict[str, str] = field(default_factory=dict)
+
+
+class PruneRefused(InputError):
+    """`prune` would forget everything below a root; the scan has done all the rest.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    report : ScanReport
+        What the scan did.
+    """
+
+    def __init__(self, message: str, report: ScanReport) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 @dataclass(frozen=True)
@@ -313,7 +336,7 @@ class ScanOptions:
     nice : bool
         Give way to other programs.
     retry : bool
-        Look again into files that failed.
+        Look again into files that failed or are damaged.
     prune : bool
         Forget tracks whose files are gone.
     device : str
@@ -374,8 +397,8 @@ class Scan:
 
         Raises
         ------
-        InputError
-            `prune` would forget everything below the roots.
+        PruneRefused
+            `prune` would forget everything below a root. All else is done.
         StoreError
             The record cannot be written.
         """
@@ -386,7 +409,8 @@ class Scan:
         # To look again into every file is to have never seen it fail.
         avoided = dict.fromkeys(failed, (-1, -1)) if self._options.retry else failed
         known = record.files()
-        todo = plan(found, roots, known, avoided, lacking)
+        again = record.damaged_files() if self._options.retry else ()
+        todo = plan(found, roots, known, avoided, lacking, again)
         report.found, report.unchanged, report.known_bad = len(found.files), todo.unchanged, todo.known_bad
         with record.batch():
             self._note_failures(found, failed)
@@ -454,6 +478,7 @@ class Scan:
         elif isinstance(outcome, Embedded):
             record.put(outcome)
             report.audio_seconds += outcome.duration
+            report.damaged += bool(outcome.damage)
             report.updated += known is not None
             report.added += known is None
         elif known is not None and outcome.content == known.content:
@@ -476,9 +501,10 @@ class Scan:
         for root in roots:  # an empty mount point looks just like a folder whose files are gone
             gone = sum(is_below(path, [root]) for path in lost)
             if gone and not any(is_below(path, [root]) for path in found.files):
-                raise InputError(
+                raise PruneRefused(
                     f"no audio below {printable(root)}, but the library knows {gone} tracks there: is the disk "
-                    "mounted? nothing was removed; 'soundkin remove' does it if they are really gone"
+                    "mounted? nothing was removed; 'soundkin remove' does it if they are really gone",
+                    self.report,
                 )
         self.report.removed = self._record.remove(paths=lost)
 
@@ -524,20 +550,9 @@ def _meet(path: str, found: Found) -> None:
         found.failures.append(Failure(state, "decode", "not a regular file"))
 
 
-def _is_gone(path: str) -> bool:
-    """Tell what is not there from what cannot be seen now: only the first may be forgotten."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
 def _no_file(path: str) -> bool:
     """Tell whether a path that failed is gone or a folder, which can be listed again."""
-    return _is_gone(path) or os.path.isdir(path)
+    return is_gone(path) or os.path.isdir(path)
 
 
 def _unreadable(path: str, error: OSError) -> Failure:

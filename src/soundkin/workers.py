@@ -10,6 +10,7 @@ should need one to index a folder from a notebook or a ten-line script.
 
 import contextlib
 import importlib
+import logging
 import os
 import pickle
 import queue
@@ -18,11 +19,14 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import IO, Any
 
 from soundkin.errors import SoundkinError
+
+log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
 # One thread per process: the processes are the parallelism, and more threads would only fight over the cores.
@@ -197,7 +201,8 @@ class _Supervisor(threading.Thread):
             self._child = None
         ok, value = answer
         if not ok:
-            raise SoundkinError(f"a worker failed, which is a bug: {value}")
+            log.debug("a worker failed:\n%s", value)
+            raise SoundkinError(f"a worker failed, which is a bug: {value.strip().splitlines()[-1]}")
         return value
 
     def stop(self) -> None:
@@ -305,8 +310,8 @@ def _serve() -> None:
             return
         try:
             _answer(answers, True, work(task))
-        except Exception as error:
-            _answer(answers, False, f"{type(error).__name__}: {error}")
+        except Exception:
+            _answer(answers, False, traceback.format_exc())
 
 
 def _answer(answers: IO[bytes], ok: bool, value: Any) -> None:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from soundkin.library import Library
     from soundkin.scan import ScanReport
 
+_PRUNE = "soundkin index FOLDER --prune forgets them"
+
 
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path())
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--nice/--no-nice", default=True, help="Give way to other programs.  [default: nice]")
 @click.option("--prune", is_flag=True, help="Forget tracks whose files are gone.")
-@click.option("--retry", is_flag=True, help="Try again what failed before.")
+@click.option("--retry", is_flag=True, help="Try again what failed or was damaged.")
 @click.option("--watch", is_flag=True, help="Then keep the library up to date until interrupted.")
 @qdrant_options
 @json_option
@@ -73,14 +75,18 @@ def index(
 ) -> None:
     """Index audio files and folders: only what is new or changed is embedded."""
     from soundkin.library import Library
-    from soundkin.scan import ScanOptions
+    from soundkin.scan import PruneRefused, ScanOptions
 
     if watch and as_json:
         raise click.UsageError("--watch reports again and again, --json prints one document: use one of them")
     options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune, device)
     with Library.open(folder, qdrant, api_key) as library:
-        with scan_progress() as progress:
-            report = library.add(paths, options, progress)
+        try:
+            with scan_progress() as progress:
+                report = library.add(paths, options, progress)
+        except PruneRefused as error:  # after hours of embedding, perhaps: tell what has been done as well
+            _print_report(library, error.report, as_json)
+            raise
         _print_report(library, report, as_json)
         if not as_json:
             _print_devices(report, device)
@@ -91,7 +97,7 @@ def index(
 
 @cli.command()
 @library_option
-@click.option("--failed", is_flag=True, help="List the files that could not be embedded, with reasons.")
+@click.option("--failed", is_flag=True, help="List the files that failed or are damaged, with reasons.")
 @json_option
 def status(folder: str | None, failed: bool, as_json: bool) -> None:
     """Show what the library holds."""
@@ -107,7 +113,8 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
         for space, n, active in state.spaces
     ]
     if as_json:
-        print_json({"folder": state.folder, **asdict(state.summary), "spaces": spaces})
+        told = {"gone": state.gone, "writer": state.writer}
+        print_json({"folder": state.folder, **asdict(state.summary), "spaces": spaces, **told})
         return
     summary = state.summary
     formats = ", ".join(f"{n} {name}" for name, n in summary.formats.items())
@@ -126,6 +133,12 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
                 for s in spaces
             ),
             ("failed", f"{failures} (soundkin status --failed)" if failures else "none"),
+            *(
+                [("gone", f"{count_of(state.gone, 'track')} whose files are not there ({_PRUNE})")]
+                if state.gone
+                else []
+            ),
+            *([("writing", state.writer)] if state.writer else []),
         ]
     )
 
@@ -263,7 +276,8 @@ def _print_report(library: "Library", report: "ScanReport", as_json: bool) -> No
         return
     parts = [
         (report.added, "new"), (report.updated, "embedded again"), (report.moved, "moved"),
-        (report.touched, "touched"), (report.unchanged, "unchanged"), (report.failed, "failed"),
+        (report.touched, "touched"), (report.unchanged, "unchanged"),
+        (report.damaged, "of them damaged"), (report.failed, "failed"),
         (report.known_bad, "failed before"), (report.removed, "removed"),
         (report.gone - report.removed, "gone (--prune forgets them)"),
     ]  # fmt: skip
@@ -276,7 +290,7 @@ def _print_report(library: "Library", report: "ScanReport", as_json: bool) -> No
             f"{hours(report.audio_seconds)} of audio in {report.elapsed:.1f} s: "
             f"{rate:.0f} tracks a minute, {speed:.0f} x real time"
         )
-    if report.failed or report.known_bad:
+    if report.failed or report.damaged or report.known_bad:
         click.echo("see what failed, and why: soundkin status --failed")
 
 

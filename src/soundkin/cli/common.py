@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_SECONDS = frozenset({"duration", "seconds", "audio_seconds", "elapsed", "added", "at"})  # keys of --json
 _WIDE = 100  # columns of a terminal that has room for reasons
 
 
@@ -72,7 +72,17 @@ def say(text: str) -> None:
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
     # ASCII only: names that are no text (lone surrogates) survive, and any terminal shows it.
-    click.echo(json.dumps(document, indent=2))
+    click.echo(json.dumps(_rounded(document), indent=2))
+
+
+def _rounded(document: Any) -> Any:
+    """Round what is measured in seconds: nobody is served by the digits of a division."""
+    if isinstance(document, dict):
+        return {
+            key: round(value, 3) if key in _SECONDS and isinstance(value, float) else _rounded(value)
+            for key, value in document.items()
+        }
+    return [_rounded(item) for item in document] if isinstance(document, list) else document
 
 
 def print_table(
@@ -107,16 +117,16 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
         click.echo(f"{name:>8}  {printable(value)}")
 
 
-def print_hits(hits: list["Hit"]) -> None:
-    """Print an answer as a table."""
+def print_hits(hits: list["Hit"], scanning: str = "") -> None:
+    """Print an answer as a table; `scanning` says that a scan is filling the library."""
     if not hits:
-        click.echo("no other track in the library passes")
+        click.echo(f"no other track in the library passes{scanning}")
         return
     rows = [
         [
             str(i),
             f"{hit.similarity:.3f}",
-            title_of(hit),
+            hit.name if hit.there else f"[gone] {hit.name}",
             hit.artist,
             hit.album,
             clock(hit.duration),
@@ -133,6 +143,10 @@ def print_hits(hits: list["Hit"]) -> None:
         right=("#", "similarity", "length"),
         one_line=True,
     )
+    if gone := sum(not hit.there for hit in hits):
+        say(
+            f"[gone]: {count_of(gone, 'file')} not there; `soundkin index FOLDER --prune` forgets such tracks"
+        )
 
 
 def ranked(hits: list["Hit"]) -> list[dict[str, Any]]:
@@ -184,16 +198,11 @@ def steps_progress(what: str, total: int) -> Iterator[Callable[[], None] | None]
         yield lambda: bar.advance(task)
 
 
-def title_of(track: "Hit | Track") -> str:
-    """Return the title, or what the file is called."""
-    return track.title or os.path.splitext(os.path.basename(track.path))[0]
-
-
 def name_of(track: "Hit | Track") -> str:
     """Return artist and title for people."""
     from soundkin.scan import printable
 
-    return printable(f"{track.artist} - {title_of(track)}" if track.artist else title_of(track))
+    return printable(f"{track.artist} - {track.name}" if track.artist else track.name)
 
 
 def count_of(n: int, noun: str) -> str:

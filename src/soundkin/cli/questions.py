@@ -50,10 +50,10 @@ def similar(
             from soundkin.playlists import write_m3u8
             from soundkin.scan import printable
 
-            write_m3u8(m3u, hits)
+            write_m3u8(m3u, [hit for hit in hits if hit.there])
             say(f"wrote {printable(m3u)}")
         if as_json:
             asked = "+".join(one.id for one in library.asked(space, text))
             print_json({"query": query or text, "space": asked, "hits": ranked(hits)})
         else:
-            print_hits(hits)
+            print_hits(hits, library.scanning() if not hits else "")

@@ -131,12 +131,17 @@ class Encoder(ABC):
         DecodeError
             The file is no audio, or nothing of it can be decoded.
         InputError
-            PCM without a rate, or not usable.
+            The file is not there or cannot be read; PCM without a rate, or not usable.
         """
         listening = listening or self.listening
         if isinstance(audio, (str, os.PathLike)):
-            with hear(audio, listening) as hearing:
-                return self._embed(hearing.excerpts)
+            try:
+                with hear(audio, listening) as hearing:
+                    return self._embed(hearing.excerpts)
+            except OSError as error:
+                raise InputError(
+                    f"{os.fspath(audio)!r} cannot be read: {error.strerror or error}; wanted an audio file"
+                ) from error
         if rate is None:
             raise InputError("PCM came without its sample rate; wanted embed(samples, rate)")
         return self._embed(excerpts_of(audio, rate, listening))
@@ -200,9 +205,7 @@ class EncoderInfo:
     reads : bool
         Whether it embeds words, too.
     verify : callable, optional
-        Compares the encoder of a `Choice`, loaded, with what its authors published; returns a line, raises ModelError.
-    answers : tuple of WeightFile
-        What that needs.
+        Compares the loaded encoder with what its authors published; returns a line, raises ModelError.
     """
 
     load: Callable[[Choice], Encoder]
@@ -219,8 +222,7 @@ class EncoderInfo:
     options: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
     reads: bool = False
-    verify: Callable[[Choice, Encoder], str] | None = None
-    answers: tuple[WeightFile, ...] = ()
+    verify: Callable[[Encoder], str] | None = None
 
     @property
     def is_built_in(self) -> bool:
@@ -250,7 +252,7 @@ ENCODERS: dict[str, EncoderInfo] = {
         window="3.1 s",
         licence="Apache-2.0",
         size="in the wheel",
-        about="contrastive CNN trained on freely licensed soundtracks; the default",
+        about="CNN trained by contrast, a teacher and discriminants on free soundtracks; the default",
     ),
     "descriptors": EncoderInfo(
         load=_descriptors,

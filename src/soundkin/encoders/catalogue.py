@@ -138,7 +138,7 @@ def add(name: str, source: str | os.PathLike[str]) -> list[Path]:
     name : str
         As for `named`.
     source : path-like
-        A file as it is published; for encoders of the Hub, a folder of files.
+        A file as it is published, of the weights or of their known answer; for encoders of the Hub, a folder of files.
 
     Returns
     -------
@@ -153,7 +153,10 @@ def add(name: str, source: str | os.PathLike[str]) -> list[Path]:
     info, choice = named(name)
     if info.hub:
         return [info.hub.add(choice.name, source)]
-    return [weights.path_of(choice.name, weights.add(choice.name, (*info.files, *info.answers), source))]
+    from soundkin.encoders import known
+
+    clips = known.FILES if info.verify else ()
+    return [weights.path_of(choice.name, weights.add(choice.name, (*info.files, *clips), source))]
 
 
 def verify(name: str, device: str = "auto") -> list[str]:
@@ -186,11 +189,7 @@ def verify(name: str, device: str = "auto") -> list[str]:
         found.append(_checked(file.published, weights.check(file)))
     encoder = load_encoder(name, device)
     found.append(f"loaded: {encoder.dims} dims on {encoder.device}, {encoder.engine}")
-    if info.verify is None:
-        return [*found, "no known answer of it is published"]
-    for file in info.answers:
-        weights.get(choice.name, file)
-    return [*found, info.verify(Choice(choice.name, device, choice.options), encoder)]
+    return [*found, info.verify(encoder) if info.verify else "no known answer of it is published"]
     return found
 
 

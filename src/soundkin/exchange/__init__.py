@@ -75,8 +75,15 @@ class ImportReport:
     refused: int = 0
     left_out: list[str] = field(default_factory=list)
 
-    def _leave_out(self, what: str, name: str, reason: str) -> None:
-        setattr(self, what, getattr(self, what) + 1)
+    def _refuse(self, name: str, reason: str) -> None:
+        self.refused += 1
+        self._name(name, reason)
+
+    def _pass_over(self, name: str, reason: str) -> None:
+        self.unmatched += 1
+        self._name(name, reason)
+
+    def _name(self, name: str, reason: str) -> None:
         if len(self.left_out) < _NAMED:
             self.left_out.append(f"{printable(name)}: {reason}")
 
@@ -162,12 +169,12 @@ def _find_tracks(
         known = files.get(track.path)
         ids = by_content.get(track.content) or ([known.track_id] if known and not track.content else [])
         if not abs(lengths[i] - 1) < _UNIT:
-            report._leave_out("refused", track.path, f"its vector has the length {lengths[i]:.3g}, wanted 1")
+            report._refuse(track.path, f"its vector has the length {lengths[i]:.3g}, wanted 1")
         elif ids:
             report.matched += 1
             found += [(id_, i) for id_ in ids]
         elif known or track.path in new:
-            report._leave_out("refused", track.path, "the library has another file at this path")
+            report._refuse(track.path, "the library has another file at this path")
         elif (file := _on_disk(track, report)) is not None:
             report.added += 1
             new[track.path] = file, i
@@ -178,17 +185,17 @@ def _on_disk(track: Track, report: ImportReport) -> FileState | None:
     """Return the state of a track's file, if it is there with the very bytes that were embedded."""
     path = track.path
     if not os.path.isabs(path):
-        report._leave_out("unmatched", path, "not in the library, and no absolute path")
+        report._pass_over(path, "not in the library, and no absolute path")
         return None
     try:
         status = os.stat(path)
         same = status.st_size == track.size and content_hash(path) == track.content
     except (OSError, DecodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        report._leave_out("unmatched", path, f"not in the library, and on disk: {reason}")
+        report._pass_over(path, f"not in the library, and on disk: {reason}")
         return None
     if not same:
-        report._leave_out("refused", path, "the file on disk is not the one that was embedded")
+        report._refuse(path, "the file on disk is not the one that was embedded")
         return None
     return FileState(path, status.st_size, status.st_mtime_ns)
 
@@ -212,7 +219,7 @@ def _find_names(record: Record, names: Sequence[str], report: ImportReport) -> l
             found += [(id_, i) for id_ in named]
         else:
             reason = "several files have this name" if same_stem else "no id, content hash, path or file name"
-            report._leave_out("unmatched", name, reason)
+            report._pass_over(name, reason)
     return found
 
 

@@ -77,9 +77,15 @@ class Index(ABC):
             What the index reflects now; remembered after the changes are safe.
         """
 
-    @abstractmethod
-    def optimize(self) -> None:
-        """Build what makes searches fast for the points added since the last time."""
+    def outside_graph(self) -> int:
+        """Count the points that are searched one by one, because they came after the graph was built.
+
+        Returns
+        -------
+        int
+            0 for an engine without a graph, and for one that looks after its graph by itself.
+        """
+        return 0
 
     @abstractmethod
     def close(self) -> None:
@@ -268,7 +274,7 @@ def rebuild(
 
     In a folder the new index is built aside and swapped in at the end: whoever has the old one open keeps it,
     and a crash leaves it as it was. On a server the collection is deleted and filled again. The embedded
-    engine holds the interpreter's lock for the whole of the last step (10 s for 100,000 points): call this in
+    engine holds the interpreter's lock for the whole of the last step: call this in
     a process of its own.
 
     Parameters

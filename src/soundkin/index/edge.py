@@ -2,10 +2,10 @@
 
 Three habits of the engine shape this file. One process at a time may open a shard, even to read. `optimize`
 holds the interpreter's lock until it is done. And a graph search under a filter misses neighbours when the
-filter goes along with the sound, as a genre does: with a tenth to three quarters of 100,000 points passing,
-recall@10 was 0.20 to 0.92, and 0.83 to 0.98 with the engine's extra links for payloads, which make a build
-eight times as long. So a filtered search here sees which of the nearest points pass when the filter is broad; when it
-is not, or too few of them do, it looks at every point that passes: 1 ms for 10,000 of them.
+filter goes along with the sound, as a genre does; the engine's extra links for payloads help only in part and make a
+build much longer. So a filtered search here sees which of the nearest points pass when the filter is broad; when it
+is not, or too few of them do, it looks at every point that passes. benchmarks/bench_index.py prints what both kinds
+cost, and their recall.
 """
 
 import errno
@@ -96,7 +96,7 @@ class EdgeIndex(Index):
             return self._shard.count(engine.CountRequest(exact=True))
 
     def flush(self, mark: Mark | None = None) -> None:
-        """Put every change so far beyond a power cut (0.1 s).
+        """Put every change so far beyond a power cut.
 
         Parameters
         ----------
@@ -108,16 +108,15 @@ class EdgeIndex(Index):
         if mark:
             self._save(replace(self._state, mark=mark))
 
-    def optimize(self) -> None:
-        """Build the graph for the points added since the last time.
+    def outside_graph(self) -> int:
+        """Count the points that came after this generation was built.
 
-        Holds the interpreter's lock throughout: 10 s for 100,000 new points. `rebuild` in another process
-        instead where anything else must go on.
+        Returns
+        -------
+        int
+            They are searched one by one; `rebuild` takes them into the graph.
         """
-        with one_line(self.folder):
-            self._shard.optimize()
-            self._shard.flush()
-        self._save(replace(self._state, optimized=self.count()))
+        return max(0, self.count() - self._state.optimized)
 
     def close(self) -> None:
         """Write what is pending and let other processes have the folder; a second call does nothing."""
@@ -155,7 +154,7 @@ class EdgeIndex(Index):
         return passing if len(passing) == k else self._query(space, vector, k, where, exact=True)
 
     def _about(self, where: Filter | None) -> int:
-        """Estimate how many points pass, from the indexes of the payload: 0.02 ms for 100,000 points."""
+        """Estimate how many points pass, from the indexes of the payload alone."""
         passing = None if where is None else engine.Filter(must=[_condition(where)])
         with one_line(self.folder):
             return self._shard.count(engine.CountRequest(filter=passing, exact=False))
@@ -238,7 +237,7 @@ def _config(spaces: Mapping[str, int]) -> engine.EdgeConfig:
 
 def _field_index(kind: str) -> Any:
     """Index of one payload field, without the extra graph links that exact filtered searches do not use."""
-    # read from disk when asked: filters are as fast, and 100,000 points open in 0.25 s instead of 0.8 s
+    # read from disk when asked: a large index opens sooner; benchmarks/bench_index.py prints how fast both are
     cold = engine.Memory.Cold
     if kind == "keyword":
         return engine.KeywordIndexParams(enable_hnsw=False, memory=cold)

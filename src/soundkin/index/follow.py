@@ -119,7 +119,7 @@ def point_of(track: Track, vectors: dict[str, Array]) -> Point:
     payload = {
         "artist": track.artist,
         "album": track.album,
-        "name": track.title,
+        "name": track.name,
         "genre": list(track.genres),
         "subgenres": list(track.genres[1:]),
         "file": track.path,

@@ -93,9 +93,6 @@ class ServerIndex(Index):
             self._call(lambda: self._client.update_collection(self._collection, metadata=saved))
             self._mark = mark
 
-    def optimize(self) -> None:
-        """Do nothing: the server does it by itself."""
-
     def close(self) -> None:
         """Close the connection, if this index opened it."""
         if self._owned:

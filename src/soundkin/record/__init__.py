@@ -27,7 +27,14 @@ import numpy.typing as npt
 
 from soundkin.embed import Embedded, Failure, FileState, Space
 from soundkin.errors import InputError, NotFound, StoreError
-from soundkin.record.opening import lock_for_writing, open_to_read, open_to_write, plain_words, unlock
+from soundkin.record.opening import (
+    lock_for_writing,
+    open_to_read,
+    open_to_write,
+    plain_words,
+    unlock,
+    writer_of,
+)
 from soundkin.record.rows import (
     COLUMNS,
     PUT,
@@ -49,7 +56,10 @@ from soundkin.record.rows import (
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-__all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track"]
+__all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track", "writer_of"]
+
+# A file that failed since its track was embedded counts as what it is now.
+_DAMAGED = "FROM damage d JOIN tracks t ON t.number = d.track WHERE t.path NOT IN (SELECT path FROM failures)"
 
 _DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format")
 
@@ -223,7 +233,7 @@ class Record:
             self._db.execute("UPDATE spaces SET active = 0 WHERE number = ?", (number,))
 
     def put(self, embedded: Embedded) -> str:
-        """Record one embedded file with its vectors, and forget an earlier failure of it.
+        """Record one embedded file with its vectors and its damage, and forget an earlier failure of it.
 
         A known path keeps its id. The vectors of the spaces given are replaced; when the content changed,
         those of all other spaces go, because they describe other audio.
@@ -275,6 +285,10 @@ class Record:
                 [(s, number, starts.tobytes(), w.tobytes()) for s, (starts, w) in windows.items()],
             )
             self._forget_failures(path)
+            self._db.execute("DELETE FROM damage WHERE track = ?", (number,))
+            if embedded.damage:
+                damage = number, storable(embedded.damage), time.time()
+                self._db.execute("INSERT INTO damage VALUES (?, ?, ?)", damage)
         return str(id_)
 
     def add_vectors(self, space_id: str, ids: Sequence[str], vectors: Sequence[npt.ArrayLike] | Array) -> int:
@@ -417,7 +431,8 @@ class Record:
                     self._forget_failures(value)
                 for number, id_ in self._rows(f"SELECT number, id FROM tracks WHERE {column} = ?", (value,)):
                     self._drop_vectors(number)
-                    self._db.execute("DELETE FROM words WHERE track = ?", (number,))
+                    for table in ("words", "damage"):
+                        self._db.execute(f"DELETE FROM {table} WHERE track = ?", (number,))
                     self._db.execute("DELETE FROM tracks WHERE number = ?", (number,))
                     self._db.execute(
                         "INSERT OR REPLACE INTO removed VALUES (?, ?)", (id_, self._next_revision())
@@ -439,17 +454,32 @@ class Record:
         return {os.fsdecode(row[0]): FileRow._make(row[1:]) for row in rows}
 
     def failures(self) -> list[RecordedFailure]:
-        """Return every file that could not be embedded, by path.
+        """Return every file that could not be embedded, and every damaged one that was, by path.
 
         Returns
         -------
         list of RecordedFailure
-            With kind, reason and time.
+            With kind, reason and time; of kind "damaged" are those that have a track all the same.
         """
+        rows = self._rows(
+            "SELECT path, size, mtime_ns, kind, reason, at FROM failures UNION ALL "
+            f"SELECT t.path, t.size, t.mtime_ns, 'damaged', reason, at {_DAMAGED} ORDER BY 1"
+        )
         return [
             RecordedFailure(Failure(FileState(os.fsdecode(path), size, mtime_ns), kind, reason), at)
-            for path, size, mtime_ns, kind, reason, at in self._rows("SELECT * FROM failures ORDER BY path")
+            for path, size, mtime_ns, kind, reason, at in rows
         ]
+
+    def damaged_files(self) -> set[str]:
+        """Return the paths of the tracks whose files are damaged.
+
+        Returns
+        -------
+        set of str
+            Those that were embedded for what can be heard of them.
+        """
+        rows = self._rows("SELECT path FROM tracks WHERE number IN (SELECT track FROM damage)")
+        return {os.fsdecode(row[0]) for row in rows}
 
     def failed_files(self) -> dict[str, tuple[int, int]]:
         """Return the files a scan need not try again while they are as they were.
@@ -555,28 +585,12 @@ class Record:
         rows = self._rows(f"SELECT {COLUMNS} FROM tracks t WHERE t.path = ?", (encoded,))
         return from_row(rows[0]) if rows else None
 
-    def by_content(self, content: str) -> list[Track]:
-        """Return the tracks whose files have the same bytes.
-
-        Parameters
-        ----------
-        content : str
-            32 hex digits.
-
-        Returns
-        -------
-        list of Track
-            By id; empty when there is none.
-        """
-        rows = self._rows(f"SELECT {COLUMNS} FROM tracks t WHERE t.content = ? ORDER BY t.id", (content,))
-        return [from_row(row) for row in rows]
-
     def search(self, words: str, limit: int = 50) -> list[Track]:
         """Find tracks by words of title, artist, album, file name or the two folders above it.
 
-        Case and accents do not matter. Every word must begin a word of the track, in any order. (A scan of
-        all texts takes 30 ms for 100,000 tracks; unlike SQLite's FTS5 it is always there and finds part of a
-        Japanese title.)
+        Case and accents do not matter. Every word must begin a word of the track, in any order. (It reads every text,
+        which benchmarks/bench_scan.py times as a part of `similar`; unlike SQLite's FTS5 it is always there and finds
+        part of a Japanese title.)
 
         Parameters
         ----------
@@ -759,7 +773,7 @@ class Record:
         Parameters
         ----------
         field : str
-            title, artist, album, album_artist, genre, key or format.
+            title, artist, album, album_artist, genre, key or format. The title of a track without one is its `name`.
 
         Returns
         -------
@@ -777,6 +791,9 @@ class Record:
         values = {row[0] for row in self._rows(f"SELECT DISTINCT {column} FROM tracks")}
         if field == "genre":
             values = {genre for genres in values for genre in json.loads(genres)}
+        if field == "title" and "" in values:
+            paths = self._rows("SELECT path FROM tracks WHERE title = ''")
+            values |= {storable(Path(os.fsdecode(path)).stem) for (path,) in paths}
         return sorted(values - {""}, key=lambda value: (value.casefold(), value))
 
     def counts(self) -> Summary:
@@ -793,7 +810,10 @@ class Record:
             )[0]
             pages, page = self._rows("PRAGMA page_count")[0][0], self._rows("PRAGMA page_size")[0][0]
             formats = self._rows("SELECT format, count(*) FROM tracks GROUP BY 1 ORDER BY 2 DESC, 1")
-            failures = self._rows("SELECT kind, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1")
+            failures = self._rows(
+                "SELECT kind, count(*) FROM (SELECT kind FROM failures UNION ALL "
+                f"SELECT 'damaged' {_DAMAGED}) GROUP BY 1 ORDER BY 2 DESC, 1"
+            )
             vectors = self._rows(
                 "SELECT id, (SELECT count(*) FROM vectors WHERE space = number) FROM spaces "
                 "ORDER BY 2 DESC, number"

@@ -63,6 +63,12 @@ MIGRATIONS = (
         kind TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE damage (track INTEGER PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL);
+    -- Untitled tracks are filtered by the names of their files from now on: an index has to take them again.
+    UPDATE tracks SET revision = number + (SELECT value FROM meta WHERE key = 'revision') WHERE title = '';
+    UPDATE meta SET value = max(value, coalesce((SELECT max(revision) FROM tracks), 0)) WHERE key = 'revision';
+    """,
 )
 
 # synchronous=FULL: one fsync a commit, which a scan pays every few seconds and no one notices. NORMAL would
@@ -163,7 +169,8 @@ def lock_for_writing(folder: Path) -> "BaseFileLock":
         lock.acquire()
         (folder / "writer.json").write_text(json.dumps(holder))
     except Timeout:
-        raise StoreError(f"{_holder(folder)} is writing to {folder}: wait for it, or stop it") from None
+        holder_now = writer_of(folder) or "another process, which has not said who it is yet,"
+        raise StoreError(f"{holder_now} is writing to {folder}: wait for it, or stop it") from None
     except OSError as error:
         lock.release()
         reason = error.strerror or str(error)
@@ -180,8 +187,8 @@ def unlock(folder: Path, lock: "BaseFileLock") -> None:
     lock.release()
 
 
-def _holder(folder: Path) -> str:
-    """Name the process that holds the lock, unless what it left is of an earlier one that was killed."""
+def writer_of(folder: Path) -> str:
+    """Name the process that is writing, or return "" when there is none, or none that has said who it is."""
     try:
         found = json.loads((folder / "writer.json").read_text())
         pid, host = int(found["pid"]), str(found["host"])
@@ -190,7 +197,7 @@ def _holder(folder: Path) -> str:
                 os.kill(pid, 0)
         return f"process {pid} on {host} (since {found['since']}: {found['command']})"
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process, which has not said who it is yet,"
+        return ""
 
 
 @contextmanager

@@ -95,6 +95,11 @@ class Track:
     track_gain: float | None
     album_gain: float | None
 
+    @property
+    def name(self) -> str:
+        """What people see: the title or, without one, what the file is called."""
+        return self.title or Path(self.path).stem
+
 
 class FileRow(NamedTuple):
     """What a scan compares a file with: the track's id, and the file's size, mtime_ns and content hash."""
@@ -134,7 +139,8 @@ class Summary:
     audio_bytes, record_bytes : int
         Size of the audio files, and of the record itself.
     formats, failures, vectors : dict of str to int
-        Tracks of each format, failures of each kind, vectors in each space; the largest first.
+        Tracks of each format, failures of each kind ("damaged": tracks whose files are), vectors in each space; the
+        largest first.
     """
 
     tracks: int
