@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from soundkin.audio import Excerpt, Listening, excerpts_of
+from soundkin.audio import Excerpt, Listening, excerpts_of, resample
 from soundkin.encoders import Encoder
 from soundkin.errors import DecodeError, InputError
 from soundkin.synth import plan, render
@@ -86,6 +86,17 @@ class EncoderContract:
     def test_any_rate(self, encoder: Encoder, rate: int) -> None:
         y = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * rate).astype(np.float32)
         assert np.isfinite(encoder.embed(y, rate)).all()
+
+    def test_the_rate_of_a_file_does_not_matter(self, encoder: Encoder) -> None:
+        y = music().mean(axis=1)
+        vector = encoder.embed(y, 44100, LISTENING)
+        assert vector @ encoder.embed(resample(y, 44100, 48000), 48000, LISTENING) > 0.999
+
+    def test_half_as_loud_it_is_the_same_track(self, encoder: Encoder) -> None:
+        vector, other = (encoder.embed(music(i), 44100, LISTENING) for i in (0, 1))
+        quiet = encoder.embed(music() / 2, 44100, LISTENING)
+        assert vector @ quiet > 0.95
+        assert vector @ quiet > vector @ other
 
     def test_windows_begin_where_they_say(self, encoder: Encoder) -> None:
         y = np.random.default_rng(0).uniform(-0.5, 0.5, 10 * RATE).astype(np.float32)
