@@ -13,7 +13,7 @@ from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening
 from soundkin.embed import Space
 from soundkin.encoders import ENCODERS, Choice, EncoderInfo, catalogue, find, load_encoder, public, weights
 from soundkin.encoders.descriptors import Descriptors
-from soundkin.errors import ModelError
+from soundkin.errors import InputError, ModelError
 from soundkin.library import Library
 from soundkin.scan import ScanOptions
 
@@ -228,7 +228,7 @@ def test_three_spaces_and_words(both: Library, made: Any) -> None:
     assert both.similar(text="high", k=30, filters=f"genre={genre}")
     with pytest.raises(ModelError, match=r"cnn understands no words; .*clap"):
         both.similar(text="high", space="cnn")
-    with pytest.raises(encoders.InputError, match="empty"):
+    with pytest.raises(InputError, match="empty"):
         both.similar(text="  ")
 
 
