@@ -661,3 +661,67 @@ def test_names_of_audio() -> None:
         assert is_audio_name(name)
     for name in ("a.txt", "mp3", "a.mp3.part", "cover.jpg", ".mp3", "a."):
         assert not is_audio_name(name)
+
+
+# ---- several ways of listening at once
+
+
+@pytest.mark.parametrize("others", [[Listening(4, 2.0)], [Listening(3, 0.7), Listening(None, 5.0)]])
+def test_listening_in_several_ways_is_listening_in_each(tmp_path: Path, others: list[Listening]) -> None:
+    path = tmp_path / "x.flac"
+    y = np.random.default_rng(0).uniform(-0.5, 0.5, 23 * 8000)
+    soundfile.write(path, y, 8000, subtype="PCM_24")
+    first = Listening(6, 1.5)
+    with hear(path, first, *others, first) as hearing:
+        together = list(hearing.together)
+    for listening in (first, *others):
+        with hear(path, listening) as hearing:
+            alone = list(hearing.excerpts)
+        heard = [excerpt for way, excerpt in together if way == listening]
+        assert [e.start for e in heard] == [e.start for e in alone]
+        assert all(np.array_equal(a.samples, b.samples) for a, b in zip(heard, alone, strict=True))
+    starts = [excerpt.start for _, excerpt in together]
+    assert starts == sorted(starts)
+
+
+def test_what_several_hear_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 120 * 8000), 8000)
+    read, real = [], audio._read
+
+    def counted(decoders, start, n, end):
+        read.append((start, start + n))
+        return real(decoders, start, n, end)
+
+    monkeypatch.setattr(audio, "_read", counted)
+    ways = Listening(18, 3.07), Listening(5, 10.0)
+    with hear(path, *ways) as hearing:
+        assert len(list(hearing.together)) == 18 + 5
+    heard = np.zeros(120 * 8000, bool)
+    for way in ways:
+        for start in way.starts(120.0):
+            heard[round(start * 8000) : round((start + way.seconds) * 8000)] = True
+    assert sum(stop - start for start, stop in read) == pytest.approx(heard.sum(), abs=len(read))
+    assert heard.sum() < 0.9 * 8000 * sum(way.excerpts * way.seconds for way in ways if way.excerpts)
+
+
+def test_damage_in_a_stretch_costs_only_what_it_hits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, np.full(60 * 8000, 0.25), 8000)
+    real = audio._read
+
+    def damaged(decoders, start, n, end):  # nothing can be read from 30 s to 31 s
+        y, whole = real(decoders, start, n, end)
+        hole = 30 * 8000 - start
+        return (y[: max(hole, 0)], False) if -8000 < hole < n else (y, whole)
+
+    monkeypatch.setattr(audio, "_read", damaged)
+    with hear(path, Listening(12, 4.0), Listening(5, 10.0)) as hearing:
+        heard = list(hearing.together)
+        flaws = hearing.flaws
+    short = [e.start for way, e in heard if len(e.samples) < way.seconds * 8000]
+    assert all(start < 30 < start + 10 for start in short)
+    assert {way.excerpts for way, _ in heard} == {12, 5}
+    assert len([1 for way, _ in heard if way.excerpts == 12]) >= 11
+    assert flaws
+    assert "excerpts could not be decoded in full" in flaws[0]

@@ -63,6 +63,17 @@ def test_listening_finds_soundtracks_that_differ_completely(music: Path) -> None
     assert float(rows["8x3.07s"][5]) == pytest.approx(1)
 
 
+def test_encoders_side_by_side(music: Path) -> None:
+    out = run(
+        "bench_encoders", music, "--encoder", "descriptors", "--seconds", 2, "--repeats", 1, "--jobs", 1
+    )
+    speed, quality = [line.split("|") for line in out.splitlines() if line.startswith("| descriptors")]
+    assert float(speed[6]) > 1  # times real time
+    assert "12 tracks, 2 soundtracks" in out
+    # A fold has one of the two soundtracks, so nothing else can be found.
+    assert quality[2].split()[0] == "1.000"
+
+
 def test_copies_are_found(music: Path, tmp_path: Path) -> None:
     out = run(
         "bench_copies", music, "--tracks", 1, "--jobs", 1, "--encoder", "descriptors", "--copies", tmp_path

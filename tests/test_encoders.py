@@ -163,7 +163,7 @@ def test_windows_count_equally_however_long_their_vectors() -> None:
 
 
 def test_a_file_of_which_no_excerpt_can_be_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "_excerpts", lambda *_: iter(()))
+    monkeypatch.setattr(audio, "_together", lambda *_: iter(()))
     import soundfile
 
     soundfile.write(tmp_path / "x.wav", music(), 44100)

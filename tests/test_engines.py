@@ -29,7 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-class Net(torch.nn.Module):  # type: ignore[misc]
+class Net(torch.nn.Module):  # type: ignore[misc,name-defined]
     """Two outputs from a batch of any number of frames."""
 
     def forward(self, x):
@@ -72,7 +72,7 @@ def test_a_damaged_graph_is_told(engine: str) -> None:
 
 
 def test_a_network_that_cannot_be_exported(cache: Path) -> None:
-    class Odd(torch.nn.Module):  # type: ignore[misc]
+    class Odd(torch.nn.Module):  # type: ignore[misc,name-defined]
         def forward(self, x):
             return torch.linalg.eigvals(x).real
 

@@ -1,11 +1,10 @@
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pytest
 from made import Made
 
-from soundkin import fusion
+from soundkin import fusion, recommend
 from soundkin.errors import InputError, NotFound
 from soundkin.library import Library
 from soundkin.recommend import Query
@@ -16,13 +15,13 @@ def ids(hits: Any) -> list[str]:
 
 
 @pytest.fixture
-def others(shared: Library, made: Made) -> Collection[str]:
+def others(shared: Library, made: Made) -> frozenset[str]:
     """Ids of the copies of the first track, and of itself."""
     first = made.tracks[0][0]
-    return {shared.find(path).id for path in (first, *made.copies[first])}
+    return frozenset(shared.find(path).id for path in (first, *made.copies[first]))
 
 
-def test_two_spaces_are_one_ranking(shared: Library, made: Made, others: Collection[str]) -> None:
+def test_two_spaces_are_one_ranking(shared: Library, made: Made, others: frozenset[str]) -> None:
     query = made.tracks[0][0]
     hits = shared.similar(query, 5, space="cnn+descriptors")
     ranks = {}
@@ -38,7 +37,7 @@ def test_two_spaces_are_one_ranking(shared: Library, made: Made, others: Collect
 
 
 def test_neither_the_query_nor_its_copies_are_found(
-    shared: Library, made: Made, others: Collection[str]
+    shared: Library, made: Made, others: frozenset[str]
 ) -> None:
     for query in (made.tracks[0][0], made.outside):
         assert others.isdisjoint(ids(shared.similar(query, 30, space="cnn+descriptors")))
@@ -79,7 +78,7 @@ def test_deeper_where_the_first_of_one_space_are_copies_in_the_other(
     record, index = shared._reader(), shared._current_index()
     queries = {s.id: Query(record.vector(query.id, s.id), query) for s in shared.asked("cnn+descriptors")}
     asked = []
-    real = fusion.nearest
+    real = recommend.nearest
 
     def nearest(record, index, space, query, k, where, unwanted):
         found = real(record, index, space, query, k, where, unwanted)
@@ -99,6 +98,6 @@ def test_deeper_where_the_first_of_one_space_are_copies_in_the_other(
 def test_words_need_a_space_that_understands_them(shared: Library) -> None:
     with pytest.raises(NotFound, match="--encoder clap"):
         shared.similar(text="slow melancholic piano")
-    for arguments in ({}, {"query": "x", "text": "y"}):
+    for query, text in ((None, None), ("x", "y")):
         with pytest.raises(InputError, match="one of them"):
-            shared.similar(**arguments)
+            shared.similar(query, text=text)

@@ -13,7 +13,7 @@ from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening
 from soundkin.embed import Space
 from soundkin.encoders import ENCODERS, Choice, EncoderInfo, catalogue, find, load_encoder, public, weights
 from soundkin.encoders.descriptors import Descriptors
-from soundkin.errors import ModelError
+from soundkin.errors import InputError, ModelError
 from soundkin.library import Library
 from soundkin.scan import ScanOptions
 
@@ -228,7 +228,7 @@ def test_three_spaces_and_words(both: Library, made: Any) -> None:
     assert both.similar(text="high", k=30, filters=f"genre={genre}")
     with pytest.raises(ModelError, match=r"cnn understands no words; .*clap"):
         both.similar(text="high", space="cnn")
-    with pytest.raises(encoders.InputError, match="empty"):
+    with pytest.raises(InputError, match="empty"):
         both.similar(text="  ")
 
 
@@ -285,3 +285,22 @@ def test_of_the_wheel_of_musicnn_the_checkpoints_are_kept(
     assert kept == {
         f"{m}_musicnn/{part}" for m in ("MTT", "MSD") for part in (".index", ".data-00000-of-00001")
     }
+
+
+# ---- the whole way, with a CLAP of random weights
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_words_find_tracks(tmp_path: Path, made: Any) -> None:
+    pytest.importorskip("transformers")
+    from published import clap_folder
+
+    catalogue.add("clap", clap_folder(tmp_path))
+    with Library.open(tmp_path / "library") as library:
+        report = library.add([path for path, _ in made.tracks[:3]], ScanOptions(encoders=("clap",), jobs=1))
+        assert (report.added, report.failed) == (3, 0)
+        ids, vectors = library.vectors("clap")
+        words = load_encoder("clap").text("slow piano")
+        hits = library.similar(text="slow piano", k=3)
+        assert [hit.id for hit in hits] == [ids[i] for i in np.argsort(-(vectors @ words))]

@@ -1,8 +1,7 @@
 """What there is of every encoder on this machine: its weights, and what runs it; and how to get what is missing."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,10 +35,10 @@ class Entry:
         Where it would run now; "" when something is missing.
     reads : bool
         Whether it understands words.
-    options : mapping of str to str
-        What can be set behind its name, and what it means.
-    variants : tuple of str
-        Other names, of the same network with other weights or sizes.
+    names : tuple of str
+        Its name, and those of the same network with other weights or sizes.
+    options : str
+        What can be set behind a name, and what it means; "" for nothing.
     about : str
         One line.
     default : bool
@@ -58,8 +57,8 @@ class Entry:
     reads: bool
     about: str
     default: bool
-    options: Mapping[str, str] = field(default_factory=dict)
-    variants: tuple[str, ...] = ()
+    names: tuple[str, ...]
+    options: str
 
 
 def entries() -> list[Entry]:
@@ -234,8 +233,8 @@ def _entry(name: str, info: EncoderInfo) -> Entry:
     here, lacks = is_here(info), missing(info)
     return Entry(
         name, info.dims, info.rate, info.window, info.licence, info.size, here, lacks,
-        _device(info) if here and not lacks else "", info.reads, info.about, name == DEFAULT, dict(info.options),
-        info.variants,
+        _device(info) if here and not lacks else "", info.reads, info.about, name == DEFAULT, (name, *info.variants),
+        "; ".join(f"{option}: {what}" for option, what in info.options.items()),
     )  # fmt: skip
 
 
