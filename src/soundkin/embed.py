@@ -256,6 +256,24 @@ class Embedder:
             return Failure(task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS")
         return result
 
+    def pool(self, space: str, windows: Array) -> Array:
+        """Pool window vectors into a track vector, as the encoder of a space does.
+
+        Parameters
+        ----------
+        space : str
+            Id of one of `spaces`.
+        windows : float32 (w, d)
+            Of a track, or of part of one.
+
+        Returns
+        -------
+        float32 (dims,)
+            Unit length.
+        """
+        (encoder,) = (encoder for own, encoder in self._encoders if own.id == space)
+        return encoder.pool(windows)
+
     def _encode(self, excerpts: Iterable[Excerpt]) -> tuple[list[Description], Vectors, Windows]:
         descriptions = []
         parts: dict[str, list[tuple[Array, Array]]] = {space.id: [] for space in self.spaces}

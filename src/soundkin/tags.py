@@ -114,6 +114,26 @@ def read(path: str | os.PathLike[str]) -> Tags:
     return _to_tags(fields)
 
 
+def album_name(album_artist: str, album: str, path: str) -> str:
+    """Name what a track was released with: album artist and album, or else the folder of its file.
+
+    Parameters
+    ----------
+    album_artist, album : str
+        As tagged, or empty.
+    path : str
+        Of the file, absolute.
+
+    Returns
+    -------
+    str
+        The same for all tracks of one album.
+    """
+    if not album:
+        return os.path.dirname(path)
+    return f"{album_artist} - {album}" if album_artist else album
+
+
 def _attempt(reader: Callable[[BinaryIO], _Fields], file: BinaryIO) -> _Fields:
     """Run one reader from the start of the file; content it cannot digest gives an empty dictionary."""
     file.seek(0)

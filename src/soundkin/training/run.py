@@ -25,7 +25,7 @@ from soundkin.encoders import ENCODERS
 from soundkin.errors import InputError, MissingExtra, StoreError
 from soundkin.features import FrontEnd
 from soundkin.scan import printable, roots_of, walk
-from soundkin.tags import Tags, read
+from soundkin.tags import Tags, album_name, read
 from soundkin.training.data import Mels, Source, cache_mels
 from soundkin.training.recipes import RECIPES, Recipe
 
@@ -309,9 +309,7 @@ def album_of(path: str) -> str:
         tags = read(path)
     except OSError:
         tags = Tags()
-    if not tags.album:
-        return os.path.dirname(path)
-    return f"{tags.album_artist} - {tags.album}" if tags.album_artist else tags.album
+    return album_name(tags.album_artist, tags.album, path)
 
 
 def _claimed(folder: Path, recipe: Recipe, seed: int, sources: Sequence[Source]) -> Path:

@@ -1,0 +1,126 @@
+"""Commands that judge a library's vectors, and show them."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from soundkin.cli.common import cli, json_option, library_option, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from soundkin.evaluate import Table
+
+_PROTOCOLS = ("album", "artist", "genre", "same-track")
+_POOLINGS = ("mean", "max", "mean+max", "mean+std")
+# What the lists are like, besides right or wrong.
+_BEYOND = ("skew", "orphans", "coverage", "diversity", "novelty")
+
+
+def _names(
+    known: tuple[str, ...],
+) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], tuple[str, ...]]:
+    """Let an option be repeated, and each hold several names with commas between them."""
+
+    def split(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+        for name in names:
+            if name not in known:
+                raise click.BadParameter(f"{name!r} is none of {', '.join(known)}")
+        return names
+
+    return split
+
+
+@cli.command()
+@library_option
+@click.option(
+    "--protocol", "protocols", multiple=True, callback=_names(_PROTOCOLS), metavar="NAME,...",
+    help=f"What to ask: {', '.join(_PROTOCOLS)}; repeatable.  [default: all]",
+)  # fmt: skip
+@click.option(
+    "--space", "spaces", multiple=True, help="A space, or the encoder that made it; repeatable, to compare."
+)
+@click.option(
+    "--pooling", "poolings", multiple=True, callback=_names(_POOLINGS), metavar="NAME,...",
+    help=f"Also pool the windows of each track anew: {', '.join(_POOLINGS)}; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--albums", type=click.Choice(["tags", "folders"]), default="tags", show_default=True,
+    help="Take albums from tags (where there are none, from folders), or from folders alone.",
+)  # fmt: skip
+@click.option(
+    "--least", type=click.IntRange(min=2), default=2, show_default=True,
+    help="Only tracks of albums (artists, genres) with so many tracks ask.",
+)  # fmt: skip
+@click.option("-k", type=click.IntRange(min=5), default=10, show_default=True, help="Length of a list.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals and tests."
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False), help="Also write Markdown, JSON and CSV to this folder."
+)
+@json_option
+def evaluate(
+    folder: str | None,
+    protocols: tuple[str, ...],
+    spaces: tuple[str, ...],
+    poolings: tuple[str, ...],
+    albums: str,
+    least: int,
+    k: int,
+    seed: int,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Measure how well vectors find album, artist, genre and the other half of a track, next to baselines."""
+    from pathlib import Path
+
+    from soundkin.evaluate import Options, tables
+    from soundkin.evaluate import evaluate as measured
+    from soundkin.library import Library
+    from soundkin.scan import printable
+
+    options = Options(protocols or _PROTOCOLS, spaces, poolings, albums, least, k, seed)
+    with Library.open(folder) as library, _measuring() as report:
+        found = measured(library, options, report)
+    if out:
+        tables.write(found, Path(out))
+        say(f"wrote {printable(out)}")
+    if as_json:
+        print_json(tables.to_json(found))
+        return
+    for table in found:
+        _print_evaluation(table)
+
+
+def _print_evaluation(table: "Table") -> None:
+    from soundkin.evaluate import tables
+
+    click.echo(f"\n{table.protocol}: {table.question or 'not measured'}")
+    for line in (table.reason,) if table.reason else (tables.counts(table),):
+        click.echo(line)
+    columns = table.columns
+    for names in ([c for c in columns if c not in _BEYOND], [c for c in columns if c in _BEYOND]):
+        if names:
+            titles = ["", *names, *(["p"] if table.headline in names else [])]
+            print_table(titles, tables.cells(table, names), right=titles[1:])
+    for note in table.notes:
+        click.echo(f"- {note}")
+
+
+@contextlib.contextmanager
+def _measuring() -> Iterator["Callable[[str, int, int], None] | None"]:
+    """Show on stderr what is being measured; only on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)

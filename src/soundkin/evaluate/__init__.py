@@ -1,0 +1,155 @@
+"""How well vectors answer, measured on a library: protocols, baselines, intervals.
+
+    for table in evaluate(Library.open(), Options(("album",))): ...
+
+`metrics` has the definitions, `protocols` what is asked, `ranking` who answers, `confidence` how sure a difference is.
+Nothing that serves answers imports any of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from soundkin.errors import InputError
+from soundkin.evaluate.collection import CLASSICAL, Collection
+from soundkin.evaluate.labels import UNKNOWN, Labels
+from soundkin.evaluate.pooling import POOLINGS
+from soundkin.evaluate.protocols import (
+    Task,
+    Unmeasurable,
+    album_task,
+    artist_task,
+    genre_task,
+    same_track_task,
+)
+from soundkin.evaluate.ranking import baselines, measure
+from soundkin.evaluate.summary import VOTERS, headline, rows
+from soundkin.evaluate.tables import Figure, Row, Table
+from soundkin.library import Library
+from soundkin.record import Record
+
+__all__ = ["ALBUMS", "PROTOCOLS", "Figure", "Options", "Row", "Table", "evaluate"]
+
+Report = Callable[[str, int, int], None]  # what is being done, done, of how much
+
+_BY_LABEL = {"album": album_task, "artist": artist_task, "genre": genre_task}
+PROTOCOLS = (*_BY_LABEL, "same-track")
+ALBUMS = ("tags", "folders")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate, and how.
+
+    Parameters
+    ----------
+    protocols : tuple of str
+        Of `PROTOCOLS`.
+    spaces : tuple of str
+        Space ids or names of encoders; none for the space that answers queries.
+    poolings : tuple of str
+        Of `POOLINGS`: the windows of each space pooled so, beside its own track vectors.
+    albums : str
+        "tags" or "folders": where albums come from.
+    least : int
+        Tracks that a label must have for its tracks to ask.
+    k : int
+        Length of a list.
+    seed : int
+        Of intervals and tests.
+    """
+
+    protocols: tuple[str, ...] = PROTOCOLS
+    spaces: tuple[str, ...] = ()
+    poolings: tuple[str, ...] = ()
+    albums: str = "tags"
+    least: int = 2
+    k: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, given, known in (
+            ("protocol", self.protocols, PROTOCOLS),
+            ("pooling", self.poolings, tuple(POOLINGS)),
+            ("source of albums", (self.albums,), ALBUMS),
+        ):
+            for name in given:
+                if name not in known:
+                    raise InputError(f"no {what} is called {name!r}; there are {', '.join(known)}")
+        if self.k < VOTERS or self.least < 2:
+            raise InputError(
+                f"k={self.k}, least={self.least}; wanted k of {VOTERS} or more, least of 2 or more"
+            )
+
+
+def evaluate(library: Library, options: Options | None = None, report: Report | None = None) -> list[Table]:
+    """Measure how well the vectors of a library answer.
+
+    Parameters
+    ----------
+    library : Library
+        Only its record is read.
+    options : Options, optional
+        What and how.
+    report : callable, optional
+        Called with what is being done, how much of it is done, and of how much.
+
+    Returns
+    -------
+    list of Table
+        One per protocol; one that says nothing about this library has a reason in place of rows.
+
+    Raises
+    ------
+    NotFound
+        The library has no track, or no such space.
+    InputError
+        A vector is not finite.
+    """
+    options = options or Options()
+    with Record.open(library.folder) as record:
+        collection = Collection.of(library, record, options.spaces, options.albums)
+        return [_protocol(collection, name, options, report) for name in options.protocols]
+
+
+def _protocol(collection: Collection, name: str, options: Options, report: Report | None) -> Table:
+    progress = (lambda done, total: report(name, done, total)) if report else None
+    notes: list[str] = []
+    try:
+        if name == "same-track":
+            systems, which = collection.halves(options.poolings, notes)
+            task = same_track_task(collection.labels.take(which))
+        else:
+            task = _BY_LABEL[name](collection.labels, options.least)
+            which = task.candidates
+            systems = collection.listeners(which, options.poolings, notes)
+        labels = collection.labels.take(which)
+        yardstick = next((s for s in systems if s.name == CLASSICAL), None)
+        systems += baselines(task, labels)
+        found = measure(task, systems, options.k, progress)
+    except Unmeasurable as reason:
+        return Table(name, reason=str(reason), notes=notes)
+    return Table(
+        name, task.question, "", len(task.asking), len(which), task.told | collection.left_out,
+        headline(task, options.k), rows(task, systems, found, labels, yardstick, options.k, options.seed),
+        [*_explained(task, collection, labels), *notes],
+    )  # fmt: skip
+
+
+def _explained(task: Task, collection: Collection, labels: Labels) -> list[str]:
+    """Say what must be known to read the figures."""
+    clusters = len(np.unique(task.groups[task.asking]))
+    notes = [
+        f"intervals: 95 %, bootstrap over {clusters} groups of tracks that succeed and fail together; "
+        "p: paired permutation of the same groups, against the first row"
+    ]
+    if collection.classical is None:
+        notes.append("the baseline `descriptors` is not in this library: index it with `-e descriptors`")
+    if (labels.artist == UNKNOWN).all():
+        notes.append("no track has an artist in its tags: popularity and same artist are random here")
+    if len(task.label):
+        notes.append(
+            "popularity is the number of tracks by an artist; lists with equal scores count as every order of them"
+        )
+    return notes

@@ -1,0 +1,204 @@
+"""The tracks that are compared, and what listens to them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.audio import Listening
+from soundkin.embed import Space
+from soundkin.errors import InputError, ModelError, NotFound
+from soundkin.evaluate.labels import Labels, labels_of
+from soundkin.evaluate.pooling import POOLINGS, halves
+from soundkin.evaluate.protocols import Unmeasurable
+from soundkin.evaluate.ranking import System, listener
+from soundkin.library import Library
+from soundkin.record import Record, Track
+
+Array = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Pool = Callable[[Array], Array]
+
+log = logging.getLogger(__name__)
+
+# The classical way to describe music: what a learned encoder has to beat.
+CLASSICAL = "descriptors"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The tracks that all compared spaces have, each recording once.
+
+    Parameters
+    ----------
+    library : Library
+        Where they are.
+    record : Record
+        Of the library, open.
+    tracks : list of Track
+        n of them.
+    labels : Labels
+        Of the tracks.
+    spaces : list of Space
+        The compared ones; the first is what the others are compared with.
+    classical : Space or None
+        That of the hand-made descriptors, if the library has one.
+    left_out : dict of str to int
+        How many tracks are not here, by reason.
+    """
+
+    library: Library
+    record: Record
+    tracks: list[Track]
+    labels: Labels
+    spaces: list[Space]
+    classical: Space | None
+    left_out: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, library: Library, record: Record, names: Sequence[str] = (), albums: str = "tags"
+    ) -> "Collection":
+        """Choose the tracks of a library that can be compared.
+
+        Parameters
+        ----------
+        library, record : Library, Record
+            The library, and its record, open.
+        names : sequence of str
+            Space ids or encoders; none for the space that answers queries.
+        albums : str
+            As for `labels_of`.
+
+        Raises
+        ------
+        NotFound
+            There is no such space, or no track.
+        """
+        every = list(record.tracks())
+        if not every:
+            raise NotFound(f"there is no track in {record.folder}: index some with `soundkin index PATH...`")
+        spaces = list({s.id: s for s in [library.space(name) for name in names or (None,)]}.values())
+        known = {s.encoder for s in record.spaces()}
+        classical = library.space(CLASSICAL) if CLASSICAL in known else None
+        wanted = {s.id for s in (*spaces, classical) if s}
+        shared = set.intersection(*(set(record.vectors(name)[0]) for name in wanted))
+        there = [track for track in every if track.id in shared]
+        first = {track.content: track for track in reversed(there)}
+        tracks = [track for track in there if first[track.content] is track]
+        left_out = {"tracks_without_a_vector": len(every) - len(there), "copies": len(there) - len(tracks)}
+        return cls(library, record, tracks, labels_of(tracks, albums), spaces, classical, left_out)
+
+    def name(self, space: Space) -> str:
+        """Name a space by its encoder where that is enough."""
+        alike = [s for s in self.spaces if s.encoder == space.encoder]
+        return space.encoder if len(alike) < 2 else space.id
+
+    def vectors(self, space: Space) -> Array:
+        """Return the track vectors of a space, float32 (n, d)."""
+        ids, vectors = self.record.vectors(space.id)
+        place = {name: i for i, name in enumerate(ids)}
+        return vectors[[place[track.id] for track in self.tracks]]
+
+    def compared(self) -> list[Space]:
+        """Return the spaces, and that of the descriptors after them where it is not among them."""
+        extra = [self.classical] if self.classical and self.classical not in self.spaces else []
+        return [*self.spaces, *extra]
+
+    def listeners(self, which: Ints, poolings: Sequence[str], notes: list[str]) -> list[System]:
+        """Make the systems of the compared spaces, as they are and pooled in other ways.
+
+        Parameters
+        ----------
+        which : int64
+            Numbers of the tracks wanted.
+        poolings : sequence of str
+            Of `POOLINGS`.
+        notes : list of str
+            Gets a line for what cannot be pooled.
+        """
+        out = []
+        for space in self.compared():
+            is_extra = space not in self.spaces
+            out.append(listener(self.name(space), self.vectors(space)[which], baseline=is_extra))
+            if is_extra or not poolings:
+                continue
+            windows = [self._windows(self.tracks[i], space)[1] for i in which]
+            if not all(map(len, windows)):
+                notes.append(f"{space.id} has no windows for some tracks, so they cannot be pooled anew")
+                continue
+            for name in poolings:
+                vectors = np.stack([POOLINGS[name](w) for w in windows])
+                out.append(listener(f"{self.name(space)} {name}", vectors))
+        return out
+
+    def halves(self, poolings: Sequence[str], notes: list[str]) -> tuple[list[System], Ints]:
+        """Make systems that ask with one half of a track and answer with the other.
+
+        Parameters
+        ----------
+        poolings : sequence of str
+            Of `POOLINGS`.
+        notes : list of str
+            Gets a line for a space that has no such halves.
+
+        Returns
+        -------
+        systems : list of System
+            Of the tracks that have two halves in all spaces.
+        which : int64
+            Numbers of those tracks.
+        """
+        parts: dict[str, list[tuple[Array, Array]]] = {}
+        pools: dict[str, dict[str, Pool]] = {}
+        for space in self.compared():
+            named: dict[str, Pool] = {}
+            try:
+                named[self.name(space)] = _own(self.library.embedder(space).pool, space.id)
+            except ModelError as error:
+                notes.append(f"{space.id} cannot pool its windows: {error}")
+            if space in self.spaces:
+                named |= {f"{self.name(space)} {name}": POOLINGS[name] for name in poolings}
+            if named:
+                parts[space.id] = [
+                    _halved(*self._windows(track, space), _length(space)) for track in self.tracks
+                ]
+                pools[space.id] = named
+        if not parts:
+            raise Unmeasurable("; ".join(notes))
+        has = [all(len(odd) for _, odd in each) for each in zip(*parts.values(), strict=True)]
+        which = np.flatnonzero(has)
+        if not len(which):
+            raise Unmeasurable("no track has two windows in the record that share no sound")
+        systems = []
+        for space_id, named in pools.items():
+            pairs = [parts[space_id][i] for i in which]
+            for name, pool in named.items():
+                asked, answers = (np.stack([pool(pair[half]) for pair in pairs]) for half in (0, 1))
+                systems.append(listener(name, answers, asked, space_id not in {s.id for s in self.spaces}))
+        return systems, which
+
+    def _windows(self, track: Track, space: Space) -> tuple[Array, Array]:
+        try:
+            return self.record.windows(track.id, space.id)
+        except NotFound:  # an imported vector
+            return np.empty(0, np.float32), np.empty((0, space.dims), np.float32)
+
+
+def _own(pool: Callable[[str, Array], Array], space: str) -> Pool:
+    return lambda windows: pool(space, windows)
+
+
+def _length(space: Space) -> float:
+    """Return how long a window is; where it is the whole excerpt, how long that is."""
+    try:
+        return space.window_seconds or Listening.named(space.listening).seconds
+    except InputError:  # a space from elsewhere
+        return space.window_seconds
+
+
+def _halved(starts: Array, windows: Array, length: float) -> tuple[Array, Array]:
+    even, odd = halves(starts, length)
+    return windows[even], windows[odd]

@@ -1,0 +1,92 @@
+"""How sure a mean is: intervals and comparisons that respect that tracks come in groups.
+
+Tracks of one artist, or of one album, succeed and fail together. So what is drawn again is the group, never the track.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_LEVEL = 0.95
+# Draws at a time: 32 of 100,000 groups are 26 MB.
+_AT_ONCE = 32
+
+
+def intervals(
+    values: Floats, groups: Ints, seed: int = 0, rounds: int = 1000
+) -> tuple[Floats, Floats, Floats]:
+    """Give means with 95 % bootstrap intervals, drawing whole groups (Efron & Tibshirani, 1993, percentile method).
+
+    Parameters
+    ----------
+    values : float64 (questions, m)
+        Figures of each question.
+    groups : int64 (questions,)
+        The group each question belongs to, 0 or more.
+    seed : int
+        Of the draws.
+    rounds : int
+        How many.
+
+    Returns
+    -------
+    mean, low, high : float64 (m,)
+        NaN as low and high when there are fewer than two groups.
+    """
+    sums, sizes = _by_group(values, groups)
+    mean = sums.sum(axis=0) / sizes.sum()
+    count = len(sizes)
+    if count < 2:
+        return mean, np.full(len(mean), np.nan), np.full(len(mean), np.nan)
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for begin in range(0, rounds, _AT_ONCE):
+        weights = rng.multinomial(count, np.full(count, 1 / count), min(_AT_ONCE, rounds - begin))
+        drawn.append((weights @ sums) / (weights @ sizes)[:, None])
+    low, high = np.quantile(np.concatenate(drawn), [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
+    return mean, low, high
+
+
+def paired(
+    values: Floats, others: Floats, groups: Ints, seed: int = 0, rounds: int = 10_000
+) -> tuple[float, float]:
+    """Compare two systems on the same questions by a permutation test that swaps them in whole groups.
+
+    Parameters
+    ----------
+    values, others : float64 (questions,)
+        What each reached.
+    groups : int64 (questions,)
+        The group each question belongs to, 0 or more.
+    seed : int
+        Of the permutations.
+    rounds : int
+        How many.
+
+    Returns
+    -------
+    difference : float
+        Mean of `values` minus mean of `others`.
+    p : float
+        How likely at least such a difference is where there is none, two-sided; NaN with fewer than two groups.
+    """
+    sums, _ = _by_group((values - others)[:, None], groups)
+    difference = float((values - others).mean())
+    if len(sums) < 2:
+        return difference, float("nan")
+    rng = np.random.default_rng(seed)
+    observed, extreme = abs(sums.sum()), 0
+    for begin in range(0, rounds, _AT_ONCE):
+        signs = rng.integers(0, 2, (min(_AT_ONCE, rounds - begin), len(sums))) * 2 - 1
+        # A little less than observed counts as well: sums in another order differ in their last digit.
+        extreme += int((np.abs(signs @ sums[:, 0]) >= observed * (1 - 1e-9)).sum())
+    return difference, (extreme + 1) / (rounds + 1)
+
+
+def _by_group(values: Floats, groups: Ints) -> tuple[Floats, Floats]:
+    """Return sums (groups, m) and sizes (groups,) of the groups there are."""
+    _, which = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(which).astype(np.float64)
+    return np.stack([np.bincount(which, column) for column in values.T], axis=1), sizes

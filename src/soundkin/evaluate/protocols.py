@@ -1,0 +1,210 @@
+"""What is asked: who asks, what is right, what may not be answered.
+
+album       Every track looks for the others of its album.
+artist      Every track looks for those of its artist on other albums; its own album may not be answered, because an
+            album shares its production as well.
+genre       Every track looks for tracks of its genres by other artists; its own artist may not be answered
+            (Flexer & Schnitzer, 2010: without this, genre figures mostly measure the artist). Gain is graded: the
+            Jaccard index of the two sets of genres.
+same-track  Half of the windows of every track look for the other half among those of all tracks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.evaluate.labels import UNKNOWN, Labels, sizes
+
+Ints = NDArray[np.int64]
+Block = NDArray[np.float32] | NDArray[np.bool_]
+
+# With fewer questions, or labels, the figures are an anecdote.
+LEAST_QUESTIONS, LEAST_LABELS = 10, 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """A question that many tracks ask of the same candidates.
+
+    Parameters
+    ----------
+    protocol, question : str
+        Its name; what is asked, in words.
+    candidates : int64 (n,)
+        The tracks to choose from, as numbers of what the labels describe. All that follows counts among these.
+    asking : int64 (q,)
+        The candidates that ask.
+    gains : callable
+        Some of the askers, int64 (b,) -> how right each candidate would be, bool or float32 (b, n).
+    barred : callable
+        The same -> which candidates may not be answered, bool (b, n).
+    label : int64 (n,)
+        By which the neighbours vote, and figures are averaged over labels as well; empty where there is none.
+    groups : int64 (n,)
+        Tracks that succeed and fail together.
+    told : dict of str to int
+        Counts for people: labels, groups, tracks left out.
+    """
+
+    protocol: str
+    question: str
+    candidates: Ints
+    asking: Ints
+    gains: Callable[[Ints], Block]
+    barred: Callable[[Ints], NDArray[np.bool_]]
+    label: Ints
+    groups: Ints
+    told: dict[str, int] = field(default_factory=dict)
+
+
+class Unmeasurable(Exception):
+    """A protocol says nothing about this collection; the message says why."""
+
+
+def album_task(labels: Labels, least: int = 2) -> Task:
+    """Ask every track for the others of its album.
+
+    Parameters
+    ----------
+    labels : Labels
+        Of the collection.
+    least : int
+        Tracks an album must have for its tracks to ask; all albums are candidates.
+
+    Raises
+    ------
+    Unmeasurable
+        Too few albums or tracks.
+    """
+    n, album = len(labels), labels.album
+    asking = np.flatnonzero(sizes(album) >= max(least, 2))
+    told = {"albums": len(np.unique(album[asking])), "tracks_of_smaller_albums": n - len(asking)}
+    _check(asking, told["albums"], f"albums of {max(least, 2)} or more tracks", n)
+    return Task(
+        "album", "does a track find the others of its album?", np.arange(n), asking,
+        _same(album), _itself(n), album, album, told,
+    )  # fmt: skip
+
+
+def artist_task(labels: Labels, least: int = 2) -> Task:
+    """Ask every track for others of its artist, on other albums.
+
+    Parameters
+    ----------
+    labels : Labels
+        Of the collection.
+    least : int
+        Tracks an artist must have for them to ask.
+
+    Raises
+    ------
+    Unmeasurable
+        Too few artists with two albums.
+    """
+    known = np.flatnonzero(labels.artist != UNKNOWN)
+    if not len(known):
+        raise Unmeasurable("no track has an artist in its tags")
+    artist, album = labels.artist[known], labels.album[known]
+    albums = np.array([len(np.unique(album[artist == name])) for name in range(artist.max() + 1)])
+    asking = np.flatnonzero((albums[artist] >= 2) & (sizes(artist) >= least))
+    told = {
+        "artists": len(np.unique(artist[asking])),
+        "tracks_without_artist": len(labels) - len(known),
+        "tracks_of_artists_with_one_album": len(known) - len(asking),
+    }
+    _check(asking, told["artists"], "artists with two or more albums", len(labels))
+    return Task(
+        "artist", "does a track find its artist on other albums?", known, asking,
+        _same(artist), _same(album), artist, artist, told,
+    )  # fmt: skip
+
+
+def genre_task(labels: Labels, least: int = 2) -> Task:
+    """Ask every track for tracks of its genres, by other artists.
+
+    Parameters
+    ----------
+    labels : Labels
+        Of the collection. A track without an artist counts as its album's.
+    least : int
+        Tracks a genre must have for them to ask.
+
+    Raises
+    ------
+    Unmeasurable
+        Too few genres that several artists share.
+    """
+    known = np.flatnonzero(labels.genres.any(axis=1))
+    if not len(known):
+        raise Unmeasurable("no track has a genre in its tags")
+    tags = labels.genres[known].astype(np.float32)
+    who, album = labels.artist[known], labels.album[known]
+    who = np.where(who == UNKNOWN, who.max(initial=0) + 1 + album, who)
+    shared = np.array([len(np.unique(who[tags[:, g] > 0])) >= 2 for g in range(tags.shape[1])])
+    useful = shared & (tags.sum(axis=0) >= least)
+    asking = np.flatnonzero((tags[:, useful] > 0).any(axis=1))
+    told = {
+        "genres": int(useful.sum()),
+        "tracks_without_genre": len(labels) - len(known),
+        "tracks_of_genres_with_one_artist": len(known) - len(asking),
+    }
+    _check(asking, told["genres"], "genres that two or more artists share", len(labels))
+    count = tags.sum(axis=1)
+
+    def gains(rows: Ints) -> Block:
+        both = tags[rows] @ tags.T
+        return both / (count[rows, None] + count - both)
+
+    main = _first_genre(tags)
+    return Task(
+        "genre", "does a track find its genres by other artists?", known, asking, gains, _same(who), main, who,
+        told,
+    )  # fmt: skip
+
+
+def same_track_task(labels: Labels) -> Task:
+    """Ask half of every track for its other half.
+
+    Parameters
+    ----------
+    labels : Labels
+        Of the collection; all its tracks have two halves.
+
+    Raises
+    ------
+    Unmeasurable
+        Too few tracks.
+    """
+    n = len(labels)
+    told = {"albums": len(np.unique(labels.album))}
+    _check(np.arange(n), n, "tracks of two or more windows", n)
+    return Task(
+        "same-track", "does one half of a track find the other?", np.arange(n), np.arange(n),
+        lambda rows: rows[:, None] == np.arange(n), lambda rows: np.zeros((len(rows), n), bool),
+        np.empty(0, np.int64), labels.album, told,
+    )  # fmt: skip
+
+
+def _same(labels: Ints) -> Callable[[Ints], NDArray[np.bool_]]:
+    compact = labels.astype(np.int32)
+    return lambda rows: compact[rows, None] == compact
+
+
+def _itself(n: int) -> Callable[[Ints], NDArray[np.bool_]]:
+    return lambda rows: rows[:, None] == np.arange(n, dtype=np.int32)
+
+
+def _first_genre(tags: NDArray[np.float32]) -> Ints:
+    """Choose the rarest genre of each track: what it is called when it is called one thing."""
+    rarity = np.where(tags > 0, tags.sum(axis=0), np.inf)
+    return rarity.argmin(axis=1).astype(np.int64)
+
+
+def _check(asking: Ints, labels: int, what: str, tracks: int) -> None:
+    if len(asking) < LEAST_QUESTIONS or labels < LEAST_LABELS:
+        raise Unmeasurable(
+            f"{len(asking)} of {tracks} tracks belong to {what}, and there are {labels} of those; a figure that means "
+            f"something needs {LEAST_QUESTIONS} tracks and {LEAST_LABELS} of those at least"
+        )
