@@ -190,7 +190,7 @@ Outcome = Embedded | Same | Failure
 
 
 class Embedder:
-    """Encoders and a way of listening: what a run embeds with.
+    """Encoders and a way of listening: what a run embeds with; `encoders` holds them by the ids of their `spaces`.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ class Embedder:
         self.listening = listening
         encoders = [load_encoder(name) for name in names]
         self.spaces = [space_of(encoder, listening) for encoder in encoders]
-        self._encoders = list(zip(self.spaces, encoders, strict=True))
+        self.encoders = {space.id: encoder for space, encoder in zip(self.spaces, encoders, strict=True)}
 
     def file(self, task: Task) -> Outcome:
         """Embed one file.
@@ -256,37 +256,19 @@ class Embedder:
             return Failure(task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS")
         return result
 
-    def pool(self, space: str, windows: Array) -> Array:
-        """Pool window vectors into a track vector, as the encoder of a space does.
-
-        Parameters
-        ----------
-        space : str
-            Id of one of `spaces`.
-        windows : float32 (w, d)
-            Of a track, or of part of one.
-
-        Returns
-        -------
-        float32 (dims,)
-            Unit length.
-        """
-        (encoder,) = (encoder for own, encoder in self._encoders if own.id == space)
-        return encoder.pool(windows)
-
     def _encode(self, excerpts: Iterable[Excerpt]) -> tuple[list[Description], Vectors, Windows]:
         descriptions = []
         parts: dict[str, list[tuple[Array, Array]]] = {space.id: [] for space in self.spaces}
         for excerpt in excerpts:
             descriptions.append(describe(excerpt))
-            for space, encoder in self._encoders:
-                parts[space.id].append(encoder.windows(excerpt))
+            for space, encoder in self.encoders.items():
+                parts[space].append(encoder.windows(excerpt))
         vectors: Vectors = {}
         windows: Windows = {}
-        for space, encoder in self._encoders if descriptions else ():
-            starts, rows = (np.concatenate(column) for column in zip(*parts[space.id], strict=True))
-            windows[space.id] = starts, rows
-            vectors[space.id] = encoder.pool(rows)
+        for space, encoder in self.encoders.items() if descriptions else ():
+            starts, rows = (np.concatenate(column) for column in zip(*parts[space], strict=True))
+            windows[space] = starts, rows
+            vectors[space] = encoder.pool(rows)
         return descriptions, vectors, windows
 
 

@@ -12,7 +12,7 @@ from soundkin.cli.common import cli, json_option, library_option, print_json, pr
 if TYPE_CHECKING:
     from soundkin.evaluate import Table
 
-_PROTOCOLS = ("album", "artist", "genre", "same-track")
+_PROTOCOLS = ("album", "artist", "genre", "same-track", "robustness")
 _POOLINGS = ("mean", "max", "mean+max", "mean+std")
 # What the lists are like, besides right or wrong.
 _BEYOND = ("skew", "orphans", "coverage", "diversity", "novelty")
@@ -37,7 +37,7 @@ def _names(
 @library_option
 @click.option(
     "--protocol", "protocols", multiple=True, callback=_names(_PROTOCOLS), metavar="NAME,...",
-    help=f"What to ask: {', '.join(_PROTOCOLS)}; repeatable.  [default: all]",
+    help=f"What to ask: {', '.join(_PROTOCOLS)}; repeatable.  [default: all but the last, which hears audio]",
 )  # fmt: skip
 @click.option(
     "--space", "spaces", multiple=True, help="A space, or the encoder that made it; repeatable, to compare."
@@ -59,6 +59,10 @@ def _names(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals and tests."
 )
 @click.option(
+    "--tracks", type=click.IntRange(min=10), default=100, show_default=True,
+    help="How many to re-encode for robustness, drawn at random.",
+)  # fmt: skip
+@click.option(
     "--out", type=click.Path(file_okay=False), help="Also write Markdown, JSON and CSV to this folder."
 )
 @json_option
@@ -71,10 +75,11 @@ def evaluate(
     least: int,
     k: int,
     seed: int,
+    tracks: int,
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Measure how well vectors find album, artist, genre and the other half of a track, next to baselines."""
+    """Measure how well vectors find album, artist, genre and the other half of a track, and what re-encoding does."""
     from pathlib import Path
 
     from soundkin.evaluate import Options, tables
@@ -82,7 +87,7 @@ def evaluate(
     from soundkin.library import Library
     from soundkin.scan import printable
 
-    options = Options(protocols or _PROTOCOLS, spaces, poolings, albums, least, k, seed)
+    options = Options(protocols or _PROTOCOLS[:-1], spaces, poolings, albums, least, k, seed, tracks)
     with Library.open(folder) as library, _measuring() as report:
         found = measured(library, options, report)
     if out:

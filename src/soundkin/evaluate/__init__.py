@@ -24,17 +24,20 @@ from soundkin.evaluate.protocols import (
     same_track_task,
 )
 from soundkin.evaluate.ranking import baselines, measure
+from soundkin.evaluate.robustness import heard_again
 from soundkin.evaluate.summary import VOTERS, headline, rows
 from soundkin.evaluate.tables import Figure, Row, Table
 from soundkin.library import Library
 from soundkin.record import Record
 
-__all__ = ["ALBUMS", "PROTOCOLS", "Figure", "Options", "Row", "Table", "evaluate"]
+__all__ = ["ALBUMS", "FROM_VECTORS", "PROTOCOLS", "Figure", "Options", "Row", "Table", "evaluate"]
 
 Report = Callable[[str, int, int], None]  # what is being done, done, of how much
 
 _BY_LABEL = {"album": album_task, "artist": artist_task, "genre": genre_task}
-PROTOCOLS = (*_BY_LABEL, "same-track")
+# Those that need no audio, and all.
+FROM_VECTORS = (*_BY_LABEL, "same-track")
+PROTOCOLS = (*FROM_VECTORS, "robustness")
 ALBUMS = ("tags", "folders")
 
 
@@ -57,16 +60,19 @@ class Options:
     k : int
         Length of a list.
     seed : int
-        Of intervals and tests.
+        Of intervals, tests and draws.
+    tracks : int
+        How many tracks are re-encoded for robustness, drawn at random.
     """
 
-    protocols: tuple[str, ...] = PROTOCOLS
+    protocols: tuple[str, ...] = FROM_VECTORS
     spaces: tuple[str, ...] = ()
     poolings: tuple[str, ...] = ()
     albums: str = "tags"
     least: int = 2
     k: int = 10
     seed: int = 0
+    tracks: int = 100
 
     def __post_init__(self) -> None:
         for what, given, known in (
@@ -89,7 +95,7 @@ def evaluate(library: Library, options: Options | None = None, report: Report | 
     Parameters
     ----------
     library : Library
-        Only its record is read.
+        Only its record is read; for robustness, audio as well.
     options : Options, optional
         What and how.
     report : callable, optional
@@ -117,6 +123,8 @@ def _protocol(collection: Collection, name: str, options: Options, report: Repor
     progress = (lambda done, total: report(name, done, total)) if report else None
     notes: list[str] = []
     try:
+        if name == "robustness":
+            return heard_again(collection, options.tracks, options.seed, progress)
         if name == "same-track":
             systems, which = collection.halves(options.poolings, notes)
             task = same_track_task(collection.labels.take(which))

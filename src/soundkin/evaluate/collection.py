@@ -156,7 +156,7 @@ class Collection:
         for space in self.compared():
             named: dict[str, Pool] = {}
             try:
-                named[self.name(space)] = _own(self.library.embedder(space).pool, space.id)
+                named[self.name(space)] = self.library.embedder(space).encoders[space.id].pool
             except ModelError as error:
                 notes.append(f"{space.id} cannot pool its windows: {error}")
             if space in self.spaces:
@@ -185,10 +185,6 @@ class Collection:
             return self.record.windows(track.id, space.id)
         except NotFound:  # an imported vector
             return np.empty(0, np.float32), np.empty((0, space.dims), np.float32)
-
-
-def _own(pool: Callable[[str, Array], Array], space: str) -> Pool:
-    return lambda windows: pool(space, windows)
 
 
 def _length(space: Space) -> float:
