@@ -95,7 +95,7 @@ def test_made_tracks_keep_their_place(made: Any) -> None:
     with Library.open(made.library) as library:
         (table,) = evaluate(library, Options(("robustness",), spaces=("descriptors",), tracks=12))
     assert (table.reason, table.questions) == ("", 12)
-    figures = {row.system: {name: f.mean for name, f in row.figures.items()} for row in table.rows}
+    figures: Any = {row.system: {name: f.mean for name, f in row.figures.items()} for row in table.rows}
     # a mix of both channels is what is heard anyway
     same = figures["descriptors: mono for stereo, stereo for mono"]
     assert same["cosine"] == pytest.approx(1, abs=0.01)

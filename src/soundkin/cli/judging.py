@@ -3,17 +3,30 @@
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from soundkin.cli.common import cli, json_option, library_option, print_json, print_table, say
+from soundkin.cli.common import (
+    cli,
+    count_of,
+    json_option,
+    library_option,
+    print_json,
+    print_pairs,
+    print_table,
+    say,
+)
 
 if TYPE_CHECKING:
+    from soundkin.datasets import Read
     from soundkin.evaluate import Table
 
 _PROTOCOLS = ("album", "artist", "genre", "same-track", "robustness")
 _POOLINGS = ("mean", "max", "mean+max", "mean+std")
+_DATASETS = ("ludwig", "fma", "gtzan", "mtg-jamendo", "manifest", "audiofolder")
+_SHOWN, _SHOWN_PROBLEMS = 12, 5
 # What the lists are like, besides right or wrong.
 _BEYOND = ("skew", "orphans", "coverage", "diversity", "novelty")
 
@@ -51,6 +64,10 @@ def _names(
     help="Take albums from tags (where there are none, from folders), or from folders alone.",
 )  # fmt: skip
 @click.option(
+    "--labels", type=click.Path(dir_okay=False), metavar="FILE",
+    help="A manifest that stands in place of tags, as `soundkin dataset --manifest` writes it.",
+)  # fmt: skip
+@click.option(
     "--least", type=click.IntRange(min=2), default=2, show_default=True,
     help="Only tracks of albums (artists, genres) with so many tracks ask.",
 )  # fmt: skip
@@ -72,6 +89,7 @@ def evaluate(
     spaces: tuple[str, ...],
     poolings: tuple[str, ...],
     albums: str,
+    labels: str | None,
     least: int,
     k: int,
     seed: int,
@@ -87,7 +105,7 @@ def evaluate(
     from soundkin.library import Library
     from soundkin.scan import printable
 
-    options = Options(protocols or _PROTOCOLS[:-1], spaces, poolings, albums, least, k, seed, tracks)
+    options = Options(protocols or _PROTOCOLS[:-1], spaces, poolings, albums, least, k, seed, labels, tracks)
     with Library.open(folder) as library, _measuring() as report:
         found = measured(library, options, report)
     if out:
@@ -98,6 +116,69 @@ def evaluate(
         return
     for table in found:
         _print_evaluation(table)
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(_DATASETS))
+@click.argument("path", type=click.Path())
+@click.option(
+    "--manifest",
+    type=click.Path(dir_okay=False),
+    help="Also write the tracks with their labels to this CSV file.",
+)
+@json_option
+def dataset(name: str, path: str, manifest: str | None, as_json: bool) -> None:
+    """Check a data set at PATH: what is there, what is missing, its licence and whom to cite."""
+    from soundkin import datasets
+    from soundkin.scan import printable
+
+    found = datasets.read(name, path)
+    if manifest:
+        count = datasets.write_manifest(manifest, found)
+        say(f"wrote {count_of(count, 'track')} to {printable(manifest)}")
+    if as_json:
+        print_json(_dataset_document(found))
+    else:
+        _print_dataset(found)
+
+
+def _dataset_document(found: "Read") -> dict[str, Any]:
+    from soundkin.datasets import DATASETS
+
+    about = DATASETS[found.name]
+    return {
+        "name": found.name, "folder": found.folder, "listed": found.listed, "tracks": len(found.items),
+        "artists": len(found.names("artist")), "albums": len(found.names("album")), "genres": found.names("genre"),
+        "splits": found.names("split"), "problems": [asdict(problem) for problem in found.problems],
+        "licence": about.licence, "citation": about.citation,
+    }  # fmt: skip
+
+
+def _print_dataset(found: "Read") -> None:
+    from soundkin.scan import printable
+
+    document = _dataset_document(found)
+    genres = found.names("genre")
+    shown = ", ".join(f"{name} {n}" for name, n in list(genres.items())[:_SHOWN])
+    pairs = [
+        ("tracks", f"{document['tracks']} of {document['listed']} that the labels tell of"),
+        ("artists", str(document["artists"])),
+        ("albums", str(document["albums"])),
+        ("genres", f"{len(genres)}: {shown}{', ...' if len(genres) > _SHOWN else ''}" if genres else "0"),
+        ("splits", ", ".join(f"{name} {n}" for name, n in document["splits"].items()) or "none"),
+        ("licence", document["licence"]),
+        ("cite", document["citation"] or "-"),
+    ]
+    print_pairs(pairs)
+    if not found.problems:
+        click.echo("nothing is missing")
+    for kind, count in found.counts().items():
+        first = [problem.what for problem in found.problems if problem.kind == kind][:_SHOWN_PROBLEMS]
+        click.echo(f"{kind}: {count}")
+        for what in first:
+            click.echo(f"  {printable(what)}")
+        if count > len(first):
+            click.echo(f"  ... and {count - len(first)} more (--json lists all)")
 
 
 def _print_evaluation(table: "Table") -> None:

@@ -6,6 +6,7 @@
 Nothing that serves answers imports any of it.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,6 +62,8 @@ class Options:
         Length of a list.
     seed : int
         Of intervals, tests and draws.
+    labels : path-like or None
+        A manifest (see `soundkin.datasets`) whose rows stand in place of tags and folders.
     tracks : int
         How many tracks are re-encoded for robustness, drawn at random.
     """
@@ -72,6 +75,7 @@ class Options:
     least: int = 2
     k: int = 10
     seed: int = 0
+    labels: str | os.PathLike[str] | None = None
     tracks: int = 100
 
     def __post_init__(self) -> None:
@@ -111,11 +115,11 @@ def evaluate(library: Library, options: Options | None = None, report: Report | 
     NotFound
         The library has no track, or no such space.
     InputError
-        A vector is not finite.
+        A vector is not finite, or the labels cannot be read.
     """
     options = options or Options()
     with Record.open(library.folder) as record:
-        collection = Collection.of(library, record, options.spaces, options.albums)
+        collection = Collection.of(library, record, options.spaces, options.albums, options.labels)
         return [_protocol(collection, name, options, report) for name in options.protocols]
 
 

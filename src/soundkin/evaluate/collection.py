@@ -1,13 +1,16 @@
 """The tracks that are compared, and what listens to them."""
 
 import logging
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from soundkin import datasets
 from soundkin.audio import Listening
+from soundkin.datasets import Item
 from soundkin.embed import Space
 from soundkin.errors import InputError, ModelError, NotFound
 from soundkin.evaluate.labels import Labels, labels_of
@@ -59,7 +62,12 @@ class Collection:
 
     @classmethod
     def of(
-        cls, library: Library, record: Record, names: Sequence[str] = (), albums: str = "tags"
+        cls,
+        library: Library,
+        record: Record,
+        names: Sequence[str] = (),
+        albums: str = "tags",
+        labels: str | os.PathLike[str] | None = None,
     ) -> "Collection":
         """Choose the tracks of a library that can be compared.
 
@@ -71,11 +79,15 @@ class Collection:
             Space ids or encoders; none for the space that answers queries.
         albums : str
             As for `labels_of`.
+        labels : path-like, optional
+            A manifest that stands in place of tags and folders; tracks it does not tell of are left out.
 
         Raises
         ------
         NotFound
             There is no such space, or no track.
+        InputError
+            The manifest cannot be read.
         """
         every = list(record.tracks())
         if not every:
@@ -86,9 +98,15 @@ class Collection:
         wanted = {s.id for s in (*spaces, classical) if s}
         shared = set.intersection(*(set(record.vectors(name)[0]) for name in wanted))
         there = [track for track in every if track.id in shared]
+        left_out = {"tracks_without_a_vector": len(every) - len(there)}
+        if labels is not None:
+            told = datasets.labels(labels)
+            labelled = [_relabelled(track, told[track.path]) for track in there if track.path in told]
+            left_out["tracks_not_in_the_labels"] = len(there) - len(labelled)
+            there, albums = labelled, "labels"
         first = {track.content: track for track in reversed(there)}
         tracks = [track for track in there if first[track.content] is track]
-        left_out = {"tracks_without_a_vector": len(every) - len(there), "copies": len(there) - len(tracks)}
+        left_out["copies"] = len(there) - len(tracks)
         return cls(library, record, tracks, labels_of(tracks, albums), spaces, classical, left_out)
 
     def name(self, space: Space) -> str:
@@ -185,6 +203,10 @@ class Collection:
             return self.record.windows(track.id, space.id)
         except NotFound:  # an imported vector
             return np.empty(0, np.float32), np.empty((0, space.dims), np.float32)
+
+
+def _relabelled(track: Track, item: Item) -> Track:
+    return replace(track, artist=item.artist, album=item.album, album_artist=item.artist, genres=item.genres)
 
 
 def _length(space: Space) -> float:

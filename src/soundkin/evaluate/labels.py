@@ -58,6 +58,7 @@ def labels_of(tracks: Sequence[Track], albums: str = "tags") -> Labels:
         n of them.
     albums : str
         "tags": an album is what the tags say, or else the folder. "folders": it is the folder, whatever tags say.
+        "labels": it is what the tags say; a track without is an album of its own.
 
     Returns
     -------
@@ -66,8 +67,9 @@ def labels_of(tracks: Sequence[Track], albums: str = "tags") -> Labels:
         ("feat. ..."). Various Artists is nobody.
     """
     tagged = [albums != "folders" and bool(t.album) for t in tracks]
+    alone = albums == "labels"
     releases = [
-        album_name(t.album_artist, t.album if own else "", t.path)
+        t.path if alone and not own else album_name(t.album_artist, t.album if own else "", t.path)
         for t, own in zip(tracks, tagged, strict=True)
     ]
     # A folder is told apart as it is written.
