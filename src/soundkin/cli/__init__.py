@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import click
 
-from soundkin.cli import collection, encoding, judging, questions  # noqa: F401  (importing them adds their commands)
+from soundkin.cli import collection, encoding, exploring, judging, questions  # noqa: F401  (importing them adds their commands)
 from soundkin.cli.common import cli, name_of, say
 from soundkin.errors import SoundkinError
 

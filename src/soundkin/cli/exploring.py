@@ -1,0 +1,183 @@
+"""Commands that show a library: its map, its clusters."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from soundkin.cli.common import (
+    cli,
+    json_option,
+    library_option,
+    name_of,
+    print_json,
+    print_table,
+    say,
+    space_option,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from soundkin.explore.clusters import Cluster
+    from soundkin.library import Library
+    from soundkin.record import Track
+
+_COLOURS = ("genre", "artist", "album", "cluster", "tempo", "energy", "year")
+_TYPICAL = 3
+
+
+@cli.command("map")
+@click.argument("out", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@library_option
+@click.option(
+    "--method", type=click.Choice(["tsne", "pca", "umap"]), default="tsne", show_default=True,
+    help="t-SNE and UMAP keep neighbours together; PCA keeps distances.",
+)  # fmt: skip
+@click.option(
+    "--color", type=click.Choice(_COLOURS), default="genre", show_default=True, help="What colours stand for."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the layout.")
+@space_option
+@json_option
+def map_(
+    out: tuple[str, ...],
+    folder: str | None,
+    method: str,
+    color: str,
+    seed: int,
+    space: str | None,
+    as_json: bool,
+) -> None:
+    """Draw the library as a map: OUT is .html to look around in, or .png, .svg or .pdf; several at once.
+
+    Tracks stay where they are as others come. Needs `pip install 'soundkin[maps]'`.
+    """
+    from soundkin.explore import pages, projection
+    from soundkin.library import Library
+    from soundkin.scan import printable
+
+    with Library.open(folder) as library:
+        tracks, vectors, space_id = _loaded(library, space)
+        ids = [track.id for track in tracks]
+        layout = projection.keep_up(library.folder, ids, vectors, space_id, method, seed)
+        names = _names(tracks, vectors, seed) if color == "cluster" else None
+    colours = pages.colouring(tracks, color, names)
+    trust = round(projection.trustworthiness(vectors, layout.places), 4)
+    title = f"{len(tracks)} tracks by sound ({space_id}, {method})"
+    for file in out:
+        if os.path.splitext(file)[1].lower() in (".html", ".htm"):
+            pages.page(file, tracks, layout.places, colours, title)
+        else:
+            pages.draw(file, layout.places, colours, title)
+        say(f"wrote {printable(file)}")
+    if as_json:
+        rows = zip(ids, layout.places.tolist(), colours.labels, strict=True)
+        print_json({
+            "space": space_id, "method": method, "color": color, "trustworthiness": trust, "anchors": layout.anchors,
+            "tracks": [{"id": i, "x": round(x, 4), "y": round(y, 4), "label": label} for i, (x, y), label in rows],
+        })  # fmt: skip
+        return
+    click.echo(
+        f"{len(tracks)} tracks; neighbours on the map are neighbours in sound: {trust:.3f} of 1 (trustworthiness)"
+    )
+    if method != "pca":
+        click.echo("what is near is alike; how far apart groups are says nothing")
+
+
+@cli.command()
+@library_option
+@click.option(
+    "--method", type=click.Choice(["kmeans", "hdbscan"]), default="kmeans", show_default=True,
+    help="k-means gives every track a cluster; HDBSCAN leaves out what belongs to none.",
+)  # fmt: skip
+@click.option("--count", type=click.IntRange(min=2), help="How many, for k-means.  [default: what fits best]")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of k-means.")
+@click.option(
+    "--playlists",
+    type=click.Path(file_okay=False),
+    help="Also write each cluster as a playlist to this folder.",
+)
+@space_option
+@json_option
+def clusters(
+    folder: str | None,
+    method: str,
+    count: int | None,
+    seed: int,
+    playlists: str | None,
+    space: str | None,
+    as_json: bool,
+) -> None:
+    """Group the library by sound, and name each group by what sets it apart.
+
+    Needs `pip install 'soundkin[maps]'`.
+    """
+    from soundkin.explore.clusters import UNASSIGNED, describe, group
+    from soundkin.library import Library
+
+    with Library.open(folder) as library:
+        tracks, vectors, space_id = _loaded(library, space)
+    labels = group(vectors, method, count, seed)
+    found = describe(tracks, vectors, labels)
+    left = int((labels == UNASSIGNED).sum())
+    if playlists:
+        _write_playlists(playlists, found, tracks)
+    if as_json:
+        print_json({
+            "space": space_id, "method": method, "unassigned": left,
+            "clusters": [
+                {"number": c.number, "name": c.name, "tracks": [tracks[i].id for i in c.members]} for c in found
+            ],
+        })  # fmt: skip
+        return
+    rows = [
+        [
+            str(c.number),
+            str(len(c.members)),
+            c.name,
+            "; ".join(name_of(tracks[i]) for i in c.members[:_TYPICAL]),
+        ]
+        for c in found
+    ]
+    print_table(["#", "tracks", "set apart by", "typical"], rows, right=("#", "tracks"))
+    if left:
+        click.echo(f"{left} tracks belong to none")
+
+
+def _loaded(library: "Library", space: str | None) -> tuple[list["Track"], "NDArray[np.float32]", str]:
+    chosen = library.space(space).id
+    ids, vectors = library.vectors(chosen)
+    tracks = {track.id: track for track in library.tracks()}
+    return [tracks[name] for name in ids], vectors, chosen
+
+
+def _names(tracks: Sequence["Track"], vectors: Any, seed: int) -> list[str]:
+    """Name the cluster of each track."""
+    from soundkin.explore.clusters import describe, group
+
+    out = [""] * len(tracks)
+    for cluster in describe(tracks, vectors, group(vectors, seed=seed)):
+        for i in cluster.members:
+            out[i] = f"{cluster.number} {cluster.name}"
+    return out
+
+
+def _write_playlists(folder: str, found: Sequence["Cluster"], tracks: Sequence["Track"]) -> None:
+    import re
+    from pathlib import Path
+
+    from soundkin.errors import InputError
+    from soundkin.playlists import write_m3u8
+    from soundkin.scan import printable
+
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {printable(folder)}: {error.strerror or error}") from error
+    for cluster in found:
+        plain = re.sub(r"[^\w ,-]+", "_", cluster.name).strip()[:60]
+        write_m3u8(Path(folder) / f"{cluster.number:02} {plain}.m3u8", [tracks[i] for i in cluster.members])
+    say(f"wrote {len(found)} playlists to {printable(folder)}")

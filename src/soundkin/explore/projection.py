@@ -1,0 +1,270 @@
+"""Vectors laid out in two dimensions, and kept in place as tracks come and go.
+
+A layout is kept in the library's folder and, like the index, can be deleted at any time. What is new finds its place
+among its neighbours without moving the rest. Only when much is new is the layout computed again, beginning from the old
+one and turned to lie over it.
+"""
+
+import importlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.encoders import unit
+from soundkin.errors import InputError, MissingExtra, StoreError
+
+Array = NDArray[np.float32]
+
+METHODS = ("pca", "tsne", "umap")
+LEAST = 4
+# With more new tracks than this, as a share of those known, their places among old neighbours say too little.
+_MOST_NEW = 0.15
+_NEIGHBOURS = 10
+_PERPLEXITY = 30.0
+# More dimensions than this only cost time: t-SNE and UMAP look at near neighbours.
+_REDUCED = 50
+# sklearn's advice for t-SNE: begin this small, so that early exaggeration can still move everything.
+_BEGIN_SPREAD = 1e-4
+_BLOCK = 2048
+_SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tracks in the plane.
+
+    Parameters
+    ----------
+    ids : list of str
+        n track ids.
+    places : float32 (n, 2)
+        Where they are; the scale means nothing.
+    method, space : str
+        Of `METHODS`; the id of the space.
+    anchors : int
+        How many tracks the layout was computed from; the others were placed among them.
+    """
+
+    ids: list[str]
+    places: Array
+    method: str
+    space: str
+    anchors: int
+
+
+def extra(module: str) -> Any:
+    """Import a module of the extra `maps`, or say what to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = "umap" if module == "umap" else "maps"
+        raise MissingExtra(
+            f"this needs {module} ({error}); install it: pip install 'soundkin[{name}]'"
+        ) from error
+
+
+def project(vectors: Array, method: str = "tsne", seed: int = 0, begin: Array | None = None) -> Array:
+    """Lay vectors out in two dimensions.
+
+    Parameters
+    ----------
+    vectors : float32 (n, d)
+        At least four.
+    method : str
+        "pca" keeps the two widest directions: distances mean something, crowding is real. "tsne" (van der Maaten, 2008)
+        and "umap" (McInnes, 2018) keep neighbours together; distances between groups mean nothing.
+    seed : int
+        The same seed gives the same layout.
+    begin : float32 (n, 2), optional
+        Where to begin.
+
+    Returns
+    -------
+    float32 (n, 2)
+        The places.
+
+    Raises
+    ------
+    InputError
+        An unknown method, too few vectors, or one that is not finite.
+    MissingExtra
+        The method's library is not installed.
+    """
+    if method not in METHODS:
+        raise InputError(f"no layout is called {method!r}; there are {', '.join(METHODS)}")
+    n = len(vectors)
+    if n < LEAST or not np.isfinite(vectors).all():
+        raise InputError(f"{n} vectors came; wanted {LEAST} or more, of finite numbers")
+    centred = unit(vectors) - unit(vectors).mean(axis=0)
+    reduced = principal(centred, min(_REDUCED, *centred.shape))
+    if method == "pca":
+        return np.ascontiguousarray(reduced[:, :2])
+    start = reduced[:, :2] if begin is None else begin - begin.mean(axis=0)
+    if method == "tsne":
+        start = np.asarray(start / max(float(start[:, 0].std()), 1e-12) * _BEGIN_SPREAD, np.float32)
+        tsne = extra("sklearn.manifold").TSNE(
+            perplexity=min(_PERPLEXITY, (n - 1) / 3), init=start, random_state=seed, n_jobs=1
+        )
+        return np.asarray(tsne.fit_transform(reduced), np.float32)
+    start = np.asarray(
+        start / max(float(np.abs(start).max()), 1e-12) * 10, np.float32
+    )  # as its own beginnings
+    umap = extra("umap").UMAP(n_neighbors=min(15, n - 1), init=start, random_state=seed, n_jobs=1)
+    return np.asarray(umap.fit_transform(reduced), np.float32)
+
+
+def principal(centred: Array, dims: int) -> Array:
+    """Project vectors whose mean is zero, float32 (n, d), on their `dims` widest directions; signs are settled."""
+    _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    widest = directions[:, ::-1][:, :dims]
+    largest = np.abs(widest).argmax(axis=0)
+    widest = widest * np.sign(widest[largest, np.arange(widest.shape[1])])
+    return np.ascontiguousarray(centred @ widest, np.float32)
+
+
+def place(vectors: Array, known: Array, places: Array, neighbours: int = _NEIGHBOURS) -> Array:
+    """Find places for new vectors: the mean of those of their nearest neighbours, the nearer the heavier.
+
+    Parameters
+    ----------
+    vectors : float32 (m, d)
+        The new ones.
+    known : float32 (n, d)
+        Those that have places.
+    places : float32 (n, 2)
+        Which.
+    neighbours : int
+        How many are asked.
+
+    Returns
+    -------
+    float32 (m, 2)
+        A copy of a known vector gets its place.
+    """
+    asked, answers = unit(vectors), unit(known)
+    k = min(neighbours, len(known))
+    out = np.empty((len(asked), 2), np.float32)
+    for begin in range(0, len(asked), _BLOCK):
+        similar = asked[begin : begin + _BLOCK] @ answers.T
+        near = np.argpartition(-similar, k - 1, axis=1)[:, :k]
+        distance = np.maximum(1 - np.take_along_axis(similar, near, axis=1), 1e-6)
+        weight = distance**-2 / (distance**-2).sum(axis=1, keepdims=True)
+        out[begin : begin + _BLOCK] = (weight[:, :, None] * places[near]).sum(axis=1)
+    return out
+
+
+def aligned(places: Array, onto: Array, which: NDArray[np.int64] | slice = slice(None)) -> Array:
+    """Turn, mirror, scale and shift a layout so that some of it lies over an older one (Procrustes; Schönemann, 1966).
+
+    Parameters
+    ----------
+    places : float32 (n, 2)
+        The layout.
+    onto : float32 (m, 2)
+        The older places of some of it.
+    which : int64 (m,) or slice
+        Which.
+
+    Returns
+    -------
+    float32 (n, 2)
+        The same layout, elsewhere.
+    """
+    moved, fixed = places[which].astype(np.float64), onto.astype(np.float64)
+    a, b = moved - moved.mean(axis=0), fixed - fixed.mean(axis=0)
+    left, strength, right = np.linalg.svd(a.T @ b)
+    scale = strength.sum() / max(float((a**2).sum()), 1e-12)
+    turned = (places - moved.mean(axis=0)) @ (left @ right) * scale + fixed.mean(axis=0)
+    return np.ascontiguousarray(turned, np.float32)
+
+
+def keep_up(folder: Path, ids: list[str], vectors: Array, space: str, method: str, seed: int = 0) -> Layout:
+    """Return the layout of a library as it is now, from the one that is kept if there is one.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the library; the layout is kept below it where it can be written.
+    ids : list of str
+        n track ids.
+    vectors : float32 (n, d)
+        Theirs.
+    space : str
+        Id of their space.
+    method : str
+        Of `METHODS`.
+    seed : int
+        Of a layout that is computed.
+
+    Returns
+    -------
+    Layout
+        In the order of `ids`.
+
+    Raises
+    ------
+    InputError, MissingExtra
+        As `project`.
+    """
+    if method == "pca":  # exact, and instant
+        return Layout(ids, project(vectors, method, seed), method, space, len(ids))
+    file = folder / "maps" / f"{space}-{method}-{seed}.npz"
+    old = _load(file)
+    number = {name: i for i, name in enumerate(old.ids)} if old else {}
+    there = np.array([name in number for name in ids], bool)
+    if old is None or there.sum() < LEAST:
+        made = Layout(ids, project(vectors, method, seed), method, space, len(ids))
+    else:
+        before = old.places[[number[name] for name in ids if name in number]]
+        places = np.empty((len(ids), 2), np.float32)
+        places[there] = before
+        if not there.all():
+            places[~there] = place(vectors[~there], vectors[there], before)
+        if len(ids) - old.anchors > _MOST_NEW * old.anchors:
+            fresh = project(vectors, method, seed, places)
+            places, anchors = aligned(fresh, before, np.flatnonzero(there)), len(ids)
+        else:
+            anchors = old.anchors
+        made = Layout(ids, places, method, space, anchors)
+    if old is None or made.ids != old.ids:
+        _save(file, made)
+    return made
+
+
+def trustworthiness(vectors: Array, places: Array, neighbours: int = _NEIGHBOURS) -> float:
+    """Return how far neighbours in the plane are neighbours in truth, 0 to 1 (Venna & Kaski, 2001), on a sample."""
+    which = np.random.default_rng(0).permutation(len(vectors))[:_SAMPLE]
+    k = max(1, min(neighbours, (len(which) - 1) // 2 - 1))
+    module = extra("sklearn.manifold")
+    return float(module.trustworthiness(unit(vectors[which]), places[which], n_neighbors=k))
+
+
+def _load(file: Path) -> Layout | None:
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            return Layout(
+                kept["ids"].tolist(),
+                kept["places"],
+                str(kept["method"]),
+                str(kept["space"]),
+                int(kept["anchors"]),
+            )
+    except (OSError, ValueError, KeyError):  # none yet, or not ours: it is only a picture, and is made anew
+        return None
+
+
+def _save(file: Path, layout: Layout) -> None:
+    partial = file.with_suffix(".part.npz")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(
+            partial, ids=np.array(layout.ids), places=layout.places, method=layout.method, space=layout.space,
+            anchors=layout.anchors,
+        )  # fmt: skip
+        os.replace(partial, file)
+    except OSError as error:
+        raise StoreError(f"the map cannot be kept in {file.parent}: {error.strerror or error}") from error

@@ -1,0 +1,310 @@
+"""Maps and clusters of vectors whose groups are known."""
+
+import json
+import math
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from soundkin import cli
+from soundkin.encoders import unit
+from soundkin.errors import InputError, MissingExtra
+from soundkin.explore import pages
+from soundkin.explore.clusters import UNASSIGNED, describe, group, names, words_of
+from soundkin.explore.projection import METHODS, aligned, keep_up, place, project, trustworthiness
+from soundkin.library import Library
+
+
+def blobs(n: int, groups: int, seed: int = 0, noise: float = 0.25) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    centres, label = rng.standard_normal((groups, 24)), np.arange(n) % groups
+    return unit((centres[label] + noise * rng.standard_normal((n, 24))).astype(np.float32)), label
+
+
+def apart(places: Any, label: Any) -> float:
+    """How often the ten nearest on the map are of the right group."""
+    return float(KNeighborsClassifier(10).fit(places, label).score(places, label))
+
+
+# ---- layouts
+
+
+def test_pca_is_that_of_scikit_learn() -> None:
+    vectors, _ = blobs(200, 5)
+    ours, theirs = project(vectors, "pca"), PCA(2).fit_transform(vectors)
+    for axis in range(2):
+        assert abs(np.corrcoef(ours[:, axis], theirs[:, axis])[0, 1]) == pytest.approx(1, abs=1e-4)
+        assert ours[:, axis].std() == pytest.approx(theirs[:, axis].std(), rel=1e-3)
+
+
+def test_tsne_keeps_groups_together_and_is_repeatable() -> None:
+    vectors, label = blobs(150, 5)
+    places = project(vectors, "tsne", seed=3)
+    assert places.shape == (150, 2)
+    assert apart(places, label) > 0.97
+    np.testing.assert_array_equal(places, project(vectors, "tsne", seed=3))
+    rng = np.random.default_rng(0)
+    assert trustworthiness(vectors, places) > 0.9
+    assert trustworthiness(vectors, rng.standard_normal((150, 2)).astype(np.float32)) < 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_umap_keeps_groups_together() -> None:
+    pytest.importorskip("umap")
+    vectors, label = blobs(150, 5)
+    assert apart(project(vectors, "umap"), label) > 0.97
+
+
+def test_a_turned_layout_is_turned_back() -> None:
+    rng = np.random.default_rng(0)
+    places = rng.standard_normal((40, 2)).astype(np.float32)
+    angle = 2.0
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    other = (places * [1, -1]) @ turn * 7 + [100, -3]  # mirrored, turned, larger, elsewhere
+    np.testing.assert_allclose(aligned(other.astype(np.float32), places), places, atol=1e-3)
+    which = np.arange(5, 20)
+    np.testing.assert_allclose(aligned(other.astype(np.float32), places[which], which), places, atol=1e-3)
+
+
+def test_a_copy_gets_the_place_of_its_original() -> None:
+    vectors, label = blobs(120, 4)
+    places = project(vectors, "tsne")
+    found = place(vectors[:10], vectors, places)
+    size = float(np.ptp(places, axis=0).max())
+    assert np.abs(found - places[:10]).max() < 0.01 * size
+    fresh, kind = blobs(40, 4, seed=0)  # other tracks of the same groups
+    assert (
+        KNeighborsClassifier(5).fit(places, label).predict(place(fresh, vectors, places)) == kind
+    ).mean() > 0.9
+
+
+@pytest.mark.parametrize(("n", "method", "said"), [(3, "tsne", "4 or more"), (20, "nonsense", "no layout")])
+def test_what_cannot_be_laid_out_is_said(n: int, method: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        project(blobs(n, 2)[0], method)
+    broken = blobs(20, 2)[0].copy()
+    broken[3, 3] = np.nan
+    with pytest.raises(InputError, match="finite"):
+        project(broken, "pca")
+
+
+@pytest.mark.parametrize("n", [4, 5, 12])
+def test_small_collections_have_maps(n: int) -> None:
+    places = project(blobs(n, 2)[0], "tsne")
+    assert np.isfinite(places).all()
+
+
+def test_a_layout_stays_while_tracks_come_and_go(tmp_path: Path) -> None:
+    vectors, _ = blobs(230, 5)
+    ids = [f"{i:016x}" for i in range(230)]
+    first = keep_up(tmp_path, ids[:200], vectors[:200], "s", "tsne")
+    again = keep_up(tmp_path, ids[:200], vectors[:200], "s", "tsne")
+    np.testing.assert_array_equal(first.places, again.places)
+    # a few more, and some gone, in another order: nobody else moves
+    some = [*range(210, 199, -1), *range(0, 190)]
+    more = keep_up(tmp_path, [ids[i] for i in some], vectors[some], "s", "tsne")
+    old = dict(zip(first.ids, first.places, strict=True))
+    for name, where in zip(more.ids, more.places, strict=True):
+        if name in old:
+            np.testing.assert_array_equal(where, old[name])
+    assert more.anchors == 200
+    # other seeds and spaces are other maps
+    assert len(list((tmp_path / "maps").iterdir())) == 1
+    keep_up(tmp_path, ids[:50], vectors[:50], "other", "tsne")
+    assert len(list((tmp_path / "maps").iterdir())) == 2
+
+
+def test_a_layout_computed_anew_lies_over_the_old_one(tmp_path: Path) -> None:
+    vectors, label = blobs(260, 5)
+    ids = [f"{i:016x}" for i in range(260)]
+    first = keep_up(tmp_path, ids[:200], vectors[:200], "s", "tsne")
+    second = keep_up(tmp_path, ids, vectors, "s", "tsne")
+    assert second.anchors == 260
+    assert apart(second.places, label) > 0.97
+    radius = float(np.linalg.norm(first.places - first.places.mean(axis=0), axis=1).max())
+    moved = np.linalg.norm(second.places[:200] - first.places, axis=1)
+    assert np.median(moved) < 0.1 * radius
+
+
+def test_a_damaged_map_is_made_anew(tmp_path: Path) -> None:
+    vectors, _ = blobs(60, 3)
+    ids = [f"{i}" for i in range(60)]
+    first = keep_up(tmp_path, ids, vectors, "s", "tsne")
+    (file,) = (tmp_path / "maps").iterdir()
+    file.write_bytes(b"nonsense")
+    np.testing.assert_array_equal(keep_up(tmp_path, ids, vectors, "s", "tsne").places, first.places)
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "sklearn.manifold", None)
+    with pytest.raises(MissingExtra, match=r"soundkin\[maps\]"):
+        project(blobs(20, 2)[0], "tsne")
+
+
+# ---- clusters
+
+
+@pytest.mark.parametrize(("method", "count"), [("kmeans", None), ("kmeans", 5), ("hdbscan", None)])
+def test_clusters_are_the_groups(method: str, count: int | None) -> None:
+    vectors, label = blobs(200, 5)
+    found = group(vectors, method, count)
+    assert adjusted_rand_score(label, found) > 0.97
+    sizes = np.bincount(found[found != UNASSIGNED])
+    assert sizes.tolist() == sorted(sizes, reverse=True)
+    np.testing.assert_array_equal(found, group(vectors, method, count))
+
+
+@pytest.mark.parametrize(
+    ("n", "method", "count"),
+    [(5, "kmeans", None), (20, "nonsense", None), (20, "kmeans", 11), (20, "kmeans", 1)],
+)
+def test_clusters_that_cannot_be_are_said(n: int, method: str, count: int | None) -> None:
+    with pytest.raises(InputError):
+        group(blobs(n, 2)[0], method, count)
+
+
+def test_names_are_what_sets_a_cluster_apart() -> None:
+    rock = [["rock", "loud"]] * 8 + [["rock", "odd", "loud"]]
+    jazz = [["jazz", "loud"]] * 6 + [["jazz", "calm", "loud"]] * 3
+    assert names([rock, jazz]) == ["rock", "jazz, calm"]  # "loud" is everywhere, "odd" once
+    assert names([[[]], [["a"]]]) == ["", ""]
+    # W = tf / words here * ln(1 + A / f), with 19 words in rock, 21 in jazz, A = 20
+    jazz_weight, calm_weight = 9 / 21 * math.log(1 + 20 / 9), 3 / 21 * math.log(1 + 20 / 3)
+    assert jazz_weight > calm_weight
+
+
+def test_clusters_of_made_music(made: Any) -> None:
+    with Library.open(made.library) as library:
+        ids, vectors = library.vectors("cnn")
+        by_id = {track.id: track for track in library.tracks()}
+    tracks = [by_id[name] for name in ids]
+    found = describe(tracks, vectors, group(vectors, count=4))
+    assert sorted(i for cluster in found for i in cluster.members) == list(range(len(tracks)))
+    assert all(cluster.name for cluster in found)
+    for cluster in found:
+        centre = vectors[cluster.members].mean(axis=0)
+        scores = vectors[cluster.members] @ centre
+        assert scores[0] == pytest.approx(scores.max())
+        known = {word.casefold() for i in cluster.members for word in words_of(tracks[i])}
+        if not cluster.name.startswith("like "):
+            assert {word.casefold() for word in cluster.name.split(", ")} <= known
+
+
+# ---- pictures
+
+
+def test_colours(made: Any) -> None:
+    with Library.open(made.library) as library:
+        tracks = library.tracks()
+    for by in pages.COLOURS:
+        found = pages.colouring(tracks, by, ["x"] * len(tracks))
+        assert len(found.colours) == len(found.labels) == len(tracks)
+        assert all(
+            re.fullmatch("#[0-9a-f]{6}", colour) for colour in [*found.colours, *found.legend.values()]
+        )
+    tempo = pages.colouring(tracks, "tempo")
+    order = sorted((t.bpm, c) for t, c in zip(tracks, tempo.colours, strict=True) if t.bpm is not None)
+    assert order[0][1] == "#440154"  # the lowest is darkest, the highest brightest
+    assert order[-1][1] == "#fde725"
+    with pytest.raises(InputError, match="no colour"):
+        pages.colouring(tracks, "nonsense")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exited:
+        cli.main([*map(str, arguments)])
+    out, err = capsys.readouterr()
+    return int(exited.value.code or 0), out, err
+
+
+def test_the_map_command(library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / f"map{suffix}" for suffix in (".html", ".png", ".svg", ".pdf")]
+    code, out, _ = run(capsys, "map", *files, "--library", library.folder, "--color", "cluster", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert {track["id"] for track in document["tracks"]} == {track.id for track in library.tracks()}
+    assert files[1].read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in files[2].read_bytes()
+    assert files[3].read_bytes().startswith(b"%PDF")
+    html = files[0].read_text("utf-8")
+    assert "http" not in html  # nothing is fetched from anywhere
+    (data,) = re.findall(r"const data = (.*);\n", html)
+    assert len(json.loads(data)["tracks"]) == len(document["tracks"])
+    # a second time nothing moves, and the picture is the same file
+    before = files[2].read_bytes()
+    code, again, _ = run(capsys, "map", files[2], "--library", library.folder, "--color", "cluster", "--json")
+    assert json.loads(again) == document
+    assert files[2].read_bytes() == before
+    code, out, _ = run(capsys, "map", files[1], "--library", library.folder, "--method", "pca")
+    assert (code, "trustworthiness" in out) == (0, True)
+
+
+def test_a_title_cannot_end_the_script(made: Any, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    with Library.open(made.library) as library:
+        track = library.tracks()[0]
+    hostile = replace(track, title="</script><b>", artist="\udce9", album="\u2028")
+    places = np.array([[0, 0]], np.float32)
+    pages.page(tmp_path / "m.html", [hostile], places, pages.colouring([hostile], "artist"), "t")
+    html = (tmp_path / "m.html").read_text("utf-8")
+    assert html.count("</script>") == 1
+    assert json.loads(re.findall(r"const data = (.*);\n", html)[0])["tracks"][0][3] == "</script><b>"
+
+
+def test_files_that_cannot_be_written_are_said(
+    library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, said in (
+        ("map.doc", "no picture"),
+        ("none/map.png", "cannot write"),
+        ("none/map.html", "cannot write"),
+    ):
+        code, _, err = run(capsys, "map", tmp_path / name, "--library", library.folder)
+        assert (code, said in err) == (1, True), err
+
+
+def test_the_clusters_command(library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = tmp_path / "lists"
+    code, out, _ = run(
+        capsys, "clusters", "--library", library.folder, "--count", 4, "--playlists", lists, "--json"
+    )
+    document = json.loads(out)
+    assert (code, len(document["clusters"]), document["unassigned"]) == (0, 4, 0)
+    ids = [name for cluster in document["clusters"] for name in cluster["tracks"]]
+    assert sorted(ids) == sorted(track.id for track in library.tracks())
+    assert len(list(lists.iterdir())) == 4
+    for cluster, file in zip(document["clusters"], sorted(lists.iterdir()), strict=True):
+        paths = [line for line in file.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+        assert paths == [library.find(name).path for name in cluster["tracks"]]
+    code, out, _ = run(capsys, "clusters", "--library", library.folder, "--method", "hdbscan")
+    assert code == 0
+
+
+def test_a_library_too_small_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from soundkin import synth
+
+    synth.write_library(tmp_path / "music", 3, 3.0)
+    with Library.open(tmp_path / "library") as small:
+        small.add(tmp_path / "music")
+    for command in (["map", tmp_path / "m.png"], ["clusters"]):
+        code, _, err = run(capsys, *command, "--library", tmp_path / "library")
+        assert (code, "3 " in err) == (1, True), err
+    shutil.rmtree(tmp_path / "library")
+    assert os.listdir(tmp_path) == ["music"]
+
+
+def test_every_method_is_offered() -> None:
+    parameter = next(p for p in cli.cli.commands["map"].params if p.name == "method")
+    assert set(parameter.type.choices) == set(METHODS)  # type: ignore[attr-defined]
+    parameter = next(p for p in cli.cli.commands["map"].params if p.name == "color")
+    assert parameter.type.choices == pages.COLOURS  # type: ignore[attr-defined]
