@@ -1,4 +1,4 @@
-"""Commands that show a library: its map, its clusters."""
+"""Commands that show a library: its map, its clusters, a few tracks side by side."""
 
 import os
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import click
 
 from soundkin.cli.common import (
     cli,
+    clock,
     json_option,
     library_option,
     name_of,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from soundkin.explore.clusters import Cluster
+    from soundkin.explore.comparison import Comparison
     from soundkin.library import Library
     from soundkin.record import Track
 
@@ -181,3 +183,84 @@ def _write_playlists(folder: str, found: Sequence["Cluster"], tracks: Sequence["
         plain = re.sub(r"[^\w ,-]+", "_", cluster.name).strip()[:60]
         write_m3u8(Path(folder) / f"{cluster.number:02} {plain}.m3u8", [tracks[i] for i in cluster.members])
     say(f"wrote {len(found)} playlists to {printable(folder)}")
+
+
+@cli.command()
+@click.argument("queries", nargs=-1, required=True)
+@library_option
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    help="Also draw how alike their moments are: .png, .svg or .pdf.",
+)
+@space_option
+@json_option
+def compare(
+    queries: tuple[str, ...], folder: str | None, out: str | None, space: str | None, as_json: bool
+) -> None:
+    """Compare tracks: how alike they are in every space, at which moments, and tempo, key and energy side by side.
+
+    QUERIES are two or more tracks of the library: files, ids or words.
+    """
+    from soundkin.explore import comparison
+    from soundkin.library import Library
+    from soundkin.scan import printable
+
+    with Library.open(folder) as library:
+        found = comparison.compare(library, queries, space)
+    names = [name_of(track) for track in found.tracks]
+    if out:
+        comparison.draw(out, found, names)
+        say(f"wrote {printable(out)}")
+    if as_json:
+        print_json(_compared(found))
+    else:
+        _print_comparison(found, names)
+
+
+def _compared(found: "Comparison") -> dict[str, Any]:
+    facts = ("id", "path", "title", "artist", "album", "duration", "bpm", "key", "energy", "loudness")
+    moments = found.moments()
+    return {
+        "space": found.space,
+        "tracks": [{name: getattr(track, name) for name in facts} for track in found.tracks],
+        "similarity": {
+            name: [[None if x != x else round(x, 4) for x in row] for row in matrix.tolist()]  # NaN is not itself
+            for name, matrix in found.similar.items()
+        },
+        "moments": [
+            {
+                "first": found.tracks[m.first].id, "second": found.tracks[m.second].id, "at": round(m.at, 2),
+                "there": round(m.there, 2), "similarity": round(m.similarity, 4),
+            }
+            for m in moments
+        ],
+    }  # fmt: skip
+
+
+def _print_comparison(found: "Comparison", names: Sequence[str]) -> None:
+    numbers = [str(i) for i in range(1, len(names) + 1)]
+    facts = [
+        [
+            number, name, clock(t.duration), "-" if t.bpm is None else f"{t.bpm:.0f}", t.key or "-",
+            "-" if t.energy is None else f"{t.energy:.2f}", "-" if t.loudness is None else f"{t.loudness:.0f} dB",
+        ]
+        for number, name, t in zip(numbers, names, found.tracks, strict=True)
+    ]  # fmt: skip
+    print_table(
+        ["#", "track", "length", "tempo", "key", "energy", "loudness"], facts, right=("#", "length", "tempo")
+    )
+    for space, matrix in found.similar.items():
+        click.echo(f"similarity in {space}")
+        rows = [
+            [numbers[i], *("-" if x != x else f"{x:.3f}" for x in row)]
+            for i, row in enumerate(matrix.tolist())
+        ]
+        print_table(["", *numbers], rows, right=numbers)
+    if moments := found.moments():
+        click.echo(f"moments most alike ({found.space})")
+        rows = [
+            [numbers[m.first], clock(m.at), numbers[m.second], clock(m.there), f"{m.similarity:.3f}"]
+            for m in moments
+        ]
+        print_table(["track", "at", "and", "at", "similarity"], rows, right=("at", "similarity"))

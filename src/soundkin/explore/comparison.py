@@ -1,0 +1,193 @@
+"""A few tracks side by side: how alike they are in every space, and which of their moments are."""
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.encoders import unit
+from soundkin.errors import InputError, NotFound
+from soundkin.explore.pages import save
+from soundkin.explore.projection import extra
+from soundkin.library import Library
+from soundkin.record import Record, Track
+
+Array = NDArray[np.float32]
+
+MOST = 12
+_MOMENTS = 3
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of one track that is like a moment of another.
+
+    Parameters
+    ----------
+    first, second : int
+        Numbers of the tracks.
+    at, there : float
+        Where the windows begin, seconds.
+    similarity : float
+        Cosine of the windows.
+    """
+
+    first: int
+    second: int
+    at: float
+    there: float
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Some tracks, compared.
+
+    Parameters
+    ----------
+    tracks : list of Track
+        n of them.
+    similar : dict of str to float32 (n, n)
+        Space id -> cosines of the tracks; NaN where one has no vector in it.
+    space : str
+        The space whose windows are compared.
+    starts : list of float32 (w,)
+        Where each track's windows begin, seconds.
+    windows : list of float32 (w, d)
+        Unit length.
+    """
+
+    tracks: list[Track]
+    similar: dict[str, Array]
+    space: str
+    starts: list[Array]
+    windows: list[Array]
+
+    def cross(self, first: int, second: int) -> Array:
+        """Return the cosines of all windows of one track with all of another, float32 (w, v)."""
+        return self.windows[first] @ self.windows[second].T
+
+    def moments(self, count: int = _MOMENTS) -> list[Moment]:
+        """Find the moments of each two tracks that are most alike, each moment once.
+
+        Parameters
+        ----------
+        count : int
+            How many of each two tracks, at most.
+
+        Returns
+        -------
+        list of Moment
+            Two tracks after the other, the most alike first.
+        """
+        out = []
+        for first, second in itertools.combinations(range(len(self.tracks)), 2):
+            left = self.cross(first, second).copy()
+            for _ in range(min(count, *left.shape)):
+                a, b = np.unravel_index(left.argmax(), left.shape)
+                at, there = float(self.starts[first][a]), float(self.starts[second][b])
+                out.append(Moment(first, second, at, there, float(left[a, b])))
+                left[a, :] = left[:, b] = -np.inf
+        return out
+
+
+def compare(
+    library: Library, queries: Sequence[str | os.PathLike[str]], space: str | None = None
+) -> Comparison:
+    """Compare tracks of a library.
+
+    Parameters
+    ----------
+    library : Library
+        Where they are.
+    queries : sequence of str or path-like
+        Ids, files or words, two to twelve, each of another track.
+    space : str, optional
+        The space whose windows are compared; default the one that answers queries.
+
+    Raises
+    ------
+    NotFound
+        A query names nothing, or several tracks.
+    InputError
+        Too few or too many, or one track twice.
+    """
+    if not 2 <= len(queries) <= MOST:
+        raise InputError(f"{len(queries)} tracks came; wanted 2 to {MOST} to compare")
+    tracks = [library.find(query) for query in queries]
+    if len({track.id for track in tracks}) < len(tracks):
+        raise InputError("one track is named twice; wanted different ones")
+    chosen = library.space(space).id
+    with Record.open(library.folder) as record:
+        similar = {known.id: _similar(record, known.id, tracks) for known in record.spaces()}
+        heard = [_windows(record, track, chosen) for track in tracks]
+    return Comparison(tracks, similar, chosen, [starts for starts, _ in heard], [rows for _, rows in heard])
+
+
+def _similar(record: Record, space: str, tracks: Sequence[Track]) -> Array:
+    n = len(tracks)
+    out = np.full((n, n), np.nan, np.float32)
+    vectors: dict[int, Array] = {}
+    for i, track in enumerate(tracks):
+        try:
+            vectors[i] = unit(record.vector(track.id, space))
+        except NotFound:
+            continue
+    for i, j in itertools.product(vectors, repeat=2):
+        out[i, j] = vectors[i] @ vectors[j]
+    return out
+
+
+def _windows(record: Record, track: Track, space: str) -> tuple[Array, Array]:
+    try:
+        starts, rows = record.windows(track.id, space)
+    except NotFound:  # an imported vector
+        return np.empty(0, np.float32), np.empty((0, 1), np.float32)
+    return starts, unit(rows)
+
+
+def draw(path: str | os.PathLike[str], found: Comparison, names: Sequence[str]) -> None:
+    """Draw how alike all moments of all tracks are: each track with itself, and with each other.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.png``, ``.svg`` or ``.pdf``.
+    found : Comparison
+        What to draw.
+    names : sequence of str
+        Of the tracks.
+
+    Raises
+    ------
+    InputError
+        A track has no windows, another suffix, or the file cannot be written.
+    MissingExtra
+        matplotlib is not installed.
+    """
+    n = len(found.tracks)
+    if not all(map(len, found.windows)):
+        raise InputError(f"a track has no windows in {found.space}: index it again to compare its moments")
+    figure = extra("matplotlib.figure").Figure(figsize=(2 + 2.4 * n, 1.5 + 2.4 * n), layout="constrained")
+    axes = figure.subplots(n, n)
+    picture = None
+    for first, second in itertools.product(range(n), repeat=2):
+        axis = axes[first][second]
+        picture = axis.imshow(
+            found.cross(first, second), vmin=-0.2, vmax=1, cmap="magma", origin="lower", aspect="auto"
+        )
+        for other, place in ((second, axis.xaxis), (first, axis.yaxis)):
+            starts = found.starts[other]
+            ticks = sorted({0, len(starts) // 2, len(starts) - 1})
+            place.set_ticks(
+                ticks, [f"{starts[t] // 60:.0f}:{starts[t] % 60:02.0f}" for t in ticks], fontsize=7
+            )
+        if first == n - 1:
+            axis.set_xlabel(names[second], fontsize=8, wrap=True)
+        if second == 0:
+            axis.set_ylabel(names[first], fontsize=8, wrap=True)
+    figure.colorbar(picture, ax=axes, shrink=0.6, label=f"similarity of moments ({found.space})")
+    save(figure, path)
