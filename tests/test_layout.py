@@ -15,8 +15,8 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.
 # in the order of the line: a file imports only stations above its own
 STATIONS = (
     "errors", "synth", "audio", "tags", "features", "encoders", "workers", "embed", "record", "filters", "index",
-    "recommend", "playlists", "scan", "exchange", "library", "explore", "datasets", "evaluate", "training", "demo",
-    "doctor", "cli",
+    "recommend", "playlists", "scan", "exchange", "library", "explore", "datasets", "evaluate", "report", "training",
+    "demo", "doctor", "cli",
 )  # fmt: skip
 
 

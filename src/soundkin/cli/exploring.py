@@ -264,3 +264,29 @@ def _print_comparison(found: "Comparison", names: Sequence[str]) -> None:
             for m in moments
         ]
         print_table(["track", "at", "and", "at", "similarity"], rows, right=("at", "similarity"))
+
+
+@cli.command()
+@click.argument("out", type=click.Path(file_okay=False))
+@library_option
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of maps, groups and intervals."
+)
+@space_option
+@json_option
+def report(out: str, folder: str | None, seed: int, space: str | None, as_json: bool) -> None:
+    """Write all about the library to the folder OUT: a page in HTML, the same in Markdown, and every figure.
+
+    Needs `pip install 'soundkin[maps]'`.
+    """
+    from soundkin import report as reports
+    from soundkin.library import Library
+    from soundkin.scan import printable
+
+    with Library.open(folder) as library:
+        written = reports.write(library, out, space, seed, say)
+    if as_json:
+        print_json({"files": written})
+        return
+    for file in written:
+        click.echo(printable(file))

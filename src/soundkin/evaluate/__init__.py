@@ -160,6 +160,8 @@ def _explained(task: Task, collection: Collection, labels: Labels) -> list[str]:
         notes.append("the baseline `descriptors` is not in this library: index it with `-e descriptors`")
     if (labels.artist == UNKNOWN).all():
         notes.append("no track has an artist in its tags: popularity and same artist are random here")
+    if task.protocol == "artist":
+        notes.append("same artist reads the label that is looked for")
     if len(task.label):
         notes.append(
             "popularity is the number of tracks by an artist; lists with equal scores count as every order of them"

@@ -36,6 +36,7 @@ LONGEST = 600.0
 _MP3_BITS, _MP3_MOST_HZ = 96_000, 48_000
 _PATIENCE = 600.0
 _NAMED = 5
+_CHANNELS = 2
 HEADLINE = f"cosine >= {CLOSE}"
 
 
@@ -205,7 +206,7 @@ def read_all(path: str) -> tuple[Array, int]:
     Returns
     -------
     y : float32 (n, 1 or 2)
-        More channels are mixed to stereo.
+        More channels are mixed.
     rate : int
         Hz.
 
@@ -216,6 +217,21 @@ def read_all(path: str) -> tuple[Array, int]:
     OSError, ValueError
         FFmpeg cannot read it.
     """
+    import soundfile
+
+    try:
+        y, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, UnicodeEncodeError):
+        y, rate = _decoded(path)
+    if not len(y):
+        raise DecodeError("nothing of it can be decoded")
+    return (
+        y if y.shape[1] <= _CHANNELS else np.repeat(y.mean(axis=1, keepdims=True), _CHANNELS, axis=1)
+    ), int(rate)
+
+
+def _decoded(path: str) -> tuple[Array, int]:
+    """Decode with FFmpeg what libsndfile does not know."""
     import av
 
     with av.open(path, metadata_errors="ignore") as container:
@@ -224,13 +240,10 @@ def read_all(path: str) -> tuple[Array, int]:
         stream: Any = container.streams.audio[0]
         layout = "mono" if stream.codec_context.channels == 1 else "stereo"
         to_float = av.AudioResampler(format="fltp", layout=layout, rate=stream.codec_context.sample_rate)
-        blocks = [
-            part.to_ndarray() for frame in container.decode(stream) for part in to_float.resample(frame)
-        ]
-        blocks += [part.to_ndarray() for part in to_float.resample(None)]
-        if not blocks:
-            raise DecodeError("nothing of it can be decoded")
-        return np.ascontiguousarray(np.concatenate(blocks, axis=1).T), int(stream.codec_context.sample_rate)
+        frames = (part for frame in container.decode(stream) for part in to_float.resample(frame))
+        blocks = [part.to_ndarray() for part in (*frames, *to_float.resample(None))]
+        y = np.concatenate(blocks, axis=1).T if blocks else np.empty((0, 1), np.float32)
+        return np.ascontiguousarray(y), int(stream.codec_context.sample_rate)
 
 
 def changed(y: Array, rate: int) -> Iterable[tuple[str, str]]:

@@ -140,6 +140,26 @@ def draw(path: str | os.PathLike[str], places: Array, colours: Colouring, title:
     MissingExtra
         matplotlib is not installed.
     """
+    save(plot(places, colours, title), path)
+
+
+def plot(places: Array, colours: Colouring, title: str) -> Any:
+    """Make a figure of matplotlib of a map.
+
+    Parameters
+    ----------
+    places : float32 (n, 2)
+        Where tracks are.
+    colours : Colouring
+        Theirs.
+    title : str
+        Above it.
+
+    Raises
+    ------
+    MissingExtra
+        matplotlib is not installed.
+    """
     figure = extra("matplotlib.figure").Figure(figsize=(9, 6.5), layout="constrained")
     axes = figure.subplots()
     size = float(np.clip(4000 / max(len(places), 1), 2, 40))
@@ -154,7 +174,7 @@ def draw(path: str | os.PathLike[str], places: Array, colours: Colouring, title:
     for name, colour in colours.legend.items():
         axes.scatter([], [], s=30, c=colour, label=name if len(name) < 40 else f"{name[:38]}...")
     axes.legend(title=colours.by, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    save(figure, path)
+    return figure
 
 
 def save(figure: Any, path: str | os.PathLike[str]) -> None:
