@@ -104,3 +104,11 @@ def test_check_fails_on_a_missed_target() -> None:
     targets.at_least("missed", 0.9, 1.0)
     assert targets.finish(check=False) == 0
     assert targets.finish(check=True) == 1
+
+
+def test_evaluating_agrees_with_the_references() -> None:
+    out = run("bench_evaluate", "--tracks", 400, "--questions", 40)
+    for protocol in ("album", "artist", "genre", "same-track"):
+        assert f"| {protocol} " in out
+    assert figure(out, "largest difference from trec_eval") < 1e-9
+    assert figure(out, "largest difference from scikit-learn") < 1e-9
