@@ -1,6 +1,7 @@
 """When two tracks are one recording."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,10 @@ def same_recordings(
     for place, track in enumerate(tracks):
         contents.setdefault(track.content or f"nothing known of {place}", []).append(place)
 
+    @cache  # as long as the list is made
+    def windows(place: int) -> Array | None:
+        return windows_of(record, tracks[place].id, space)
+
     def same(place: int) -> list[int]:
         track, cosines = tracks[place], vectors @ vectors[place]
         likely = np.flatnonzero(
@@ -112,10 +117,10 @@ def same_recordings(
         )
         found = list(contents.get(track.content, []))
         for other in likely.tolist():
-            if other != place and other not in found:
-                windows = windows_of(record, track.id, space), windows_of(record, tracks[other].id, space)
-                if is_copy(track, tracks[other], float(cosines[other]), *windows):
-                    found.append(other)
+            if other == place or other in found:
+                continue
+            if is_copy(track, tracks[other], float(cosines[other]), windows(place), windows(other)):
+                found.append(other)
         return found
 
     return same
