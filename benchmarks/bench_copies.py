@@ -29,6 +29,7 @@ from soundkin import recommend
 from soundkin.audio import DEFAULT_LISTENING, hear, resample
 from soundkin.embed import Embedded, FileState, Task, embed_files
 from soundkin.errors import DecodeError
+from soundkin.recommend.copies import COPY_SECONDS
 from soundkin.record.rows import to_track
 
 Pairs = NDArray[np.bool_]
@@ -149,7 +150,7 @@ class Compared:
     @property
     def same_length(self) -> Pairs:
         """Lengths agree as the constants in use want it."""
-        return self.seconds <= recommend.COPY_SECONDS
+        return self.seconds <= COPY_SECONDS
 
     def same_moments(self, least: float) -> Pairs:
         """Lengths agree, and the tracks change alike."""
