@@ -98,6 +98,7 @@ def test_scan() -> None:
     assert "soundkin similar ID" in out
 
 
+@pytest.mark.slow
 def test_recommending_hubs_and_tastes(tmp_path: Path) -> None:
     library = tmp_path / "library"
     out = run("bench_recommend", "-n", 480, "--repeats", 1, "--folder", library)
