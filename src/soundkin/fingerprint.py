@@ -140,22 +140,24 @@ def compare(a: bytes, b: bytes, reach: float) -> Likeness:
         One of them is no fingerprint.
     """
     times, levels = _frames(a)
-    pictures, there = _timeline(b)
-    needed = min(_LEAST_SECONDS, _LEAST_SHARE * FRAME_SECONDS * min(len(levels), len(b) // BANDS))
-    places = np.round(times * (_FINE / FRAME_SECONDS)).astype(np.intp)
-
-    def fits(lags: NDArray[np.intp]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        at = places + lags[:, None]
-        inside = (at >= 0) & (at < len(there))
-        at = np.where(inside, at, 0)
-        meets = (there[at] & inside).astype(np.float32)
-        other = pictures[at] * meets[..., None]
-        both = np.einsum("lfb,fb->l", other, levels)
-        sizes = np.einsum("lfb,lfb->l", other, other) * (meets @ np.square(levels).sum(axis=1))
-        seconds = meets.sum(axis=1) * FRAME_SECONDS
-        return np.where(seconds >= needed, both / np.sqrt(np.maximum(sizes, 1e-6)), 0.0), seconds
-
     steps = int(reach / FRAME_SECONDS)
+    pictures, there = _timeline(b)
+    places = np.round(times * (_FINE / FRAME_SECONDS)).astype(np.intp)
+    # room on both sides, so that nothing falls off however far it is slid
+    before, after = _FINE * (steps + 1), max(0, int(places[-1]) + _FINE * (steps + 2) - len(there))
+    pictures = np.pad(pictures, ((before, after), (0, 0)))
+    there = np.pad(there, (before, after)).astype(np.float32)
+    sizes_there, sizes = np.square(pictures).sum(axis=1), np.square(levels).sum(axis=1)
+    needed = min(_LEAST_SECONDS, _LEAST_SHARE * FRAME_SECONDS * min(len(levels), len(b) // BANDS))
+
+    def fits(lags: NDArray[np.intp]) -> tuple[Array, Array]:
+        at = places + (lags[:, None] + before)
+        meets = there[at]
+        both = np.einsum("lfb,fb->l", pictures[at], levels)
+        energy = sizes_there[at].sum(axis=1) * (meets @ sizes)
+        seconds = meets.sum(axis=1) * np.float32(FRAME_SECONDS)
+        return np.where(seconds >= needed, both / np.sqrt(np.maximum(energy, 1e-6)), 0), seconds
+
     coarse = np.arange(-steps, steps + 1, dtype=np.intp) * _FINE
     # Loops fit at several lags, and which fits best shows only when the frames are in line.
     near = coarse[np.argsort(-fits(coarse)[0])[:_PEAKS]]
@@ -220,5 +222,5 @@ def _timeline(print_: bytes) -> tuple[Array, NDArray[np.bool_]]:
     gap = times[right] - times[right - 1]
     share = (axis - times[right - 1]) / gap
     there = (gap < 1.5 * FRAME_SECONDS) & (share >= 0) & (share <= 1)
-    share = np.where(there, share, 0).astype(np.float32)[:, None]
-    return levels[right - 1] * (1 - share) + levels[right] * share, there
+    share = share.astype(np.float32)[:, None]
+    return np.where(there[:, None], levels[right - 1] * (1 - share) + levels[right] * share, 0), there

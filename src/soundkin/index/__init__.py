@@ -299,7 +299,7 @@ class Index(ABC):
         unwanted = frozenset(map(check_id, exclude))
         # A few more than asked for, so that of equals at the end (copies of a file) the same ones stay, on any engine.
         extra = len(unwanted) + _EQUALS
-        if unwanted and (where is not None or extra > _FETCH_EXTRA):
+        if extra > _FETCH_EXTRA:
             skip = Not(HasId(unwanted))
             where, extra = (skip if where is None else And((where, skip))), _EQUALS
         limit = k + extra

@@ -9,6 +9,7 @@ cost, and their recall.
 """
 
 import errno
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -30,8 +31,9 @@ from soundkin.index.generations import (
 )
 from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_points, check_spaces
 
-# A filter is broad when more than one point in so many passes; of so many nearest points, some then do for each wanted.
-_NEAR_PER_HIT = 8
+# A filter is broad when more than one point in so many passes; of the nearest points, half more are then looked at than
+# should be enough, and all that pass only where the filter goes along with the sound.
+_BROAD, _HALF_MORE = 8, 1.5
 _OS_ERROR = re.compile(r"os error (\d+)")
 # what stands in the way from outside, so that building again would not help
 _ENVIRONMENT = {
@@ -142,14 +144,13 @@ class EdgeIndex(Index):
     ) -> list[tuple[int, float]]:
         if where is None or exact:
             return self._query(space, target, k, where, exact)
-        if _NEAR_PER_HIT * self._about(where) < self._about(None):
+        passing, total = self._about(where), self._about(None)
+        if _BROAD * passing <= total:
             return self._query(space, target, k, where, exact=True)
         # Of the nearest of all points, those that pass are the nearest that pass: a broad filter needs no more.
-        near = self._query(space, target, _NEAR_PER_HIT * k, None, exact=False)
-        passing = self._query(
-            space, target, k, And((HasId(frozenset(i for i, _ in near)), where)), exact=True
-        )
-        return passing if len(passing) == k else self._query(space, target, k, where, exact=True)
+        near = self._query(space, target, math.ceil(_HALF_MORE * k * total / passing), None, exact=False)
+        found = self._query(space, target, k, And((HasId(frozenset(i for i, _ in near)), where)), exact=True)
+        return found if len(found) == k else self._query(space, target, k, where, exact=True)
 
     def _about(self, where: Filter | None) -> int:
         """Estimate how many points pass, from the indexes of the payload alone."""

@@ -22,7 +22,7 @@ from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
 from soundkin.recommend.copies import likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
-from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of, with_windows
+from soundkin.recommend.neighbours import hit_of, is_copy_of, read, with_windows
 from soundkin.recommend.tastes import condense, tastes_of
 from soundkin.recommend.variety import Variety, pick, repeats
 from soundkin.record import Record, Track
@@ -35,7 +35,7 @@ STRATEGIES = ("agreement", *_OF_THE_INDEX)
 
 _POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 10, 60, 4096
 # Candidates are looked for near so many sounds; they are weighed against every like.
-_MOST_SOUGHT = 16
+_MOST_SOUGHT = 12
 _FORGOTTEN_DAYS = 90.0
 _DAY = 86_400.0
 
@@ -184,13 +184,13 @@ def _weigh(
     record: Record, space: Space, seeds: Seeds, found: dict[int, float], usual: Closeness, strategy: str
 ) -> _Pool:
     """Read the candidates, leave out copies of what is known, and score the rest."""
-    tracks = tracks_of(record, list(found))
-    numbers = sorted(tracks)
-    vectors = vectors_of(record, space, numbers)
-    known = (*seeds.likes, *seeds.dislikes)
-    copies = _copies(record, space, known, [tracks[n] for n in numbers], vectors)
-    numbers = [n for n, copy in zip(numbers, copies, strict=True) if not copy]
-    vectors = vectors[~copies]
+    tracks, vectors = read(record, space, list(found))
+    copies = _copies(record, space, (*seeds.likes, *seeds.dislikes), tracks, vectors)
+    tracks, vectors = (
+        [track for track, copy in zip(tracks, copies, strict=True) if not copy],
+        vectors[~copies],
+    )
+    numbers = [int(track.id, 16) for track in tracks]
     sounds, weights, nearest = condense(np.stack([query.vector for query in seeds.likes]))
     are_known = np.array([query.is_known for query in seeds.likes])[nearest]
     evidence = usual.evidence(vectors, sounds, are_known)
@@ -202,7 +202,7 @@ def _weigh(
         scores *= _pushed(usual, vectors, seeds, evidence.max(axis=1))
     follows = nearest[evidence.argmax(axis=1)] if numbers else nearest[:0]
     best = evidence.max(axis=1) if numbers else np.zeros(0)
-    return _Pool(numbers, [tracks[n] for n in numbers], vectors, scores, shares, due, follows, best)
+    return _Pool(numbers, tracks, vectors, scores, shares, due, follows, best)
 
 
 def _agree(evidence: Floats, weights: Array, taste: NDArray[np.intp]) -> tuple[Floats, Array]:

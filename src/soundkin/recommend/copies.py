@@ -1,6 +1,7 @@
 """When two tracks are one recording."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,14 @@ def same_recordings(
     for place, track in enumerate(tracks):
         contents.setdefault(track.content or f"nothing known of {place}", []).append(place)
 
+    @cache  # as long as the list is made
+    def windows(place: int) -> Array | None:
+        return windows_of(record, tracks[place].id, space)
+
+    @cache
+    def fingerprint(place: int) -> bytes:
+        return record.fingerprints([tracks[place].id]).get(tracks[place].id, b"")
+
     def same(place: int) -> list[int]:
         track, cosines = tracks[place], vectors @ vectors[place]
         likely = np.flatnonzero(
@@ -129,13 +138,12 @@ def same_recordings(
         )
         found = list(contents.get(track.content, []))
         for other in likely.tolist():
-            if other != place and other not in found:
-                pair = track, tracks[other]
-                prints = record.fingerprints([one.id for one in pair])
-                windows = [windows_of(record, one.id, space) if len(prints) < 2 else None for one in pair]
-                heard = (prints.get(one.id, b"") for one in pair)
-                if is_copy(*pair, float(cosines[other]), windows[0], windows[1], *heard):
-                    found.append(other)
+            if other == place or other in found:
+                continue
+            prints = fingerprint(place), fingerprint(other)
+            heard = (None, None) if all(prints) else (windows(place), windows(other))
+            if is_copy(track, tracks[other], float(cosines[other]), *heard, *prints):
+                found.append(other)
         return found
 
     return same

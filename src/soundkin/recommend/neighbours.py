@@ -217,6 +217,32 @@ def vectors_of(record: Record, space: Space, numbers: Sequence[int]) -> Array:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
+def read(record: Record, space: Space, numbers: Sequence[int]) -> tuple[list[Track], Array]:
+    """Read tracks with their vectors by the numbers that an index has for them, at the cost of one of both.
+
+    Parameters
+    ----------
+    record : Record
+        Where they are; those that went since the index was asked are left out.
+    space : Space
+        Of the vectors.
+    numbers : sequence of int
+        In any order.
+
+    Returns
+    -------
+    tracks : list of Track
+        By id.
+    vectors : float32 (n, d)
+        Theirs, of unit length.
+    """
+    found = record.tracks_with_vectors([f"{number:016x}" for number in numbers], space.id)
+    rows = np.array([vector for _, vector in found], np.float32).reshape(len(found), space.dims)
+    return [track for track, _ in found], rows / np.maximum(
+        np.linalg.norm(rows, axis=1, keepdims=True), 1e-12
+    )
+
+
 def with_windows(record: Record, space: Space, query: Query) -> Query:
     """Return a query with the windows of its track, where the record has them."""
     if query.windows is not None or not query.is_known:
