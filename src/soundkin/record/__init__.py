@@ -86,6 +86,7 @@ class Record(FeedbackTables):
         self._closed = False
         self._notes = False
         self._known: dict[str, tuple[int, Space]] = {}  # spaces; they never change, nor go
+        self._distinct: dict[str, tuple[int, list[str]]] = {}  # values of fields, with the revision they are of
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], write: bool = False) -> Self:
@@ -974,6 +975,14 @@ class Record(FeedbackTables):
         """
         if field not in _DISTINCT:
             raise InputError(f"no field {field!r} has a list of values: use one of {', '.join(_DISTINCT)}")
+        revision = self.revision
+        seen, known = self._distinct.get(field, (-1, []))
+        if seen != revision:
+            known = self._values(field)
+            self._distinct[field] = revision, known
+        return list(known)
+
+    def _values(self, field: str) -> list[str]:
         column = "genres" if field == "genre" else field
         values = {row[0] for row in self._rows(f"SELECT DISTINCT {column} FROM tracks")}
         if field == "genre":
