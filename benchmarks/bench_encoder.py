@@ -57,12 +57,17 @@ def unit(x: Array) -> Array:
     return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9)
 
 
-def scores(windows: Sequence[Array], albums: Sequence[str]) -> Scores:
+def mean(windows: Array) -> Array:
+    """Pool the windows of a track by their mean."""
+    return windows.mean(0)
+
+
+def scores(windows: Sequence[Array], albums: Sequence[str], pool: Callable[[Array], Array] = mean) -> Scores:
     """Return the figures of one retrieval task from the window vectors (w, d) of each track."""
     label, n = np.asarray(albums), len(albums)
-    tracks = unit(np.stack([w.mean(0) for w in windows]))
-    even = unit(np.stack([w[::2].mean(0) for w in windows]))
-    odd = unit(np.stack([(w[1::2] if len(w) > 1 else w).mean(0) for w in windows]))
+    tracks = unit(np.stack([pool(w) for w in windows]))
+    even = unit(np.stack([pool(w[::2]) for w in windows]))
+    odd = unit(np.stack([pool(w[1::2] if len(w) > 1 else w) for w in windows]))
     similarity = tracks @ tracks.T
     np.fill_diagonal(similarity, -np.inf)
     order = np.argsort(-similarity, axis=1)[:, :-1]

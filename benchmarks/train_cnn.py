@@ -2,8 +2,9 @@
 
     python benchmarks/train_cnn.py MUSIC --cache CACHE --musicnn UNPACKED_WHEEL --out FOLDER
 
-``--fold K`` leaves out the soundtracks of fold K (as `bench_encoder.py` deals them) and prints the figures on
-them: this is where the model card's figures come from. Killed, it goes on from the checkpoint in CACHE.
+``--fold K`` leaves out the soundtracks of fold K of three (or of ``--folds``), as `bench_encoder.py` deals them, and
+prints the figures on them: this is where the model card's figures come from. Killed, it goes on from the checkpoint
+in CACHE.
 """
 
 import argparse
@@ -46,6 +47,12 @@ def taught_starts(mels: Mels) -> list[NDArray[np.int64]]:
     return [spread_starts(len(track), FRAMES, TAUGHT_WINDOWS) for track in mels.tracks]
 
 
+def checkpoint_of(cache: Path, fold: int | None, folds: int, seed: int, steps: int) -> Path:
+    """Name the checkpoint of a run."""
+    part = "all" if fold is None else f"{fold}of{folds}"
+    return cache / f"checkpoint-{part}-{seed}-{steps}.pt"
+
+
 def report(metrics: Metrics) -> None:
     log.info("step %d, %.0f s, loss %.3f", metrics.step, metrics.seconds, metrics.loss)
 
@@ -57,8 +64,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--musicnn", type=Path, help="the unpacked wheel; without it there is no teacher")
     parser.add_argument("--out", type=Path, help="write the encoder here")
-    parser.add_argument("--fold", type=int, help="leave out and score this fold of three")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--fold", type=int, help="leave out and score this fold")
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--metrics", type=Path, help="JSON that goes into the encoder's card")
     return parser.parse_args()
@@ -69,7 +77,7 @@ def main() -> None:
     args = arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     mels = cache_mels(sources_in(args.music), args.cache, FrontEnd(), SECONDS)
-    unheard = [] if args.fold is None else deal(mels.albums, 3)[args.fold]
+    unheard = [] if args.fold is None else deal(mels.albums, args.folds)[args.fold]
     heard = mels.subset(sorted(set(range(len(mels))) - set(unheard)))
     teacher = None
     if args.musicnn:
@@ -80,7 +88,7 @@ def main() -> None:
         Limits(args.steps),
         args.seed,
         teacher=teacher,
-        checkpoint=args.cache / f"checkpoint-{args.fold}-{args.seed}-{args.steps}.pt",
+        checkpoint=checkpoint_of(args.cache, args.fold, args.folds, args.seed, args.steps),
         on_metrics=report,
     )
     if unheard:

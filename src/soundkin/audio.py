@@ -124,7 +124,7 @@ class Listening:
         try:
             return cls(None if whole else int(excerpts), float(seconds.removesuffix("s")))
         except ValueError as error:
-            raise InputError(f'listening {name!r}; wanted "all", or a form like "12x3.07s"') from error
+            raise InputError(f'listening {name!r}; wanted "all", or a form like "18x3.07s"') from error
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,9 @@ class Passage(Listening):
         return [self.begin + i * (last - self.begin) / max(1, n - 1) for i in range(n)]
 
 
-# One window of the built-in encoder per excerpt. Of what costs as much, twelve short excerpts find more than five of
+# One window of the built-in encoder per excerpt. Of what costs as much, many short excerpts find more than a few of
 # three windows each: benchmarks/bench_listening.py prints the table.
-DEFAULT_LISTENING = Listening(12, 3.07)
+DEFAULT_LISTENING = Listening(18, 3.07)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 
 

@@ -1,9 +1,10 @@
 """A fingerprint of a track: a coarse picture of a few of its moments, by which copies are told, also shifted ones.
 
-The moments are those of the default listening: an excerpt each. Of two copies, one of which lacks two seconds at an
-end, they lie up to two seconds apart, so those of one overlap those of the other; `compare` slides the one along the
-other until they fit best. A codec, a gain or an equaliser leaves such a picture as it is, or moves whole bands of it up
-or down, which is taken out; other music, even of one style and tempo, is another picture.
+The moments are those of the default listening, an excerpt each, and stay the same should that ever change. Of two
+copies, one of which lacks two seconds at an end, they lie up to two seconds apart, so those of one overlap those of the
+other; `compare` slides the one along the other until they fit best. A codec, a gain or an equaliser leaves such a
+picture as it is, or moves whole bands of it up or down, which is taken out; other music, even of one style and tempo,
+is another picture.
 
 The bytes: a version, the number of pieces, then per piece its start (float32, seconds) and its number of frames, then
 all frames, `BANDS` levels each as int8, in half decibels from the mean of their band.
@@ -16,18 +17,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.audio import DEFAULT_LISTENING, Excerpt
+from soundkin.audio import Excerpt, Listening
 from soundkin.errors import StoreError
 from soundkin.features import FrontEnd, decibels, spectra_of
 
 Array = NDArray[np.float32]
 
+MOMENTS = Listening(18, 3.07)
+"""What of a track is in its fingerprint, however it is heard."""
 BANDS = 10
 FRONT = FrontEnd()
 _VERSION = 1
 _GROUP = 4  # frames of the front end that make one of these
 _USED = 120  # of its 128 bands: what codecs of a low bit rate leave away is above
-SKETCH_DIMS = 12 * BANDS
+SKETCH_DIMS = 18 * BANDS
 """Length of a `sketch`."""
 FRAME_SECONDS = _GROUP * FRONT.hop / FRONT.rate
 """From one frame of a fingerprint to the next: 93 ms."""
@@ -76,13 +79,13 @@ def pieces_of(excerpt: Excerpt, duration: float) -> list[Piece]:
     Returns
     -------
     list of Piece
-        One for each moment of the default listening that the excerpt has a second or more of: with that listening,
+        One for each of `MOMENTS` that the excerpt has a second or more of: when those are heard,
         just one.
     """
     found, ends = list[Piece](), excerpt.start + len(excerpt.samples) / excerpt.rate
-    for moment in DEFAULT_LISTENING.starts(duration):
-        begin, end = max(moment, excerpt.start), min(moment + DEFAULT_LISTENING.seconds, ends)
-        if end - begin < min(1.0, DEFAULT_LISTENING.seconds / 2):
+    for moment in MOMENTS.starts(duration):
+        begin, end = max(moment, excerpt.start), min(moment + MOMENTS.seconds, ends)
+        if end - begin < min(1.0, MOMENTS.seconds / 2):
             continue
         mel = spectra_of(excerpt, FRONT).mel
         first = round((begin - excerpt.start) * FRONT.rate / FRONT.hop)
@@ -107,7 +110,7 @@ def fingerprint(pieces: Sequence[Piece]) -> bytes:
     Returns
     -------
     bytes
-        About 4 kB; empty when there is nothing to take.
+        About 6 kB; empty when there is nothing to take.
     """
     pieces = pieces[:_MOST]
     if not pieces:
@@ -177,7 +180,7 @@ def sketch(print_: bytes) -> Array:
 
     Returns
     -------
-    float32 (12 * BANDS,)
+    float32 (18 * BANDS,)
         How the mean levels go up and down from piece to piece, of unit length; all zeros where they do not.
 
     Raises

@@ -86,7 +86,9 @@ class Record(FeedbackTables):
         self._closed = False
         self._notes = False
         self._known: dict[str, tuple[int, Space]] = {}  # spaces; they never change, nor go
-        self._distinct: dict[str, tuple[int, list[str]]] = {}  # values of fields, with the revision they are of
+        self._distinct: dict[
+            str, tuple[int, list[str]]
+        ] = {}  # values of fields, with the revision they are of
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], write: bool = False) -> Self:
