@@ -68,8 +68,8 @@ def make(folder: Path, n: int, seed: int = 0) -> None:
 
 def made_print(rng: np.random.Generator) -> bytes:
     """Return a fingerprint of no music at all."""
-    heads = b"".join(struct.pack("<fB", 15.0 * i, 32) for i in range(12))
-    return struct.pack("<BB", 1, 12) + heads + rng.integers(-60, 60, 12 * 32 * BANDS, np.int8).tobytes()
+    heads = b"".join(struct.pack("<fB", 12.0 * i, 32) for i in range(18))
+    return struct.pack("<BB", 1, 18) + heads + rng.integers(-60, 60, 18 * 32 * BANDS, np.int8).tobytes()
 
 
 def timed(work: Callable[[int], Any], times: int) -> list[float]:

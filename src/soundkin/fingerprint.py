@@ -1,9 +1,10 @@
 """A fingerprint of a track: a coarse picture of a few of its moments, by which copies are told, also shifted ones.
 
-The moments are those of the default listening: an excerpt each. Of two copies, one of which lacks two seconds at an
-end, they lie up to two seconds apart, so those of one overlap those of the other; `compare` slides the one along the
-other until they fit best. A codec, a gain or an equaliser leaves such a picture as it is, or moves whole bands of it up
-or down, which is taken out; other music, even of one style and tempo, is another picture.
+The moments are those of the default listening, an excerpt each, and stay the same should that ever change. Of two
+copies, one of which lacks two seconds at an end, they lie up to two seconds apart, so those of one overlap those of the
+other; `compare` slides the one along the other until they fit best. A codec, a gain or an equaliser leaves such a
+picture as it is, or moves whole bands of it up or down, which is taken out; other music, even of one style and tempo,
+is another picture.
 
 The bytes: a version, the number of pieces, then per piece its start (float32, seconds) and its number of frames, then
 all frames, `BANDS` levels each as int8, in half decibels from the mean of their band.
@@ -16,18 +17,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.audio import DEFAULT_LISTENING, Excerpt
+from soundkin.audio import Excerpt, Listening
 from soundkin.errors import StoreError
 from soundkin.features import FrontEnd, decibels, spectra_of
 
 Array = NDArray[np.float32]
 
+MOMENTS = Listening(18, 3.07)
+"""What of a track is in its fingerprint, however it is heard."""
 BANDS = 10
 FRONT = FrontEnd()
 _VERSION = 1
 _GROUP = 4  # frames of the front end that make one of these
 _USED = 120  # of its 128 bands: what codecs of a low bit rate leave away is above
-SKETCH_DIMS = 12 * BANDS
+SKETCH_DIMS = 18 * BANDS
 """Length of a `sketch`."""
 FRAME_SECONDS = _GROUP * FRONT.hop / FRONT.rate
 """From one frame of a fingerprint to the next: 93 ms."""
@@ -76,13 +79,13 @@ def pieces_of(excerpt: Excerpt, duration: float) -> list[Piece]:
     Returns
     -------
     list of Piece
-        One for each moment of the default listening that the excerpt has a second or more of: with that listening,
+        One for each of `MOMENTS` that the excerpt has a second or more of: when those are heard,
         just one.
     """
     found, ends = list[Piece](), excerpt.start + len(excerpt.samples) / excerpt.rate
-    for moment in DEFAULT_LISTENING.starts(duration):
-        begin, end = max(moment, excerpt.start), min(moment + DEFAULT_LISTENING.seconds, ends)
-        if end - begin < min(1.0, DEFAULT_LISTENING.seconds / 2):
+    for moment in MOMENTS.starts(duration):
+        begin, end = max(moment, excerpt.start), min(moment + MOMENTS.seconds, ends)
+        if end - begin < min(1.0, MOMENTS.seconds / 2):
             continue
         mel = spectra_of(excerpt, FRONT).mel
         first = round((begin - excerpt.start) * FRONT.rate / FRONT.hop)
@@ -107,7 +110,7 @@ def fingerprint(pieces: Sequence[Piece]) -> bytes:
     Returns
     -------
     bytes
-        About 4 kB; empty when there is nothing to take.
+        About 6 kB; empty when there is nothing to take.
     """
     pieces = pieces[:_MOST]
     if not pieces:
@@ -140,22 +143,24 @@ def compare(a: bytes, b: bytes, reach: float) -> Likeness:
         One of them is no fingerprint.
     """
     times, levels = _frames(a)
-    pictures, there = _timeline(b)
-    needed = min(_LEAST_SECONDS, _LEAST_SHARE * FRAME_SECONDS * min(len(levels), len(b) // BANDS))
-    places = np.round(times * (_FINE / FRAME_SECONDS)).astype(np.intp)
-
-    def fits(lags: NDArray[np.intp]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        at = places + lags[:, None]
-        inside = (at >= 0) & (at < len(there))
-        at = np.where(inside, at, 0)
-        meets = (there[at] & inside).astype(np.float32)
-        other = pictures[at] * meets[..., None]
-        both = np.einsum("lfb,fb->l", other, levels)
-        sizes = np.einsum("lfb,lfb->l", other, other) * (meets @ np.square(levels).sum(axis=1))
-        seconds = meets.sum(axis=1) * FRAME_SECONDS
-        return np.where(seconds >= needed, both / np.sqrt(np.maximum(sizes, 1e-6)), 0.0), seconds
-
     steps = int(reach / FRAME_SECONDS)
+    pictures, there = _timeline(b)
+    places = np.round(times * (_FINE / FRAME_SECONDS)).astype(np.intp)
+    # room on both sides, so that nothing falls off however far it is slid
+    before, after = _FINE * (steps + 1), max(0, int(places[-1]) + _FINE * (steps + 2) - len(there))
+    pictures = np.pad(pictures, ((before, after), (0, 0)))
+    there = np.pad(there, (before, after)).astype(np.float32)
+    sizes_there, sizes = np.square(pictures).sum(axis=1), np.square(levels).sum(axis=1)
+    needed = min(_LEAST_SECONDS, _LEAST_SHARE * FRAME_SECONDS * min(len(levels), len(b) // BANDS))
+
+    def fits(lags: NDArray[np.intp]) -> tuple[Array, Array]:
+        at = places + (lags[:, None] + before)
+        meets = there[at]
+        both = np.einsum("lfb,fb->l", pictures[at], levels)
+        energy = sizes_there[at].sum(axis=1) * (meets @ sizes)
+        seconds = meets.sum(axis=1) * np.float32(FRAME_SECONDS)
+        return np.where(seconds >= needed, both / np.sqrt(np.maximum(energy, 1e-6)), 0), seconds
+
     coarse = np.arange(-steps, steps + 1, dtype=np.intp) * _FINE
     # Loops fit at several lags, and which fits best shows only when the frames are in line.
     near = coarse[np.argsort(-fits(coarse)[0])[:_PEAKS]]
@@ -175,7 +180,7 @@ def sketch(print_: bytes) -> Array:
 
     Returns
     -------
-    float32 (12 * BANDS,)
+    float32 (18 * BANDS,)
         How the mean levels go up and down from piece to piece, of unit length; all zeros where they do not.
 
     Raises
@@ -220,5 +225,5 @@ def _timeline(print_: bytes) -> tuple[Array, NDArray[np.bool_]]:
     gap = times[right] - times[right - 1]
     share = (axis - times[right - 1]) / gap
     there = (gap < 1.5 * FRAME_SECONDS) & (share >= 0) & (share <= 1)
-    share = np.where(there, share, 0).astype(np.float32)[:, None]
-    return levels[right - 1] * (1 - share) + levels[right] * share, there
+    share = share.astype(np.float32)[:, None]
+    return np.where(there[:, None], levels[right - 1] * (1 - share) + levels[right] * share, 0), there
