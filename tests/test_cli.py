@@ -252,7 +252,7 @@ ERRORS = [
     (["similar", "x", "--space", "clap"], 1, "error: no space 'clap' in this library"),
     (["remove", "no such words"], 1, "error: nothing in the library matches"),
     (["index", "/no/such/folder"], 1, "error: no such file or folder: /no/such/folder"),
-    (["similar"], 2, "Missing argument"),
+    (["similar"], 2, "give a QUERY or --text"),
     (["similar", "x", "-k", "0"], 2, "Invalid value"),
     (["nonsense"], 2, "No such command"),
     (["index", ".", "--windows", "some"], 2, "Invalid value"),

@@ -65,7 +65,7 @@ def test_a_space_is_called_by_the_beginning_of_its_name(shared: Library) -> None
 
 
 def test_a_vector_is_of_one_space(shared: Library) -> None:
-    with pytest.raises(InputError, match="a vector is of one space"):
+    with pytest.raises(InputError, match="a vector, moments, versions and variety are of one space"):
         shared.similar(np.ones(128, np.float32), space="cnn+descriptors")
 
 
@@ -76,22 +76,23 @@ def test_deeper_where_the_first_of_one_space_are_copies_in_the_other(
     monkeypatch.setattr(fusion, "_LEAST_DEPTH", 2)
     monkeypatch.setattr(fusion, "_DEPTH", 1)
     record, index = shared._reader(), shared._current_index()
-    queries = {s.id: Query(record.vector(query.id, s.id), query) for s in shared.asked("cnn+descriptors")}
+    queries = {s: Query(record.vector(query.id, s.id), query) for s in shared.asked("cnn+descriptors")}
+    closeness = {s.id: shared.closeness(s) for s in queries}
     asked = []
     real = recommend.nearest
 
-    def nearest(record, index, space, query, k, where, unwanted):
-        found = real(record, index, space, query, k, where, unwanted)
+    def nearest(record, index, space, query, k, usual, unwanted, where):
+        found = real(record, index, space, query, k, usual, unwanted, where)
         asked.append(k)
-        if space.startswith("descriptors") and k < 8:  # takes what the other space found for copies
+        if space.encoder == "descriptors" and k < 8:  # takes what the other space found for copies
             first = next(iter(queries))
-            before = real(record, index, first, queries[first], k, where, set(unwanted))
-            unwanted |= {int(track.id, 16) for track, _ in (*before, *found)}
-            return []
+            before = real(record, index, first, queries[first], k, closeness[first.id], set(unwanted), where)
+            unwanted |= {number for number, _ in (*before.found, *found.found)}
+            return recommend.Near([], {}, found.vectors, found.evidence, {})
         return found
 
     monkeypatch.setattr(fusion, "nearest", nearest)
-    assert len(fusion.similar(record, index, queries, 2)) == 2
+    assert len(fusion.similar(record, index, queries, 2, closeness)) == 2
     assert max(asked) > 2
 
 

@@ -286,6 +286,7 @@ KEYS = ["A minor", "C major", "Eb major"]
 )
 def test_moods_are_shares_of_the_library(words, payload, fits):
     where = mood(words, values_of, KEYS)
+    assert where is not None
     assert matches(where, payload, 0) is fits
 
 
@@ -293,6 +294,7 @@ def test_every_mood_is_a_filter_also_where_nothing_is_known():
     for word in MOODS:
         assert mood([word], values_of, KEYS) is not None
         where = mood([word], lambda field: np.zeros(0), [])
+        assert where is not None
         assert not matches(where, {"key": "C", "duration": 300.0}, 0)
     assert mood([], values_of, KEYS) is None
 
@@ -314,12 +316,12 @@ def test_clusters_are_the_styles_that_were_made(world_of_styles):
 
 @pytest.mark.parametrize("n", [1, 2, 13, 30])
 def test_few_tracks_are_few_clusters(n):
-    rows = unit(np.random.default_rng(n).normal(size=(n, 4)))
-    assert sum(map(len, clusters(rows))) == n
+    rows = unit(np.random.default_rng(n).normal(size=(n, 4)).astype(np.float32))
+    assert sum(len(members) for members in clusters(rows)) == n
 
 
 def test_equal_tracks_are_one_cluster():
-    assert sum(map(len, clusters(np.ones((40, 4), np.float32) / 2))) == 40
+    assert sum(len(members) for members in clusters(np.full((40, 4), 0.5, np.float32))) == 40
 
 
 @given(st.lists(st.floats(1, 900), max_size=60), st.floats(1, 7200))
