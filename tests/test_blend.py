@@ -11,7 +11,7 @@ from test_record import song
 from soundkin.embed import Space
 from soundkin.errors import InputError
 from soundkin.filters import parse
-from soundkin.index import open_index
+from soundkin.index import Index, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, rebuild_from
 from soundkin.recommend import STRATEGIES, Closeness, Query, Seeds, Variety, recommend, similar
@@ -78,6 +78,7 @@ class World:
 
 
 def engine_of(name, folder, record):
+    index: Index
     if name == "exact":
         index = ExactIndex(dims_of(record))
     elif name == "edge":

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -237,8 +237,8 @@ class Index(ABC):
     def recommend(
         self,
         space: str,
-        likes: Sequence[npt.ArrayLike] | npt.NDArray[np.float32],
-        dislikes: Sequence[npt.ArrayLike] | npt.NDArray[np.float32],
+        likes: Sequence[npt.ArrayLike] | npt.NDArray[np.floating[Any]],
+        dislikes: Sequence[npt.ArrayLike] | npt.NDArray[np.floating[Any]],
         k: int,
         strategy: str = "best",
         where: Filter | None = None,

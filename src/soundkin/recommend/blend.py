@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 STRATEGIES = ("agreement", *_OF_THE_INDEX)
 """How likes and dislikes are brought together; the first is the default, the others are Qdrant's."""
 
-_POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 10, 60, 4096
+_POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 6, 40, 4096
 # Candidates are looked for near so many sounds; they are weighed against every like.
 _MOST_SOUGHT = 12
 _FORGOTTEN_DAYS = 90.0

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
@@ -184,7 +185,7 @@ class Closeness:
         return self.tracks < _FEW or evidence > math.log(self.tracks)
 
 
-def log_tail(z: Array) -> Array:
+def log_tail(z: npt.ArrayLike) -> Array:
     """Return ln of the chance that a normal variable exceeds a value, right also where the chance itself underflows.
 
     Parameters

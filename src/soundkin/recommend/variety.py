@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from soundkin.errors import InputError
@@ -53,7 +54,7 @@ FREE = Variety(per_artist=10**9, per_album=10**9, diversity=0.0)
 
 
 def pick(
-    scores: NDArray[np.floating],
+    scores: npt.ArrayLike,
     vectors: Array,
     artists: Sequence[str],
     albums: Sequence[str],
