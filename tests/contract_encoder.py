@@ -82,6 +82,17 @@ class EncoderContract:
         soundless = kind in ("silence", "faint") and not vector.any()
         assert soundless or np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
+    def test_several_excerpts_at_once_are_each_as_alone(self, encoder: Encoder) -> None:
+        y = music().mean(axis=1)
+        parts = [(0.0, 3.2), (0.5, 1.0), (1.0, 0.6)]
+        excerpts = [
+            Excerpt(begin, y[int(begin * 44100) :][: int(length * 44100)], 44100) for begin, length in parts
+        ]
+        for (starts, vectors), excerpt in zip(encoder.windows_of(excerpts), excerpts, strict=True):
+            alone = encoder.windows(excerpt)
+            assert np.array_equal(starts, alone[0])
+            assert vectors == pytest.approx(alone[1], abs=1e-3 * float(np.abs(alone[1]).max()))
+
     @pytest.mark.parametrize("rate", [4000, 8000, 44100, 192_000])
     def test_any_rate(self, encoder: Encoder, rate: int) -> None:
         y = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * rate).astype(np.float32)

@@ -6,6 +6,7 @@ decibels, float32 (batch, n_mels, frames), and gives unit vectors; every normali
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +66,41 @@ class OnnxEncoder(Encoder):
 
     def windows(self, excerpt: Excerpt) -> tuple[Array, Array]:
         """Encode the windows of an excerpt; see `Encoder.windows`."""
+        return self.windows_of([excerpt])[0]
+
+    def windows_of(self, excerpts: Sequence[Excerpt]) -> list[tuple[Array, Array]]:
+        """Encode the windows of several excerpts in common batches; see `Encoder.windows_of`."""
+        views = [self._views(excerpt) for excerpt in excerpts]
+        vectors = [self._run(batch) for batch in _batches(views)]
+        ends = np.cumsum([len(each) for each in views])
+        parts = np.split(np.concatenate(vectors), ends[:-1])
+        steps = (np.arange(len(each), dtype=np.float32) * np.float32(self.hop_seconds) for each in views)
+        return [
+            (np.float32(excerpt.start) + step, part)
+            for excerpt, step, part in zip(excerpts, steps, parts, strict=True)
+        ]
+
+    def _views(self, excerpt: Excerpt) -> Array:
+        """Return the windows' log-mels, float32 (w, n_mels, frames); views of one array."""
         mel = decibels(spectra_of(excerpt, self.front).mel)
         if len(mel) < self.frames:  # shorter than a window: heard in a loop
             mel = np.resize(mel, (self.frames, mel.shape[1]))
-        views = np.lib.stride_tricks.sliding_window_view(mel, self.frames, axis=0)[:: self.hop_frames]
-        vectors = [
-            self._session.run(None, {"logmel": np.ascontiguousarray(views[i : i + _BATCH])})[0]
-            for i in range(0, len(views), _BATCH)
-        ]
-        starts = excerpt.start + np.arange(len(views), dtype=np.float32) * self.hop_seconds
-        return starts.astype(np.float32), np.concatenate(vectors)
+        return np.lib.stride_tricks.sliding_window_view(mel, self.frames, axis=0)[:: self.hop_frames]
+
+    def _run(self, batch: Array) -> Array:
+        vectors: Array = self._session.run(None, {"logmel": batch})[0]
+        return vectors
 
     def pool(self, vectors: Array) -> Array:
         """Pool window vectors into a track vector; see `Encoder.pool`."""
         return mean_of_units(vectors)
+
+
+def _batches(parts: Sequence[Array]) -> Iterator[Array]:
+    """Yield the rows of some arrays one after the other, contiguous, so many at a time."""
+    rows = [row for part in parts for row in part]
+    for i in range(0, len(rows), _BATCH):
+        yield np.stack(rows[i : i + _BATCH])
 
 
 def _session(graph: bytes) -> Any:
