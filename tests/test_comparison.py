@@ -32,7 +32,7 @@ def test_similarities_are_the_cosines_of_the_vectors(shared: Library) -> None:
     # what the library says is similar is what is said here
     hit = shared.similar(tracks[0], 1)[0]
     assert compare(shared, [tracks[0].id, hit.id]).similar[found.space][0, 1] == pytest.approx(
-        hit.similarity, abs=1e-3
+        hit.cosine, abs=1e-3
     )
 
 

@@ -546,7 +546,11 @@ def test_nothing_is_embedded_twice(indexed, tmp_path, suffix):
         report = new.add(indexed / "music", ScanOptions(jobs=1))
         assert (report.found, report.unchanged) == (8, 8)
         for track in old.tracks():
-            assert new.similar(track.id, 5) == old.similar(track.id, 5)
+            answers = [
+                [(hit.id, hit.cosine, hit.similarity) for hit in library.similar(track.id, 5)]
+                for library in (old, new)  # moments are not exported, so there are none to give as reasons
+            ]
+            assert answers[0] == answers[1]
     with Library.open(tmp_path / "new") as new:
         again = new.import_(tmp_path / f"x{suffix}")
     assert (again.matched, again.vectors, again.added) == (8, 0, 0)

@@ -610,17 +610,9 @@ class Library(Mixing):
             return fusion.similar(record, self._current_index(), queries, k, usual, where)
         (only,) = chosen
         return recommend.similar(
-            record,
-            self._current_index(),
-            only,
-            queries[only],
-            k,
-            usual[only.id],
-            where,
-            variety,
-            moments,
+            record, self._current_index(), only, queries[only], k, usual[only.id], where, variety, moments,
             versions,
-        )
+        )  # fmt: skip
 
     def recommend(
         self,

@@ -90,12 +90,13 @@ def similar(
         same = same_recordings(record, space.id, known, near.vectors)
         places = pick(fit, near.vectors, artists, albums, k, rules, same)
     close = not places or usual.is_close(float(near.evidence.max()))
-    return [
-        hit_of(
-            record, space, near.tracks[number], score, query, usual, close, moments=near.moments.get(number)
-        )
-        for number, score in (near.found[place] for place in places[:k])
-    ]
+    hits = list[Hit]()
+    for number, score in (near.found[place] for place in places[:k]):
+        track = near.tracks[number]
+        hit = hit_of(record, space, track, score, query, usual, close, moments=near.moments.get(number))
+        kind = _version_of(record, space, query, track, score) if versions else ""
+        hits.append(replace(hit, reasons=(kind, *hit.reasons)) if kind else hit)
+    return hits
 
 
 @dataclass(frozen=True)
