@@ -33,7 +33,7 @@ from soundkin.training.data import (  # noqa: E402
     spread_windows,
 )
 from soundkin.training.export import export, multiply_adds  # noqa: E402
-from soundkin.training.head import discriminants  # noqa: E402
+from soundkin.training.head import discriminants, second_moments  # noqa: E402
 from soundkin.training.loop import Limits, Metrics, Trainer, decibels, halves_found, learning_rate, train  # noqa: E402
 from soundkin.training.losses import info_nce, nt_xent  # noqa: E402
 from soundkin.training.network import Encoder  # noqa: E402
@@ -253,6 +253,21 @@ def test_the_first_discriminant_is_where_tracks_differ():
     assert mapped.mean((0, 1)).abs().max() < 1e-4
     # Unit variance within tracks, in every direction.
     torch.testing.assert_close(mapped.var(1, correction=0).mean(0), torch.ones(3), rtol=1e-3, atol=0)
+
+
+def test_a_change_that_hides_what_tracks_differ_in_costs_that_axis_its_lead():
+    tracks = [t + torch.tensor([0.0, 0.0, 12.0]) * (i % 2) for i, t in enumerate(scattered())]
+    first = [
+        discriminants(tracks, [1.0] * 40, 1, 0.0, 0.0, nuisance)[0][0].abs().argmax().item()
+        for nuisance in (None, second_moments([torch.tensor([[0.0, 100.0, 0.0]])] * 40, [1.0] * 40))
+    ]
+    assert first == [1, 2]
+
+
+def test_second_moments_are_not_about_the_mean():
+    changes = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0], [3.0, 0.0]])]
+    wanted = torch.tensor([[(1 + 3 * 9) / 4, 2 / 4], [2 / 4, 4 / 4]], dtype=torch.float64)
+    torch.testing.assert_close(second_moments(changes, [1.0, 3.0]), wanted)
 
 
 def test_discriminants_do_not_depend_on_the_coordinates():

@@ -269,14 +269,25 @@ def changed(y: Array, rate: int) -> Iterable[tuple[str, str]]:
             if other is not y or name == _MP3:
                 path = os.path.join(folder, "changed.mp3" if name == _MP3 else "changed.wav")
                 if name == _MP3:
-                    _write_mp3(path, other, other_rate)
+                    write_mp3(path, other, other_rate)
                 else:
                     soundfile.write(path, other, other_rate, subtype="FLOAT")
                 yield name, path
                 os.remove(path)
 
 
-def _write_mp3(path: str, y: Array, rate: int) -> None:
+def write_mp3(path: str, y: Array, rate: int) -> None:
+    """Write a track as mp3, 96 kbit/s.
+
+    Parameters
+    ----------
+    path : str
+        Where to.
+    y : float32 (n, 1 or 2)
+        The track.
+    rate : int
+        Hz, at most 48,000.
+    """
     import av
 
     layout = "mono" if y.shape[1] == 1 else "stereo"

@@ -12,7 +12,12 @@ from torch import Tensor
 
 
 def discriminants(
-    tracks: Iterable[Tensor], weights: Sequence[float], dims: int, shrinkage: float, flatten: float
+    tracks: Iterable[Tensor],
+    weights: Sequence[float],
+    dims: int,
+    shrinkage: float,
+    flatten: float,
+    nuisance: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find the linear layer that tells tracks apart.
 
@@ -29,6 +34,9 @@ def discriminants(
     flatten : float
         Each direction, of unit variance within tracks, is multiplied by its variance between tracks to the
         power of minus this: 0 leaves the strongest directions dominant, 0.5 makes all equally strong.
+    nuisance : float tensor (d, d), optional
+        Second moments of changes that are to move a track as little as possible, on the scale of the features'
+        covariance; see `second_moments`. Added to the within-track covariance.
 
     Returns
     -------
@@ -50,6 +58,8 @@ def discriminants(
     centre = share @ torch.stack(means)
     between = (torch.stack(means) - centre) * share.sqrt()[:, None]
     within.diagonal().add_(shrinkage * within.diagonal().mean() + 1e-12)
+    if nuisance is not None:
+        within.add_(nuisance.double())
     # With within = L L', the discriminants are the singular directions of the track means in L^-1 x.
     lower = torch.linalg.cholesky(within)
     scaled = torch.linalg.solve_triangular(lower, between.T, upper=False)
@@ -59,3 +69,31 @@ def discriminants(
     weight = torch.zeros(dims, within.shape[0], dtype=torch.float64)
     weight[:found] = rows * strength[:found, None] ** (-2 * flatten)
     return weight.float(), -(weight @ centre).float()
+
+
+def second_moments(changes: Iterable[Tensor], weights: Sequence[float]) -> Tensor:
+    """Average the outer products of changes with themselves.
+
+    A window moves at random from one to the next, and the mean of a track's windows lets that fade; a codec moves
+    all of them the same way. So what it does counts for itself, beside the scatter of windows.
+
+    Parameters
+    ----------
+    changes : iterable of float tensor (n, d)
+        What was changed less what it was, for the windows of each track, or for their mean.
+    weights : sequence of float
+        How much each track counts; any scale.
+
+    Returns
+    -------
+    float64 tensor (d, d)
+        Symmetric; not about the mean.
+    """
+    result, total = None, 0.0
+    for weight, change in zip(weights, changes, strict=True):
+        x = change.double()
+        update = (weight / len(x)) * (x.T @ x)
+        result = update if result is None else result.add_(update)
+        total += weight
+    assert result is not None
+    return result / total

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from soundkin.errors import InputError, ModelError
 from soundkin.features import FLOOR_DB
 from soundkin.training.augment import augmented
 from soundkin.training.data import STEP_DB, Codes, Mels, batch_of, crops, spread_windows
-from soundkin.training.head import discriminants
+from soundkin.training.head import discriminants, second_moments
 from soundkin.training.losses import info_nce, nt_xent
 from soundkin.training.network import Encoder, Projector
 from soundkin.training.recipes import Recipe
@@ -128,6 +128,8 @@ class Trainer:
         A PyTorch device.
     teacher : Teacher, optional
         Of the same tracks.
+    coded : sequence of uint8 (2, windows, n_mels, frames), optional
+        Some windows of each track, as they are and after a codec: what the last layer is to overlook.
 
     Raises
     ------
@@ -142,6 +144,7 @@ class Trainer:
         seed: int = 0,
         device: str = "cpu",
         teacher: Teacher | None = None,
+        coded: Sequence[Codes] | None = None,
     ) -> None:
         if len(mels) < 2:
             raise InputError(f"{len(mels)} track(s) to train on; at least 2 wanted, and better some hundreds")
@@ -152,7 +155,7 @@ class Trainer:
         self.encoder.standardise.fit(self._sample())
         self.encoder.to(device)
         self.projector = Projector(recipe.dims).to(device) if recipe.projector else None
-        self.teacher = teacher
+        self.teacher, self.coded = teacher, coded
         pooled = self.encoder.dense.in_features
         self.pupil = torch.nn.Linear(pooled, teacher.dims).to(device) if teacher is not None else None
         self.optimiser = torch.optim.AdamW(
@@ -233,8 +236,16 @@ class Trainer:
         if self.recipe.discriminants:
             counts = Counter(self.mels.albums)
             weights = [counts[album] ** -0.5 for album in self.mels.albums]
+            nuisance = None
+            if self.coded is not None:
+                nuisance = self.recipe.endurance * second_moments(self._changes(self.coded), weights)
             weight, bias = discriminants(
-                self._features(), weights, self.recipe.dims, self.recipe.shrinkage, self.recipe.flatten
+                self._features(),
+                weights,
+                self.recipe.dims,
+                self.recipe.shrinkage,
+                self.recipe.flatten,
+                nuisance,
             )
             self.encoder.dense.load_state_dict({"weight": weight, "bias": bias})
         return self.encoder
@@ -248,6 +259,14 @@ class Trainer:
             views = torch.cat([windows, augmented(windows, self.recipe.augment, chance)])
             with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16("cpu")):
                 yield self.encoder.features(views).float()
+
+    @torch.no_grad()
+    def _changes(self, coded: Sequence[Codes]) -> Iterator[Tensor]:
+        """Yield how far a codec moves the mean of each track's features."""
+        for codes in coded:
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16("cpu")):
+                before, after = (self.encoder.features(decibels(part)).float().mean(0) for part in codes)
+            yield (after - before)[None]
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on to `path`, atomically."""
@@ -305,6 +324,7 @@ def train(
     on_metrics: Callable[[Metrics], None] | None = None,
     on_step: Callable[[Metrics], None] | None = None,
     teacher: Teacher | None = None,
+    coded: Sequence[Codes] | None = None,
 ) -> Encoder:
     """Train an encoder.
 
@@ -332,6 +352,8 @@ def train(
         Called after every step, with nothing found.
     teacher : Teacher, optional
         Of the same tracks.
+    coded : sequence of uint8 (2, windows, n_mels, frames), optional
+        See `Trainer`.
 
     Returns
     -------
@@ -349,7 +371,7 @@ def train(
     """
     if limits.steps is None and limits.seconds is None:
         raise InputError("training would never end: give a number of steps or of seconds")
-    trainer = Trainer(mels, recipe, seed, device, teacher)
+    trainer = Trainer(mels, recipe, seed, device, teacher, coded)
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
     began = time.monotonic() - trainer.elapsed

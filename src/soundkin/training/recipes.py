@@ -75,6 +75,9 @@ class Recipe:
         After training, replace the dense layer by linear discriminants of the tracks, found in closed form.
     shrinkage, flatten : float
         See `soundkin.training.head.discriminants`.
+    endurance : float
+        Weight of what a codec does to tracks, beside the scatter of their windows, in the last layer; used when
+        training is given windows that went through one.
     teaching : float
         Weight of the squared error in foretelling a teacher, when there is one.
     augment : Augment
@@ -102,6 +105,7 @@ class Recipe:
     discriminants: bool = False
     shrinkage: float = 0.3
     flatten: float = 0.0
+    endurance: float = 5.0
     teaching: float = 5.0
     augment: Augment = Augment()
 
@@ -128,7 +132,8 @@ RECIPES = {
         spare_albums=True,
         batch=128,
         discriminants=True,
-        flatten=0.15,
+        shrinkage=3.0,
+        flatten=0.05,
         augment=Augment(equalise_db=1.0, lowpass=0.1, mask_bands=8, mask_frames=12),
     ),
 }
