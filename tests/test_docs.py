@@ -200,7 +200,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(soundkin.__path__, "s
 
 
 def load(name: str) -> Any:
-    if name.startswith("soundkin.training"):
+    if name.startswith(("soundkin.training", "soundkin.encoders.networks")):
         pytest.importorskip("torch", reason="the train extra is not installed")
     return importlib.import_module(name)
 

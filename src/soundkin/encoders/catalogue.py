@@ -239,7 +239,7 @@ def _entry(name: str, info: EncoderInfo) -> Entry:
 
 
 def _device(info: EncoderInfo) -> str:
-    if info.is_built_in:
+    if not info.modules:  # no framework runs it, so nothing but the CPU does
         return "cpu"
     from soundkin.encoders.torch_tools import device_in_use
 
