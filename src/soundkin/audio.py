@@ -126,7 +126,7 @@ class Listening:
         try:
             return cls(None if whole else int(excerpts), float(seconds.removesuffix("s")))
         except ValueError as error:
-            raise InputError(f'listening {name!r}; wanted "all", or a form like "18x3.07s"') from error
+            raise InputError(f'listening {name!r}; wanted "all", or a form like "16x3.07s"') from error
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Passage(Listening):
 
 # One window of the built-in encoder per excerpt. Of what costs as much, many short excerpts find more than a few of
 # three windows each: benchmarks/bench_listening.py prints the table.
-DEFAULT_LISTENING = Listening(18, 3.07)
+DEFAULT_LISTENING = Listening(16, 3.07)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 
 
