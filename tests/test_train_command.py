@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soundkin import cli, synth
+from soundkin.cli import encoding
 from soundkin.encoders import load_encoder
 from soundkin.errors import InputError, StoreError
 from soundkin.features import FrontEnd
@@ -240,7 +241,7 @@ def test_the_folder_is_an_encoder_and_says_what_it_is(trained, music):
 @pytest.mark.torch
 def test_the_command_trains_and_index_takes_the_encoder(music, few_windows, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_LOG_SECONDS", 0.0)
+    monkeypatch.setattr(encoding, "_LOG_SECONDS", 0.0)
     arguments = [
         "train",
         str(music),
