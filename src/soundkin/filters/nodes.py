@@ -1,7 +1,7 @@
 """The tree that a filter is, and what it means."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -150,8 +150,8 @@ class Not:
 
 
 @dataclass(frozen=True, slots=True)
-class And:
-    """All of some filters hold.
+class _Several:
+    """Some filters together.
 
     Parameters
     ----------
@@ -167,28 +167,23 @@ class And:
     parts: tuple["Filter", ...]
 
     def __post_init__(self) -> None:
-        _expect_parts(self.parts)
+        # an engine reads an empty "or" as "anything", arithmetic reads it as "nothing": refuse to choose
+        if not self.parts:
+            raise InputError(
+                "filter without parts: and/or want one or more filters; leave the filter out instead"
+            )
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
-    """At least one of some filters holds.
+class And(_Several):
+    """All of some filters hold."""
 
-    Parameters
-    ----------
-    parts : tuple of Filter
-        At least one.
+    __slots__ = ()
 
-    Raises
-    ------
-    InputError
-        There is no part.
-    """
 
-    parts: tuple["Filter", ...]
+class Or(_Several):
+    """At least one of some filters holds."""
 
-    def __post_init__(self) -> None:
-        _expect_parts(self.parts)
+    __slots__ = ()
 
 
 Filter: TypeAlias = Match | Range | HasId | Not | And | Or
@@ -198,14 +193,6 @@ def _expect_kind(field: str, kind: str) -> None:
     if FIELDS.get(field) != kind:
         fields = ", ".join(name for name, its in FIELDS.items() if its == kind)
         raise InputError(f"filter on {field!r}: wanted a {kind} field; use one of {fields}")
-
-
-def _expect_parts(parts: Sequence[Filter]) -> None:
-    # an engine reads an empty "or" as "anything", arithmetic reads it as "nothing": refuse to choose
-    if not parts:
-        raise InputError(
-            "filter without parts: and/or want one or more filters; leave the filter out instead"
-        )
 
 
 def matches(where: Filter, payload: Mapping[str, Any], point_id: int) -> bool:
