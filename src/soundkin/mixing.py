@@ -5,6 +5,7 @@ done in `recommend`.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -76,42 +77,42 @@ class Cluster:
     genres: tuple[str, ...]
 
 
-class Mixing:
+class Mixing(ABC):
     """Paths, radios, mixes, lists and duplicates of a library."""
 
-    def _reader(self) -> Record:
-        raise NotImplementedError
+    @abstractmethod
+    def _reader(self) -> Record: ...
 
-    def _current_index(self) -> Index:
-        raise NotImplementedError
+    @abstractmethod
+    def _current_index(self) -> Index: ...
 
-    def _filter(self, filters: Filters, profile: str | None = None) -> Filter | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _filter(self, filters: Filters, profile: str | None = None) -> Filter | None: ...
 
-    def _query(self, query: Asked | Array, space: Space) -> Query:
-        raise NotImplementedError
+    @abstractmethod
+    def _query(self, query: Asked | Array, space: Space) -> Query: ...
 
-    def _outside(self, path: str, space: Space) -> Query:
-        raise NotImplementedError
+    @abstractmethod
+    def _outside(self, path: str, space: Space) -> Query: ...
 
+    @abstractmethod
     def _seeds(
         self, likes: Iterable[Asked], dislikes: Iterable[Asked], profile: str | None, space: Space
-    ) -> Seeds:
-        raise NotImplementedError
+    ) -> Seeds: ...
 
+    @abstractmethod
     def space(self, name: str | None = None) -> Space:
         """Choose a space; see `Library.space`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def closeness(self, space: Space) -> Closeness:
         """Return what similarities are usual in a space; see `Library.closeness`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def feedback(
         self, kind: str, queries: Iterable[Asked], profile: str = DEFAULT_PROFILE, at: float | None = None
     ) -> list[Track]:
         """Remember what somebody said about tracks; see `Library.feedback`."""
-        raise NotImplementedError
 
     def path(
         self,
