@@ -59,7 +59,9 @@ def test_every_entry_can_be_checked_and_is_licensed(name: str) -> None:
     assert bool(info.files) != bool(info.hub)
     for file in info.files:
         assert file.sha256 or file.md5 or file.git_blob
-        assert urlsplit(file.url).scheme == "https"
+        assert urlsplit(file.url).scheme == "https" or (
+            re.match(r"pip:\w+==[\d.]+/", file.url) and file.sha256
+        )
         for known, length in ((file.sha256, 64), (file.md5, 32), (file.git_blob, 40)):
             assert re.fullmatch(f"([0-9a-f]{{{length}}})?", known)
 

@@ -274,6 +274,25 @@ def test_a_wheel_without_the_members(server: Server) -> None:
 # ---- by hand
 
 
+def test_a_wheel_comes_by_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    name = "tones-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheels / name, "w") as archive:
+        archive.writestr("tones/net.bin", CONTENT)
+        archive.writestr("tones-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tones\nVersion: 1.0\n")
+        archive.writestr("tones-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tones-1.0.dist-info/RECORD", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    file = WeightFile("net", f"pip:tones==1.0/{name}", None, members=("tones/net.bin",))
+    with pytest.raises(ModelError, match=r"run `pip download --no-deps tones==1\.0`"):
+        path_of("net", file)
+    assert (get("net", file) / "net.bin").read_bytes() == CONTENT
+    with pytest.raises(ModelError, match=r"pip: .*tones==2\.0"):
+        get("net", WeightFile("other", f"pip:tones==2.0/{name}", None, members=("tones/net.bin",)))
+
+
 def test_a_file_added_by_hand_is_checked(server: Server, tmp_path: Path) -> None:
     other = wanted(server, name="net/other.bin", url=f"{server.url}/other.bin", sha256="0" * 64)
     (tmp_path / "downloaded (1).bin").write_bytes(CONTENT)

@@ -4,6 +4,9 @@ import errno
 import os
 import random
 import shutil
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -21,6 +24,41 @@ _TRY_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 class Refused(Exception):
     """A place does not give the file; another one may."""
+
+
+def fetch_wheel(requirement: str, part: Path) -> None:
+    """Let pip bring a wheel, without installing it or what it depends on.
+
+    Parameters
+    ----------
+    requirement : str
+        "name==version".
+    part : Path
+        The file, afterwards.
+
+    Raises
+    ------
+    Refused
+        There is no pip, or it does not find one.
+    OSError
+        The disk is full or cannot be written.
+    """
+    with tempfile.TemporaryDirectory(dir=part.parent) as folder:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "download",
+            "--quiet",
+            "--no-deps",
+        ]
+        command += ["--only-binary", ":all:", "--dest", folder, requirement]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or not wheels:
+            raise Refused((done.stderr.strip().splitlines() or ["pip brought nothing"])[-1])
+        os.replace(wheels[0], part)
 
 
 def fetch(url: str, part: Path, size: int | None, progress: Callable[[int, int | None], None]) -> None:

@@ -28,9 +28,7 @@ _OPENL3_BLOBS = {
 _WHEEL = "musicnn-0.1.0-py3-none-any.whl"
 _MUSICNN = WeightFile(
     "musicnn",
-    # The address has the wheel's BLAKE2b hash in it, as all of PyPI's have.
-    "https://files.pythonhosted.org/packages/1b/6f/38229e7d99c438e11114bbfa39c8c39185458c398011d0b6d7d7c7401617/"
-    + _WHEEL,
+    f"pip:musicnn==0.1.0/{_WHEEL}",
     29_292_476,
     sha256="f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa",
     members=tuple(

