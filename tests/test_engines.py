@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -124,3 +125,28 @@ def test_openvino_reaches_for_no_network(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, str(graph)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "openvino float32\n"
+
+
+@pytest.mark.skipif("openvino" not in ENGINES, reason="OpenVINO is not installed")
+def test_ctrl_c_is_no_crash_after_networks_came_and_went(tmp_path: Path) -> None:
+    script = """
+        import faulthandler, os, signal
+        import torch
+        from soundkin.encoders.engines import engine_for
+        faulthandler.enable()  # with it Python has a stack for its signals that others put theirs upon
+        first, second = (
+            engine_for(torch.nn.ReLU, (1, 4), f"net{i}", "float32", "openvino", varies=1) for i in range(2)
+        )
+        del first
+        del second
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("told")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False,
+        env={**os.environ, "SOUNDKIN_CACHE": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr

@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -173,18 +174,28 @@ def _onnxruntime(graph: Path) -> Engine:
     return Engine("onnxruntime float32", lambda x: session.run(None, {"x": x}))
 
 
-def _openvino(graph: Path, precision: str) -> Engine:
+@cache
+def _openvino_core() -> Any:
+    """Return OpenVINO's runtime, one for the whole life of the process.
+
+    Each runtime puts a stack of its own under the thread's signal handlers and takes it away at its end. Where two do
+    not end in the reverse order of their beginning, the next signal meets memory that is gone: Ctrl-C is a crash.
+    """
     # Its import reports to Google Analytics, unless this module cannot be imported: nothing leaves the machine.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
+    return openvino.Core()
+
+
+def _openvino(graph: Path, precision: str) -> Engine:
     # Said aloud: on its own it takes bfloat16 wherever it can, and vectors would depend on the machine unasked.
     settings = {
         "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
     }
-    compiled = openvino.Core().compile_model(str(graph), "CPU", settings)
+    compiled = _openvino_core().compile_model(str(graph), "CPU", settings)
     # A request of its own for every call: threads may share an encoder.
     return Engine(
         f"openvino {precision}",
