@@ -51,9 +51,9 @@ def start(*arguments, **keywords):
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         **keywords.pop("env", {}),
     }
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | keywords
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | keywords
     return subprocess.Popen(
-        [sys.executable, "-m", "soundkin.cli", *map(str, arguments)], text=True, env=environment, **streams
+        [sys.executable, "-m", "soundkin.cli", *map(str, arguments)], text=True, env=environment, **options
     )
 
 
@@ -514,7 +514,13 @@ def test_ctrl_c_keeps_what_was_done(made, tmp_path):
     music = tmp_path / "music"
     for i in range(20):
         shutil.copytree(made.music, music / str(i))
-    with start("index", music, "-j", 1, "--library", tmp_path / "library") as process:
+
+    def listen_to_ctrl_c():  # which is ignored where the tests run in the background of a shell
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with start(
+        "index", music, "-j", 1, "--library", tmp_path / "library", preexec_fn=listen_to_ctrl_c
+    ) as process:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not committed(tmp_path / "library"):
             time.sleep(0.05)
