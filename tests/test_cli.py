@@ -16,11 +16,13 @@ import pytest
 from badfiles import make_bad_files
 
 from soundkin import cli
+from soundkin.cli.common import print_hits
 from soundkin.embed import Embedded, FileState
 from soundkin.encoders import ENCODERS
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import SoundkinError
 from soundkin.library import Library
+from soundkin.recommend import Hit
 from soundkin.record import Record
 from soundkin.tags import Tags
 
@@ -225,8 +227,23 @@ def test_ambiguous_words_list_the_choices(run, library):
     assert (code, out) == (1, "")
     assert first.startswith("error: 'zzyzx' matches several tracks")
     assert [m and m[1] for m in (re.fullmatch(r"  [0-9a-f]{16}  Nobody - (.*)", line) for line in choices)] == [
-        "Zzyzx 0", "Zzyzx 1", "Zzyzx 2",
+        "Zzyzx 0 (0:06)", "Zzyzx 1 (0:06)", "Zzyzx 2 (0:06)",
     ]  # fmt: skip
+    for i in range(2):  # the same name: the file tells them apart, and what only contains it is no choice
+        put(library.folder, f"/nowhere/same/{i}.mp3", title="Zzyzx", artist="Nobody")
+    _, _, err = run("similar", "zzyzx", "--library", library.folder)
+    assert [line.split(")  ")[1] for line in err.splitlines()[1:]] == ["same/0.mp3", "same/1.mp3"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 140])
+def test_rank_similarity_and_length_are_whole_on_any_terminal(monkeypatch, capsys, columns):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    long = "long words " * 20
+    print_hits([Hit("0" * 16, "/a.mp3", long, long, long, 3754.0, 0.875, (long, long)) for _ in range(12)])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "0.875" in line]
+    assert [line[:2] for line in lines] == [[str(i), "0.875"] for i in range(1, 13)]
+    assert all("1:02:34" in line for line in lines)
 
 
 def test_odd_names_are_printed_so_that_a_terminal_is_safe(run, library):

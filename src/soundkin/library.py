@@ -499,11 +499,10 @@ class Library(Mixing):
                 f"nothing in the library matches {printable(text)!r}: no id, no file, no words{self.scanning()}"
             )
         exact = [t for t in matches if fold(text) in (fold(t.name), fold(f"{t.artist} {t.name}"))]
-        if len(exact) == 1:
-            return exact[0]
-        if len(matches) > 1:
-            raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", matches)
-        return matches[0]
+        choices = exact or matches
+        if len(choices) > 1:
+            raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", choices)
+        return choices[0]
 
     def asked(self, names: str | None = None, text: str | None = None) -> list[Space]:
         """Choose the spaces of a question.
