@@ -16,6 +16,7 @@ import pytest
 from badfiles import make_bad_files
 
 from soundkin import cli
+from soundkin.cli.collection import _command
 from soundkin.cli.common import print_hits
 from soundkin.embed import Embedded, FileState
 from soundkin.encoders import ENCODERS
@@ -432,6 +433,17 @@ def test_version(run):
 
 
 @pytest.mark.slow
+def test_the_demo_says_what_to_type_where_the_shell_does_not_find_the_command(tmp_path, monkeypatch):
+    installed = tmp_path / "bin dir" / "soundkin"
+    installed.parent.mkdir()
+    installed.touch(0o755)
+    monkeypatch.setattr("sys.argv", [str(installed)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _command() == f"'{installed}'"
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert _command() == "soundkin"
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_demo(run, tmp_path, as_json):
     code, out, err = run(
