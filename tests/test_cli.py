@@ -432,7 +432,6 @@ def test_version(run):
     assert re.fullmatch(r"soundkin \d+\.\d+\.\d+\n", out)
 
 
-@pytest.mark.slow
 def test_the_demo_says_what_to_type_where_the_shell_does_not_find_the_command(tmp_path, monkeypatch):
     installed = tmp_path / "bin dir" / "soundkin"
     installed.parent.mkdir()
@@ -444,6 +443,7 @@ def test_the_demo_says_what_to_type_where_the_shell_does_not_find_the_command(tm
     assert _command() == "soundkin"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [False, True])
 def test_demo(run, tmp_path, as_json):
     code, out, err = run(
