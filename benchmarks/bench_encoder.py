@@ -68,9 +68,17 @@ def scores(windows: Sequence[Array], albums: Sequence[str], pool: Callable[[Arra
     tracks = unit(np.stack([pool(w) for w in windows]))
     even = unit(np.stack([pool(w[::2]) for w in windows]))
     odd = unit(np.stack([pool(w[1::2] if len(w) > 1 else w) for w in windows]))
-    similarity = tracks @ tracks.T
-    np.fill_diagonal(similarity, -np.inf)
-    order = np.argsort(-similarity, axis=1)[:, :-1]
+    return {
+        **ranking_scores(tracks @ tracks.T, albums),
+        "halves": float(np.mean((even @ odd.T).argmax(1) == np.arange(n))),
+        "chance": float(np.mean([(np.sum(label == own) - 1) / (n - 1) for own in label])),
+    }
+
+
+def ranking_scores(similarity: Array, albums: Sequence[str]) -> Scores:
+    """Return the figures of one retrieval task from how near each track is to each, (n, n)."""
+    label, n = np.asarray(albums), len(albums)
+    order = np.argsort(-np.where(np.eye(n, dtype=bool), -np.inf, similarity), axis=1)[:, :-1]
     right = label[order] == label[:, None]
     precision = np.cumsum(right, axis=1) / np.arange(1, n)
     vote = [collections.Counter(row).most_common(1)[0][0] for row in label[order[:, :5]].tolist()]
@@ -79,9 +87,7 @@ def scores(windows: Sequence[Array], albums: Sequence[str], pool: Callable[[Arra
         "P@10": float(right[:, :10].mean()),
         "mAP": float(((precision * right).sum(1) / right.sum(1)).mean()),
         "5-NN": float(np.mean(np.asarray(vote) == label)),
-        "halves": float(np.mean((even @ odd.T).argmax(1) == np.arange(n))),
         "skew": float(((seen - seen.mean()) ** 3).mean() / seen.std() ** 3),
-        "chance": float(np.mean([(np.sum(label == own) - 1) / (n - 1) for own in label])),
     }
 
 

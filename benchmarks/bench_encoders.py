@@ -9,7 +9,8 @@ PANNs' Cnn14, whole files: ours, against the way of the tutorials, librosa and t
 float32, in the same run; and how far apart the vectors are.
 
 Retrieval (with MUSIC): protocol and columns of `bench_encoder.py`, but track vectors as `soundkin index` makes them, of
-all encoders whose weights are here, from one run that opens each file once. `cnn` was trained on other folders of the
+all encoders whose weights are here, from one run that opens each file once, and of every two of them fused. `cnn` was
+trained on other folders of the
 same kind of music, see the model card.
 """
 
@@ -20,12 +21,14 @@ import resource
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_encoder import SMALLEST, deal, scores
-from common import Targets, audio_files, cpu_of, environment, table
+from bench_encoder import SMALLEST, Scores, deal, ranking_scores, unit
+from common import Array, Targets, audio_files, cpu_of, environment, table
 
 from soundkin.audio import Listening, excerpts_of, hear
 from soundkin.embed import Embedded, FileState, Task, embed_files
@@ -206,36 +209,49 @@ def soundkin_windows(encoder: Encoder, path: Path) -> Any:
         return np.concatenate([rows for _, rows in encoder.windows_of(list(hearing.excerpts))])
 
 
-def retrieval(music: Path, names: list[str], jobs: int | None) -> None:
-    """Print how well the encoders whose weights are here find tracks of the same soundtrack."""
-    files = audio_files(music)
-    tasks = [Task(FileState(str(p), p.stat().st_size, p.stat().st_mtime_ns)) for p in files]
-    tracks: dict[str, dict[str, Any]] = {name: {} for name in names}
+def heard(music: Path, names: list[str], jobs: int | None) -> dict[str, dict[str, Array]]:
+    """Return the track vectors of each encoder by path, of the files that all of them can hear."""
+    tasks = [Task(FileState(str(p), p.stat().st_size, p.stat().st_mtime_ns)) for p in audio_files(music)]
+    tracks: dict[str, dict[str, Array]] = {name: {} for name in names}
     for task, outcome in embed_files(tasks, names, None, jobs):
         if isinstance(outcome, Embedded):
-            for space, vector in outcome.vectors.items():
-                tracks[space.rpartition("-")[0]][task.file.path] = vector
+            for name, vector in zip(names, outcome.vectors.values(), strict=True):
+                tracks[name][task.file.path] = vector
+    return tracks
+
+
+def fused(similarities: list[Array]) -> Array:
+    """Fuse how near tracks are in several spaces by their ranks, as `similar --space A+B` does."""
+    scores = np.zeros_like(similarities[0])
+    for similarity in similarities:
+        others = np.where(np.eye(len(similarity), dtype=bool), -np.inf, similarity)
+        scores += 1 / (60 + 1 + (-others).argsort(axis=1).argsort(axis=1))
+    return scores
+
+
+def retrieval(music: Path, names: list[str], jobs: int | None) -> None:
+    """Print how well the encoders whose weights are here, and pairs of them, find tracks of the same soundtrack."""
+    tracks = heard(music, names, jobs)
     paths = sorted(tracks[names[0]])
     albums = [os.path.dirname(path) for path in paths]
     folds = []
     for fold in deal(albums, 3):
         counts = {album: sum(albums[i] == album for i in fold) for album in albums}
         folds.append([i for i in sorted(fold) if counts[albums[i]] >= SMALLEST])
-    rows = []
-    for name in names:
-        vectors = [tracks[name][path][None] for path in paths]
-        found = [scores([vectors[i] for i in fold], [albums[i] for i in fold]) for fold in folds if fold]
-        rows.append(
-            [
-                name,
-                *(
-                    f"{np.mean([f[c] for f in found]):.3f} ± {np.std([f[c] for f in found]):.3f}"
-                    for c in COLUMNS
-                ),
-            ]
-        )
+    figures: dict[str, list[Scores]] = defaultdict(list)
+    for fold in filter(None, folds):
+        units = {name: unit(np.stack([tracks[name][paths[i]] for i in fold])) for name in names}
+        near = {name: vectors @ vectors.T for name, vectors in units.items()}
+        near |= {f"{a}+{b}": fused([near[a], near[b]]) for a, b in combinations(names, 2)}
+        for name, similarity in near.items():
+            figures[name].append(ranking_scores(similarity, [albums[i] for i in fold]))
     print(f"{len(paths)} tracks, {len(set(albums))} soundtracks, {len(folds)} folds")
+    rows = [[name, *(_spread([f[c] for f in found]) for c in COLUMNS)] for name, found in figures.items()]
     table(("retrieval", *COLUMNS), rows)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
 
 
 def measured(name: str, folder: Path, seconds: float, repeats: int) -> dict[str, Any]:

@@ -710,7 +710,7 @@ from soundkin.audio import DEFAULT_LISTENING
 from soundkin.errors import StoreError
 from soundkin.record import Record
 fake = test_scan.FakeEmbedder()
-scan.Embedder, scan.embed_files = fake.spaces_of, fake.embed_files
+scan.spaces_of, scan.embed_files = fake.spaces_of, fake.embed_files
 library, music, limit = sys.argv[1:]
 if int(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))

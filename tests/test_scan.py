@@ -273,7 +273,7 @@ class FakeEmbedder:
         self.embedded = []
 
     def spaces_of(self, names, listening, device):
-        return type("Embedder", (), {"spaces": [SPACE], "encoders": {}})()
+        return [SPACE]
 
     def embed_files(self, tasks, names, listening, jobs, nice, device):
         for task in tasks:
@@ -304,7 +304,7 @@ def vector_of(data):
 @pytest.fixture
 def fake(monkeypatch):
     stub = FakeEmbedder()
-    monkeypatch.setattr(scan, "Embedder", stub.spaces_of)
+    monkeypatch.setattr(scan, "spaces_of", stub.spaces_of)
     monkeypatch.setattr(scan, "embed_files", stub.embed_files)
     return stub
 
@@ -491,7 +491,7 @@ class Folder(RuleBasedStateMachine):
         self.stack = contextlib.ExitStack()
         self.fake = FakeEmbedder()
         patch = self.stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(scan, "Embedder", self.fake.spaces_of)
+        patch.setattr(scan, "spaces_of", self.fake.spaces_of)
         patch.setattr(scan, "embed_files", self.fake.embed_files)
         home = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.music, self.library = home / "music", home / "library"

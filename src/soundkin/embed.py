@@ -19,6 +19,8 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ from soundkin.tags import Tags, read
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Array = NDArray[np.float32]
 Vectors = dict[str, Array]  # space id -> track vector
 Windows = dict[str, tuple[Array, Array]]  # space id -> (starts, window vectors)
@@ -46,6 +49,9 @@ _PATIENCE_WITH_NETWORKS = 20.0
 _TASK_BYTES, _NETWORK_TASK_BYTES = 1 << 30, 6 << 30
 # Excerpts are given to encoders together, up to so much sound: enough for large batches, and memory stays flat.
 _SECONDS_AT_ONCE = 60.0
+# What a GPU encodes in one go, across tracks; how much of one track may wait for that, and how many tracks. An hour of
+# sound at 16 kHz takes 230 MB.
+_SECONDS_ACROSS, _MOST_SECONDS_ACROSS, _WAITING = 320.0, 900.0, 4
 
 # One way of listening for all encoders of a run, or for some of them by name; the others hear as they do best.
 Listenings = Listening | Mapping[str, Listening] | None
@@ -141,6 +147,8 @@ class Embedded:
         By which copies are told, see `fingerprint`; empty when it was not made.
     damage : str
         What shows that the file is damaged though there is music in it; empty when nothing does.
+    ran : dict
+        Encoder -> where it ran, and what ran it: "cpu, onnxruntime float32".
     """
 
     file: FileState
@@ -155,6 +163,7 @@ class Embedded:
     windows: Windows = field(default_factory=dict)
     fingerprint: bytes = b""
     damage: str = ""
+    ran: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -208,6 +217,37 @@ class Task:
 
 
 Outcome = Embedded | Same | Failure
+# What an encoder that runs in another process is to hear: how, and at which sample rate.
+Elsewhere = Mapping[str, tuple[Listening, int | None]]
+
+
+@dataclass
+class Heard:
+    """A file that was opened here, and is to be encoded in another process, too.
+
+    Parameters
+    ----------
+    outcome : Embedded
+        All but what the encoders elsewhere make of it.
+    excerpts : dict
+        Space id -> what its encoder is to hear.
+    """
+
+    outcome: Embedded
+    excerpts: dict[str, list[Excerpt]]
+
+    @property
+    def seconds(self) -> float:
+        """How much sound waits in it."""
+        return _seconds(self.excerpts)
+
+
+def _at(excerpt: Excerpt, rate: int) -> Excerpt:
+    return Excerpt(excerpt.start, excerpt.at(rate), rate)
+
+
+def _seconds(excerpts: Mapping[str, Sequence[Excerpt]]) -> float:
+    return sum(len(e.samples) / e.rate for some in excerpts.values() for e in some)
 
 
 class Embedder:
@@ -222,6 +262,8 @@ class Embedder:
         as it does best.
     device : str
         Where encoders run: "auto", "cpu", "cuda", ...
+    elsewhere : mapping, optional
+        Space id -> what an encoder in another process is to hear, and at which rate.
 
     Raises
     ------
@@ -230,10 +272,18 @@ class Embedder:
     """
 
     def __init__(
-        self, names: Sequence[str], listening: Listenings = DEFAULT_LISTENING, device: str = "auto"
+        self,
+        names: Sequence[str],
+        listening: Listenings = DEFAULT_LISTENING,
+        device: str = "auto",
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         encoders = [load_encoder(name, device) for name in names]
-        if device not in ("auto", "cpu") and all(encoder.device == "cpu" for encoder in encoders):
+        if (
+            encoders
+            and device not in ("auto", "cpu")
+            and all(encoder.device == "cpu" for encoder in encoders)
+        ):
             told = ", ".join(encoder.name for encoder in encoders)
             raise ModelError(
                 f"device {device!r} was asked for, but {told} runs on the CPU only; wanted auto or cpu"
@@ -242,15 +292,13 @@ class Embedder:
         self._spaces: dict[str, Space] = {}
         self.listenings: dict[str, Listening] = {}
         for name, encoder in zip(names, encoders, strict=True):
-            heard = (
-                listening
-                if isinstance(listening, Listening)
-                else (listening or {}).get(name, encoder.listening)
-            )
+            heard = listening_of(name, listening, encoder.listening)
             space = space_of(encoder, heard)
             self.encoders[space.id] = encoder
             self.listenings[space.id] = heard
             self._spaces[space.id] = space
+        self._elsewhere = dict(elsewhere or {})
+        self.listenings |= {id_: heard for id_, (heard, _) in self._elsewhere.items()}
         every = list(self.listenings.values())
         # What is told of a track should not change with every encoder that joins.
         self._described = DEFAULT_LISTENING if DEFAULT_LISTENING in every else every[0]
@@ -273,33 +321,42 @@ class Embedder:
         Embedded, Same or Failure
             Never raises because of the file.
         """
+        outcome = self.opened(task)
+        assert not isinstance(outcome, Heard | None), "nothing is to be heard elsewhere"
+        return outcome
+
+    def opened(self, task: Task) -> Outcome | Heard | None:
+        """Embed one file as far as that can be done here.
+
+        Parameters
+        ----------
+        task : Task
+            What to embed.
+
+        Returns
+        -------
+        Embedded, Same, Failure, Heard or None
+            `Heard` when encoders elsewhere are to hear it as well; None when that is too much to hand over.
+        """
+        return _guarded(task, lambda: self._opened(task))
+
+    def _opened(self, task: Task) -> Outcome | Heard | None:
         path = task.file.path
-        try:
-            content = content_hash(path)
-            if content in task.known:
-                return Same(task.file, content)
-            wanted = [id_ for id_ in self.listenings if not task.lacking or id_ in task.lacking]
-            with hear(path, self._described, *(self.listenings[id_] for id_ in wanted)) as hearing:
-                result = Embedded(
-                    task.file, content, hearing.duration, hearing.rate, hearing.channels, hearing.format,
-                    read(path), Analysis(),
-                )  # fmt: skip
-                descriptions, pieces, result.vectors, result.windows = self._encode(hearing, wanted)
-                result.fingerprint = fingerprint(pieces)
-                result.damage = "; ".join(hearing.flaws)
-        except FileNotFoundError:
-            return Failure(task.file, "vanished", "the file is gone, or a link leads nowhere")
-        except DecodeError as error:
-            return Failure(task.file, "decode", str(error), "\n".join(getattr(error, "__notes__", ())))
-        except MemoryError:
-            return Failure(task.file, "decode", "decoding it takes more memory than a worker may have")
-        except OSError as error:
-            return Failure(task.file, "unreadable", error.strerror or str(error))
-        except (
-            Exception
-        ) as error:  # a bug, ours or a decoder's, costs the file that it shows in, not the scan
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return Failure(task.file, "crash", f"a bug, please report it: {reason}", traceback.format_exc())
+        content = content_hash(path)
+        if content in task.known:
+            return Same(task.file, content)
+        wanted = [id_ for id_ in self.listenings if not task.lacking or id_ in task.lacking]
+        with hear(path, self._described, *(self.listenings[id_] for id_ in wanted)) as hearing:
+            result = Embedded(
+                task.file, content, hearing.duration, hearing.rate, hearing.channels, hearing.format,
+                read(path), Analysis(),
+            )  # fmt: skip
+            encoded = self._encode(hearing, wanted, result)
+            if encoded is None:
+                return None
+            descriptions, pieces, heard = encoded
+            result.fingerprint = fingerprint(pieces)
+            result.damage = "; ".join(hearing.flaws)
         result.analysis = analyse(descriptions)
         if not descriptions:
             return Failure(task.file, "decode", "no excerpt of it can be decoded")
@@ -307,31 +364,105 @@ class Embedder:
             return Failure(
                 task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS (NaN counts as silence)"
             )
-        return result
+        return Heard(result, heard) if heard else result
 
     def _encode(
-        self, hearing: Hearing, wanted: Sequence[str]
-    ) -> tuple[list[Description], list[Piece], Vectors, Windows]:
+        self, hearing: Hearing, wanted: Sequence[str], result: Embedded
+    ) -> tuple[list[Description], list[Piece], dict[str, list[Excerpt]]] | None:
+        """Let all encoders hear; return what describes the track, and what is to be heard elsewhere.
+
+        None when that is more than can be handed over.
+        """
         descriptions: list[Description] = []
         pieces: list[Piece] = []
-        parts: dict[str, list[tuple[Array, Array]]] = {id_: [] for id_ in wanted}
+        parts: dict[str, list[tuple[Array, Array]]] = {id_: [] for id_ in wanted if id_ in self.encoders}
+        later: dict[str, list[Excerpt]] = {id_: [] for id_ in wanted if id_ in self._elsewhere}
         for listening, excerpts in _gathered(hearing.together):
             if listening == self._described:
                 descriptions.extend(map(describe, excerpts))
                 for excerpt in excerpts:
                     pieces.extend(pieces_of(excerpt, hearing.duration))
             for id_ in wanted:
-                if self.listenings[id_] == listening:
+                if self.listenings[id_] != listening:
+                    continue
+                if id_ in parts:
                     parts[id_].extend(self.encoders[id_].windows_of(excerpts))
-        vectors: Vectors = {}
-        windows: Windows = {}
-        for id_ in wanted:
-            if not parts[id_]:  # no encoder of a run may lack what another one has
-                return [], [], {}, {}
-            starts, rows = (np.concatenate(column) for column in zip(*parts[id_], strict=True))
-            windows[id_] = starts, rows
-            vectors[id_] = self.encoders[id_].pool(rows)
-        return descriptions, pieces, vectors, windows
+                else:
+                    later[id_].extend(_at(e, self._elsewhere[id_][1] or e.rate) for e in excerpts)
+                    if _seconds(later) > _MOST_SECONDS_ACROSS:
+                        return None
+        if not all([*parts.values(), *later.values()]):  # no encoder of a run may lack what another one has
+            return [], [], {}
+        self.put(result, parts)
+        return descriptions, pieces, later
+
+    def put(self, result: Embedded, parts: Mapping[str, Sequence[tuple[Array, Array]]]) -> None:
+        """Add what encoders made of a track to what is known of it.
+
+        Parameters
+        ----------
+        result : Embedded
+            Is changed.
+        parts : mapping
+            Space id -> what `Encoder.windows_of` gave, in order of time.
+        """
+        for id_, part in parts.items():
+            starts, rows = (np.concatenate(column) for column in zip(*part, strict=True))
+            encoder = self.encoders[id_]
+            result.windows[id_] = starts, rows
+            result.vectors[id_] = encoder.pool(rows)
+            result.ran[encoder.name] = f"{encoder.device}, {encoder.engine}"
+
+    def together(self, waiting: Sequence[tuple[Task, Heard]]) -> list[tuple[Task, Outcome]]:
+        """Encode what was heard of several tracks, in common batches.
+
+        Parameters
+        ----------
+        waiting : sequence of (Task, Heard)
+            Tracks that other processes opened.
+
+        Returns
+        -------
+        list of (Task, Embedded or Failure)
+            One for each. Should they fail together, each is tried alone, so that only what is bad fails.
+        """
+        if len(waiting) == 1:
+            ((task, heard),) = waiting
+            return [(task, _guarded(task, lambda: self._all([heard])[0]))]
+        try:
+            outcomes = self._all([heard for _, heard in waiting])
+            return [(task, outcome) for (task, _), outcome in zip(waiting, outcomes, strict=True)]
+        except Exception as error:  # of the device, or of one of them: a batch does not say whose it was
+            log.info("a batch of %d tracks failed, each is tried alone: %s", len(waiting), error)
+            return [pair for one in waiting for pair in self.together([one])]
+
+    def _all(self, heard: Sequence[Heard]) -> list[Embedded]:
+        parts: list[dict[str, list[tuple[Array, Array]]]] = [{} for _ in heard]
+        for id_, encoder in self.encoders.items():
+            mine = [i for i, one in enumerate(heard) if id_ in one.excerpts]
+            made = iter(encoder.windows_of([e for i in mine for e in heard[i].excerpts[id_]]) if mine else ())
+            for i in mine:
+                parts[i][id_] = list(islice(made, len(heard[i].excerpts[id_])))
+        for one, part in zip(heard, parts, strict=True):
+            self.put(one.outcome, part)
+        return [one.outcome for one in heard]
+
+
+def _guarded(task: Task, work: Callable[[], T]) -> T | Failure:
+    """Turn whatever goes wrong with a file into a `Failure`."""
+    try:
+        return work()
+    except FileNotFoundError:
+        return Failure(task.file, "vanished", "the file is gone, or a link leads nowhere")
+    except DecodeError as error:
+        return Failure(task.file, "decode", str(error), "\n".join(getattr(error, "__notes__", ())))
+    except MemoryError:
+        return Failure(task.file, "decode", "decoding it takes more memory than a worker may have")
+    except OSError as error:
+        return Failure(task.file, "unreadable", error.strerror or str(error))
+    except Exception as error:  # a bug, ours or a decoder's, costs the file that it shows in, not the scan
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return Failure(task.file, "crash", f"a bug, please report it: {reason}", traceback.format_exc())
 
 
 def _gathered(heard: Iterable[tuple[Listening, Excerpt]]) -> Iterator[tuple[Listening, list[Excerpt]]]:
@@ -342,6 +473,11 @@ def _gathered(heard: Iterable[tuple[Listening, Excerpt]]) -> Iterator[tuple[List
         if sum(len(e.samples) / e.rate for e in waiting[listening]) >= _SECONDS_AT_ONCE:
             yield listening, waiting.pop(listening)
     yield from waiting.items()
+
+
+def listening_of(name: str, listening: Listenings, own: Listening) -> Listening:
+    """Say how an encoder hears in a run, whose own way is `own`."""
+    return listening if isinstance(listening, Listening) else (listening or {}).get(name, own)
 
 
 def space_of(encoder: Encoder, listening: Listening) -> Space:
@@ -362,6 +498,9 @@ def embed_files(
 ) -> Generator[tuple[Task, Outcome], None, None]:
     """Embed many files in worker processes.
 
+    On a CPU each worker has its own copy of the encoders. On a GPU there is one copy, in this process: it encodes what
+    the workers decode, in batches across tracks.
+
     Parameters
     ----------
     tasks : iterable of Task
@@ -375,18 +514,23 @@ def embed_files(
     nice : bool
         Give way to other programs.
     device : str
-        As for `Embedder`; every worker loads its own copy of the encoders there.
+        As for `Embedder`.
 
     Yields
     ------
     tuple of (Task, Embedded or Same or Failure)
         In the order they end.
+
+    Raises
+    ------
+    SoundkinError
+        The encoders cannot be loaded, or the workers cannot start.
     """
-    patience = partial(_patience, heavy=not all(map(is_light, names)))
-    outcomes = workers.run(
-        "soundkin.embed:_worker", (tuple(names), listening, device), tasks, jobs or cores(), patience, nice
-    )
-    with contextlib.closing(outcomes):
+    jobs = jobs or cores()
+    heavy = [name for name in names if not is_light(name)]
+    on_gpu = bool(heavy) and device != "cpu" and jobs > 1 and _device(device) != "cpu"
+    route = partial(_through_one, heavy=heavy) if on_gpu else _in_workers
+    with contextlib.closing(route(tasks, names, listening, jobs, nice, device)) as outcomes:
         for task, outcome in outcomes:
             if isinstance(outcome, workers.Lost):
                 outcome = Failure(task.file, outcome.kind, outcome.reason)
@@ -394,6 +538,59 @@ def embed_files(
                 told = f"{outcome.reason}\n{outcome.detail}".strip()
                 log.debug("%r: %s: %s", task.file.path, outcome.kind, told)
             yield task, outcome
+
+
+def _device(device: str) -> str:
+    from soundkin.encoders.torch_tools import device_in_use
+
+    return device_in_use(device)
+
+
+_Outcomes = Generator[tuple[Task, Outcome | workers.Lost], None, None]
+
+
+def _in_workers(
+    tasks: Iterable[Task], names: Sequence[str], listening: Listenings, jobs: int, nice: bool, device: str
+) -> _Outcomes:
+    """Embed in workers, each with its own encoders."""
+    patience = partial(_patience, heavy=not all(map(is_light, names)))
+    arguments = tuple(names), listening, device
+    return workers.run("soundkin.embed:_worker", arguments, tasks, jobs, patience, nice)
+
+
+def _through_one(
+    tasks: Iterable[Task], names: Sequence[str], listening: Listenings, jobs: int, nice: bool, device: str,
+    heavy: Sequence[str],
+) -> _Outcomes:  # fmt: skip
+    """Decode in workers, and encode what they heard with the one copy of the heavy encoders that is here.
+
+    Encoders of ours stay in the workers. What is too long to be handed over goes the ordinary way at the end.
+    """
+    here = Embedder(heavy, listening, device)
+    elsewhere = {
+        id_: (here.listenings[id_], getattr(encoder, "rate", None)) for id_, encoder in here.encoders.items()
+    }
+    light = tuple(name for name in names if name not in heavy)
+    opened = workers.run(
+        "soundkin.embed:_ears", (light, listening, elsewhere), tasks, jobs, _patience, nice, waiting=_WAITING
+    )
+    waiting: list[tuple[Task, Heard]] = []
+    long: list[Task] = []
+    with contextlib.closing(opened):
+        for task, outcome in opened:
+            if outcome is None:
+                long.append(task)
+            elif not isinstance(outcome, Heard):
+                yield task, outcome
+            else:
+                waiting.append((task, outcome))
+                if sum(heard.seconds for _, heard in waiting) >= _SECONDS_ACROSS:
+                    yield from here.together(waiting)
+                    waiting.clear()
+    yield from here.together(waiting) if waiting else ()
+    del here  # its memory on the device is for the worker that comes
+    if long:
+        yield from _in_workers(long, names, listening, 1, nice, device)
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
@@ -448,6 +645,15 @@ def is_light(name: str) -> bool:
     """Tell whether an encoder is one of ours: built in, or a folder of its kind."""
     found = find(name)
     return found is None or found[0].is_built_in
+
+
+def _ears(
+    names: tuple[str, ...], listening: Listenings, elsewhere: Elsewhere
+) -> Callable[[Task], Outcome | Heard | None]:
+    """Make a worker that decodes for encoders elsewhere; what is too long for that, it gives back as None."""
+    embedder = Embedder(names, listening, "cpu", elsewhere)
+    workers.limit_memory(_TASK_BYTES)
+    return embedder.opened
 
 
 def _worker(names: tuple[str, ...], listening: Listenings, device: str) -> Callable[[Task], Outcome]:

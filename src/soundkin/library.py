@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from soundkin import exchange, fusion, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files, is_gone
-from soundkin.encoders import DEFAULT, FOLDER_FILES, find, load_encoder
+from soundkin.encoders import DEFAULT, FOLDER_FILES, find
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, glob, parse
 from soundkin.index import Index, Mark, RebuildNeeded, open_index
@@ -53,6 +53,7 @@ from soundkin.scan import (
     printable,
     roots_of,
 )
+from soundkin.spaces import own_space, spaces_of
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -798,10 +799,7 @@ class Library(Mixing):
         if space.id not in self._embedders:
             made = Embedder([self._encoder_source(space.encoder)], Listening.named(space.listening))
             if made.spaces[0].id != space.id:
-                raise ModelError(
-                    f"the vectors of {space.id} were made by another version of {space.encoder!r}; "
-                    "index the library again to bring them up to date"
-                )
+                raise _of_another_version(space)
             self._embedders[space.id] = made
         return self._embedders[space.id]
 
@@ -845,13 +843,13 @@ class Library(Mixing):
         """Return what an encoder is called in spaces."""
         if found := find(name):
             return found[1].name
-        return load_encoder(self._encoder_source(name)).name
+        return own_space(self._encoder_source(name)).encoder
 
     def _keep_encoder(self, name: str) -> str:
         """Copy an encoder folder into the library, so that it can be queried wherever the original goes."""
         if find(name) or not (Path(name) / "encoder.json").is_file():
             return self._encoder_source(name)
-        called = load_encoder(name).name
+        called = own_space(name).encoder
         if find(called):
             raise ModelError(
                 f"the encoder in {printable(name)} is called {called!r} like a built-in one: give it another name "
@@ -867,7 +865,8 @@ class Library(Mixing):
     def _makes(self, space: Space) -> bool:
         """Tell whether an encoder that is here makes vectors of a space."""
         try:
-            return self.embedder(space).spaces == [space]
+            listening = Listening.named(space.listening)
+            return spaces_of([self._encoder_source(space.encoder)], listening) == [space]
         except ModelError:
             return False
 
@@ -1012,7 +1011,6 @@ class Library(Mixing):
             status = os.stat(path)
         except OSError as error:
             raise NotFound(f"{printable(path)} has no vector in {space.id}, and: {error.strerror}") from error
-        self.embedder(space)  # says so if its encoder is no longer here
         task = Task(FileState(path, status.st_size, status.st_mtime_ns))
         names, listening = [self._encoder_source(space.encoder)], passage or Listening.named(space.listening)
         # In a worker, as in a scan: a file that hangs or crashes a decoder must not take the asker with it.
@@ -1020,6 +1018,8 @@ class Library(Mixing):
         if isinstance(outcome, Failure):
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
+        if replace(space, listening=listening.name).id not in outcome.vectors:
+            raise _of_another_version(space)
         (vector,), ((starts, windows),) = outcome.vectors.values(), outcome.windows.values()
         return Query(vector, to_track(outcome, "", 0.0), windows, starts, fingerprint=outcome.fingerprint)
 
@@ -1107,6 +1107,13 @@ class Library(Mixing):
                 self._rebuild(record)
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
+
+
+def _of_another_version(space: Space) -> ModelError:
+    return ModelError(
+        f"the vectors of {space.id} were made by another version of {space.encoder!r}; "
+        "index the library again to bring them up to date"
+    )
 
 
 def _called(spaces: list[Space], name: str | None) -> list[Space]:

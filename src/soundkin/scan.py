@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from soundkin.audio import Listening, is_audio_name
 from soundkin.embed import (
     Embedded,
-    Embedder,
     Failure,
     FileState,
     Listenings,
@@ -27,6 +26,7 @@ from soundkin.embed import (
 )
 from soundkin.errors import InputError
 from soundkin.record import FileRow, Record
+from soundkin.spaces import spaces_of
 
 
 @dataclass
@@ -285,7 +285,7 @@ class ScanReport:
     audio_seconds, elapsed : float
         Length of what was embedded; seconds the whole scan took.
     devices : dict
-        Encoder -> where it ran, and what ran it: "cpu, onnxruntime float32".
+        Encoder -> where it ran, and what ran it: "cpu, onnxruntime float32"; of those that had something to do.
     """
 
     found: int = 0
@@ -425,16 +425,14 @@ class Scan:
 
     def _prepare_spaces(self) -> dict[str, list[str]]:
         """Make the spaces of this scan the active ones; return path -> the spaces it lacks a vector in."""
-        embedder = Embedder(self._names, self._listening, self._options.device)
-        for encoder in embedder.encoders.values():
-            self.report.devices[encoder.name] = f"{encoder.device}, {encoder.engine}"
-        for space in embedder.spaces:
+        spaces = spaces_of(self._names, self._listening, self._options.device)
+        for space in spaces:
             self._record.add_space(space)
         for space in self._record.active_spaces():
-            if any(space.encoder == new.encoder and space.id != new.id for new in embedder.spaces):
+            if any(space.encoder == new.encoder and space.id != new.id for new in spaces):
                 self._record.deactivate(space.id)
         lacking: dict[str, list[str]] = defaultdict(list)
-        for space in embedder.spaces:
+        for space in spaces:
             for path in self._record.missing(space.id):
                 lacking[path].append(space.id)
         return lacking
@@ -478,6 +476,7 @@ class Scan:
             report.failed += 1
         elif isinstance(outcome, Embedded):
             record.put(outcome)
+            report.devices |= outcome.ran
             report.audio_seconds += outcome.duration
             report.damaged += bool(outcome.damage)
             report.updated += known is not None

@@ -82,6 +82,7 @@ def run(
     jobs: int,
     timeout: Callable[[Any], float],
     nice: bool = False,
+    waiting: int | None = None,
 ) -> Generator[tuple[Any, Any], None, None]:
     """Run tasks in worker processes; yield them as they end.
 
@@ -99,6 +100,8 @@ def run(
         Seconds a task may take, given the task.
     nice : bool
         Give way to other programs.
+    waiting : int, optional
+        How many results may wait to be taken before the workers pause; default 4 per worker.
 
     Yields
     ------
@@ -108,10 +111,10 @@ def run(
     Raises
     ------
     SoundkinError
-        The workers cannot start.
+        The workers cannot start; or what the factory says of that.
     """
     feed = _Feed(tasks)
-    results: queue.Queue[Any] = queue.Queue(maxsize=4 * jobs)
+    results: queue.Queue[Any] = queue.Queue(maxsize=waiting or 4 * jobs)
     threads = [_Supervisor((factory, arguments, nice), feed, results, timeout) for _ in range(jobs)]
     for thread in threads:
         thread.start()
@@ -245,7 +248,8 @@ class _Child:
                 f"a worker process cannot start: {error.strerror}; run: soundkin doctor"
             ) from error
         self.timed_out = False
-        if self.ask(setup, _START_SECONDS) is None:
+        started = self.ask(setup, _START_SECONDS)
+        if started is None:
             code = self._process.wait()
             words = self._last_words()
             self.bury()
@@ -256,6 +260,9 @@ class _Child:
                     f"a worker process cannot start: killed by signal {-code}; run: soundkin doctor"
                 )
             raise SoundkinError(f"a worker process cannot start: {words}; run: soundkin doctor")
+        if not started[0]:  # weights that are not here, a device that is not there: the factory's own words
+            self.bury()
+            raise started[1]
 
     def ask(self, message: Any, seconds: float) -> tuple[bool, Any] | None:
         """Send a message, wait for the answer; None when the child died or was killed for taking too long."""
@@ -319,7 +326,11 @@ def _serve() -> None:
     if nice and hasattr(os, "nice"):
         os.nice(10)
     module, _, name = factory.partition(":")
-    work = getattr(importlib.import_module(module), name)(*arguments)
+    try:
+        work = getattr(importlib.import_module(module), name)(*arguments)
+    except SoundkinError as error:
+        _answer(answers, False, error)
+        return
     _answer(answers, True, None)
     while True:
         try:
