@@ -75,16 +75,16 @@ def _of_hub(name: str, folder: Path, published: Any) -> Encoder:
         if not folder.exists():
             config = transformers.ClapConfig(audio_config=CLAP_AUDIO)
             published.write_hub(folder, transformers.ClapModel(config).eval(), old=False)
-        return Clap(folder, device="cpu")
+        return Clap(folder, device="cpu", precision="auto", engine="auto")
     if name == "mert-v1-95m":
         if not folder.exists():
             model = transformers.HubertModel(transformers.HubertConfig()).eval()
             published.write_hub(folder, model, **published.MERT_CARD)
-        return Mert(folder, device="cpu")
+        return Mert(folder, device="cpu", precision="auto", engine="auto")
     if not folder.exists():
         model = transformers.Wav2Vec2ForPreTraining(transformers.Wav2Vec2Config()).eval()
         published.write_hub(folder, model)
-    return Wav2Vec2(folder, device="cpu")
+    return Wav2Vec2(folder, device="cpu", precision="auto", engine="auto")
 
 
 def speed(name: str, folder: Path, seconds: float, repeats: int) -> dict[str, Any]:

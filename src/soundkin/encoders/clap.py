@@ -16,7 +16,7 @@ import numpy as np
 from soundkin.audio import Listening
 from soundkin.encoders import Array, unit
 from soundkin.encoders.hf import CONFIG, failing_as_model_error, load_model, read_json, weights_in
-from soundkin.encoders.torch_tools import TorchEncoder, device_in_use, hash_of, needs
+from soundkin.encoders.torch_tools import TorchEncoder, device_in_use, hash_of, needs, precision_in_use
 from soundkin.errors import InputError, ModelError
 from soundkin.features import FrontEnd, log_mel
 
@@ -34,6 +34,8 @@ class Clap(TorchEncoder):
         Folder with `config.json`, the weights, and for text the tokenizer's files.
     device : str
         "auto", "cpu", "cuda", ...
+    precision, engine : str
+        Of the tower of sound, as for `hf.Wav2Vec2`. Words are read in float32 by PyTorch.
     name : str
         In spaces.
 
@@ -50,11 +52,20 @@ class Clap(TorchEncoder):
     window_seconds = hop_seconds = 10.0
     listening = Listening(5, 10.0)
 
-    def __init__(self, weights: str | os.PathLike[str], *, device: str = "auto", name: str = "clap") -> None:
+    def __init__(
+        self,
+        weights: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        precision: str = "float32",
+        engine: str = "torch",
+        name: str = "clap",
+    ) -> None:
         self.name, self._folder = name, Path(weights)
         self._torch = needs("torch", "torch")
         transformers = needs("transformers", "hf")
         self.device = device_in_use(device)
+        self.precision = precision_in_use(precision, self.device)
         card = read_json(self._folder / CONFIG)
         if card.get("model_type") != "clap":
             raise ModelError(f"config.json is of {card.get('model_type')!r}; wanted 'clap'")
@@ -66,13 +77,19 @@ class Clap(TorchEncoder):
             )
         self.weights = hash_of(weights_in(self._folder))
         self.dims = int(self._config.projection_dim)
-        self._audio = self._tower(transformers.ClapAudioModelWithProjection, self._config.audio_config)
+        example = front(np.zeros((1, round(self.window_seconds * self.rate)), np.float32)).shape
+        self.hasten(engine, self._hearing, example, hash_of(self._folder / CONFIG))
         self._reading = threading.Lock()
         self._reader: tuple[Any, Any] | None = None
 
-    def _tower(self, kind: Any, config: Any) -> Any:
+    def _tower(self, kind: str, config: Any) -> Any:
         config.projection_dim = self.dims
-        return load_model(kind, self._folder, config).to(self.device)
+        return load_model(getattr(needs("transformers", "hf"), kind), self._folder, config)
+
+    def _hearing(self) -> Any:
+        from soundkin.encoders import networks
+
+        return networks.ClapSound(self._tower("ClapAudioModelWithProjection", self._config.audio_config))
 
     def short(self, y: Array, size: int) -> Array:
         """Repeat a short excerpt as often as it fits, zeros after it, as CLAP was trained; see `TorchEncoder.short`."""
@@ -80,10 +97,7 @@ class Clap(TorchEncoder):
 
     def encode(self, pieces: Array) -> Array:
         """Encode PCM windows into unit vectors; see `TorchEncoder.encode`."""
-        with self._torch.inference_mode():
-            x = self._torch.from_numpy(front(pieces)).to(self.device)
-            longer = self._torch.zeros((len(pieces), 1), dtype=self._torch.bool, device=self.device)
-            return unit(self._audio(input_features=x, is_longer=longer).audio_embeds.float().cpu().numpy())
+        return unit(self.run(front(pieces))[0])
 
     def text(self, words: str) -> Array:
         """Place words among sounds.
@@ -122,8 +136,8 @@ class Clap(TorchEncoder):
                     tokenizer = transformers.AutoTokenizer.from_pretrained(
                         self._folder, local_files_only=True, trust_remote_code=False
                     )
-                tower = self._tower(transformers.ClapTextModelWithProjection, self._config.text_config)
-                self._reader = tokenizer, tower
+                tower = self._tower("ClapTextModelWithProjection", self._config.text_config)
+                self._reader = tokenizer, tower.to(self.device)
             return self._reader
 
 

@@ -25,6 +25,7 @@ from soundkin.encoders.torch_tools import (
     first_line,
     hash_of,
     needs,
+    precision_in_use,
     read_safetensors,
     read_torch,
 )  # fmt: skip
@@ -49,6 +50,10 @@ class Wav2Vec2(TorchEncoder):
         0 (before the transformer) to 12; the last is what most people take, middle ones often serve music better.
     device : str
         "auto", "cpu", "cuda", ...
+    precision : str
+        "float32", "bfloat16", "float16"; "auto" takes bfloat16 on CPUs that compute in it.
+    engine : str
+        What runs it on a CPU: "torch", "openvino", "onnxruntime", or "auto" for the fastest.
     name : str
         In spaces.
 
@@ -65,7 +70,7 @@ class Wav2Vec2(TorchEncoder):
     rate = 16000
     window_seconds = hop_seconds = 10.0
     listening = Listening(None, 10.0)
-    _network, _config = "Wav2Vec2Model", "Wav2Vec2Config"
+    _kind, _config = "Wav2Vec2Model", "Wav2Vec2Config"
     _default_layer = 12
 
     def __init__(
@@ -74,13 +79,15 @@ class Wav2Vec2(TorchEncoder):
         *,
         layer: int | None = None,
         device: str = "auto",
+        precision: str = "float32",
+        engine: str = "torch",
         name: str = "wav2vec2-base",
     ) -> None:
         folder = Path(weights)
         self.name = name
-        self._torch = needs("torch", "torch")
         transformers = needs("transformers", "hf")
         self.device = device_in_use(device)
+        self.precision = precision_in_use(precision, self.device)
         card = self._understood(read_json(folder / CONFIG))
         with failing_as_model_error(folder):
             config = getattr(transformers, self._config).from_dict(card)
@@ -92,9 +99,17 @@ class Wav2Vec2(TorchEncoder):
         self.pooling = f"layer{self._layer}-mean"
         self.dims = int(config.hidden_size)
         self.weights = hash_of(weights_in(folder))
-        self._model = load_model(getattr(transformers, self._network), folder, config).to(self.device)
+        key = f"{self._layer} {hash_of(folder / CONFIG)}"
+        self.hasten(engine, lambda: self._made(folder, config), (1, self.rate), key, varies=2)
+
+    def _made(self, folder: Path, config: Any) -> Any:
+        """Load the network, as far as it is needed."""
+        from soundkin.encoders import networks
+
+        model = load_model(getattr(needs("transformers", "hf"), self._kind), folder, config)
         if not getattr(config, "do_stable_layer_norm", False):  # where no norm follows the last layer
-            del self._model.encoder.layers[max(self._layer, 1) :]
+            del model.encoder.layers[max(self._layer, 1) :]
+        return networks.Hidden(model, self._layer)
 
     def _understood(self, card: dict[str, Any]) -> dict[str, Any]:
         """Return what the network's configuration needs of `config.json`."""
@@ -108,11 +123,7 @@ class Wav2Vec2(TorchEncoder):
 
     def encode(self, pieces: Array) -> Array:
         """Encode PCM windows; see `TorchEncoder.encode`."""
-        x = self._torch.from_numpy(standardised(pieces)).to(self.device)
-        with self._torch.inference_mode():
-            states = self._model(x, output_hidden_states=True).hidden_states
-            vectors: Array = states[self._layer].mean(dim=1).float().cpu().numpy()
-        return vectors
+        return self.run(standardised(pieces))[0]
 
 
 class Mert(Wav2Vec2):
@@ -126,6 +137,10 @@ class Mert(Wav2Vec2):
         0 to 12; default 7.
     device : str
         "auto", "cpu", "cuda", ...
+    precision : str
+        "float32", "bfloat16", "float16"; "auto" takes bfloat16 on CPUs that compute in it.
+    engine : str
+        What runs it on a CPU: "torch", "openvino", "onnxruntime", or "auto" for the fastest.
     name : str
         In spaces.
     """
@@ -133,7 +148,7 @@ class Mert(Wav2Vec2):
     rate = 24000
     window_seconds = hop_seconds = 5.0
     listening = Listening(10, 5.0)
-    _network, _config = "HubertModel", "HubertConfig"
+    _kind, _config = "HubertModel", "HubertConfig"
     _default_layer = 7
 
     def __init__(
@@ -142,9 +157,11 @@ class Mert(Wav2Vec2):
         *,
         layer: int | None = None,
         device: str = "auto",
+        precision: str = "float32",
+        engine: str = "torch",
         name: str = "mert-v1-95m",
     ) -> None:
-        super().__init__(weights, layer=layer, device=device, name=name)
+        super().__init__(weights, layer=layer, device=device, precision=precision, engine=engine, name=name)
 
     def _understood(self, card: dict[str, Any]) -> dict[str, Any]:
         """Return HuBERT's share of MERT's configuration: its own code does no more when these are off."""

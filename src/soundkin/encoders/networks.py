@@ -252,3 +252,51 @@ class MusiCNN(torch.nn.Module):
         """Return the probability of each tag, (b, tags), from penultimate activations."""
         x = penultimate.to(self.device)
         return torch.sigmoid(x @ self._named("dense", 1, "kernel") + self._named("dense", 1, "bias"))
+
+
+class Hidden(torch.nn.Module):
+    """One layer of a transformer that hears PCM, averaged over time.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Of `transformers`: wav2vec 2.0, HuBERT.
+    layer : int
+        Of its hidden states, 0 before the first.
+    """
+
+    def __init__(self, model: Any, layer: int) -> None:
+        super().__init__()
+        self.model, self.layer = model, layer
+
+    def forward(self, pcm: Tensor) -> Tensor:
+        """Return embeddings (b, d) from PCM (b, n)."""
+        states = self.model(_entering(self.model, pcm), output_hidden_states=True).hidden_states
+        average: Tensor = states[self.layer].float().mean(dim=1)
+        return average
+
+
+class ClapSound(torch.nn.Module):
+    """CLAP's tower of sound.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        `ClapAudioModelWithProjection` of `transformers`, without fusion.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, logmel: Tensor) -> Tensor:
+        """Return embeddings (b, d) from decibels (b, 1, frames, 64)."""
+        x = _entering(self.model, logmel)
+        longer = torch.zeros((x.shape[0], 1), dtype=torch.bool, device=x.device)
+        embeddings: Tensor = self.model(input_features=x, is_longer=longer).audio_embeds
+        return embeddings
+
+
+def _entering(model: Any, x: Tensor) -> Tensor:
+    """Bring a batch to where a model is, in its precision."""
+    return x.to(next(model.parameters()))

@@ -183,7 +183,7 @@ PUBLIC: dict[str, EncoderInfo] = {
         verify=_known("cnn14"),
     ),
     "wav2vec2-base": EncoderInfo(
-        load=_hub("hf", "Wav2Vec2", _WAV2VEC2),
+        load=_hub("hf", "Wav2Vec2", _WAV2VEC2, engine="auto", precision="auto"),
         dims=768,
         rate=16000,
         window="10.0 s",
@@ -196,7 +196,7 @@ PUBLIC: dict[str, EncoderInfo] = {
         options=_LAYER,
     ),
     "clap": EncoderInfo(
-        load=_hub("clap", "Clap", _CLAP),
+        load=_hub("clap", "Clap", _CLAP, engine="auto", precision="auto"),
         dims=512,
         rate=48000,
         window="10.0 s",
@@ -209,7 +209,7 @@ PUBLIC: dict[str, EncoderInfo] = {
         reads=True,
     ),
     "mert-v1-95m": EncoderInfo(
-        load=_hub("hf", "Mert", _MERT),
+        load=_hub("hf", "Mert", _MERT, engine="auto", precision="auto"),
         dims=768,
         rate=24000,
         window="5.0 s",

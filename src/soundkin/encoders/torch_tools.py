@@ -64,6 +64,8 @@ class TorchEncoder(Encoder):
     ) -> None:
         """Let something else than PyTorch run the network, where that is faster; see `engines.engine_for`.
 
+        Where nothing else does, and the encoder has made no network for PyTorch yet, it is made now.
+
         Parameters
         ----------
         engine : str
@@ -80,7 +82,11 @@ class TorchEncoder(Encoder):
         if self.device == "cpu":
             key = f"{type(self).__name__} {self.weights} {key}"
             self._engine = engine_for(network, example, key, self.precision, engine, varies)
-        if self._engine is not None:
+        if self._engine is None:
+            self._network = self._network or network().to(
+                self.device, getattr(needs("torch", "torch"), self.precision)
+            )
+        elif self._network is not None:
             self._network.kernels.clear()  # the graph has its own
 
     def run(self, x: Array) -> list[Array]:
