@@ -2,16 +2,19 @@
 
 Speed: seconds of audio encoded in a CPU second of one thread, from PCM in memory, front end included, decoding not;
 excerpts as the encoder hears best. Weights that are not in the cache are random ones in the published format and of the
-published size, which cost the same. Each encoder is measured in a process of its own: its peak memory and the CPU
-seconds until it is ready (a second time, when what is exported once has been) stand beside.
+published size, which cost the same. The sound is made up, or from MUSIC. Each encoder is measured in a process of its
+own: its peak memory and the CPU seconds until it is ready (a second time, when what is exported once has been) stand
+beside.
+
+The engine that is chosen on a CPU, against PyTorch in float32: what it gains, and the least cosine of a window of the
+one to the other. And what batches of other sizes would gain, across the excerpts of a track and of others.
 
 PANNs' Cnn14, whole files: ours, against the way of the tutorials, librosa and the network as published in PyTorch,
 float32, in the same run; and how far apart the vectors are.
 
 Retrieval (with MUSIC): protocol and columns of `bench_encoder.py`, but track vectors as `soundkin index` makes them, of
 all encoders whose weights are here, from one run that opens each file once, and of every two of them fused. `cnn` was
-trained on other folders of the
-same kind of music, see the model card.
+trained on other folders of the same kind of music, see the model card.
 """
 
 import argparse
@@ -30,42 +33,47 @@ import numpy as np
 from bench_encoder import SMALLEST, Scores, deal, ranking_scores, unit
 from common import Array, Targets, audio_files, cpu_of, environment, table
 
-from soundkin.audio import Listening, excerpts_of, hear
+from soundkin.audio import Excerpt, Listening, excerpts_of, hear
 from soundkin.embed import Embedded, FileState, Task, embed_files
-from soundkin.encoders import ENCODERS, Encoder, catalogue, load_encoder
+from soundkin.encoders import ENCODERS, Choice, Encoder, catalogue, onnx, torch_tools
+from soundkin.encoders.torch_tools import TorchEncoder
 
 ROOT = Path(__file__).parents[1]
+BATCHES = (1, 2, 4, 8, 16)
 COLUMNS = ("P@10", "mAP", "5-NN", "skew")
 # LAION's larger CLAP; wav2vec 2.0 base and MERT are what transformers makes when nothing is said.
 CLAP_AUDIO = {"patch_embeds_hidden_size": 128, "depths": [2, 2, 12, 2], "hidden_size": 1024}
 
 
-def made(name: str, folder: Path, **options: Any) -> Encoder:
-    """Load an encoder, with random weights where its own are not here."""
-    if catalogue.is_here(ENCODERS[name]):
-        return load_encoder(name, "cpu")
+def made(name: str, folder: Path, **options: str) -> Encoder:
+    """Load an encoder as it is installed but for `options`; with random weights where its own are not here."""
+    info = ENCODERS[name]
+    if catalogue.is_here(info):
+        return info.load(Choice(name, "cpu", options))
     sys.path.insert(0, str(ROOT / "tests"))
     import published
 
     folder.mkdir(parents=True, exist_ok=True)
+    chosen: dict[str, Any] = {"device": "cpu", "name": name, "engine": "auto", **options}
+    if name == "musicnn":
+        from soundkin.encoders.musicnn import MusiCNN
+
+        return MusiCNN(published.musicnn_folder(folder), tags="MTT", **chosen)
+    chosen = {"precision": "auto", **chosen}
     if name == "panns-cnn14":
         from soundkin.encoders.panns import Cnn14
 
         if not (path := folder / "cnn14.pth").exists():
             published.write_cnn14(path, published.cnn14_weights())
-        return Cnn14(path, device="cpu", **{"engine": "auto", **options})
+        return Cnn14(path, **chosen)
     if name == "openl3":
         from soundkin.encoders.openl3 import OpenL3
 
-        return OpenL3(published.openl3_file(folder), device="cpu", engine="auto", name=name)
-    if name == "musicnn":
-        from soundkin.encoders.musicnn import MusiCNN
-
-        return MusiCNN(published.musicnn_folder(folder), tags="MTT", device="cpu", engine="auto", name=name)
-    return _of_hub(name, folder / name, published)
+        return OpenL3(published.openl3_file(folder), **chosen)
+    return _of_hub(name, folder / name, published, chosen)
 
 
-def _of_hub(name: str, folder: Path, published: Any) -> Encoder:
+def _of_hub(name: str, folder: Path, published: Any, chosen: dict[str, Any]) -> Encoder:
     import transformers
 
     from soundkin.encoders.clap import Clap
@@ -75,39 +83,69 @@ def _of_hub(name: str, folder: Path, published: Any) -> Encoder:
         if not folder.exists():
             config = transformers.ClapConfig(audio_config=CLAP_AUDIO)
             published.write_hub(folder, transformers.ClapModel(config).eval(), old=False)
-        return Clap(folder, device="cpu", precision="auto", engine="auto")
+        return Clap(folder, **chosen)
     if name == "mert-v1-95m":
         if not folder.exists():
             model = transformers.HubertModel(transformers.HubertConfig()).eval()
             published.write_hub(folder, model, **published.MERT_CARD)
-        return Mert(folder, device="cpu", precision="auto", engine="auto")
+        return Mert(folder, **chosen)
     if not folder.exists():
         model = transformers.Wav2Vec2ForPreTraining(transformers.Wav2Vec2Config()).eval()
         published.write_hub(folder, model)
-    return Wav2Vec2(folder, device="cpu", precision="auto", engine="auto")
+    return Wav2Vec2(folder, **chosen)
 
 
-def speed(name: str, folder: Path, seconds: float, repeats: int) -> dict[str, Any]:
-    """Measure one encoder in this process."""
+def speed(name: str, folder: Path, seconds: float, repeats: int, music: Path | None) -> dict[str, Any]:
+    """Measure one encoder in this process; then the same network in PyTorch, float32, and how far apart they are."""
     begin = time.process_time()
     encoder = made(name, folder)
     ready = time.process_time() - begin
-    rng = np.random.default_rng(0)
-    time_axis = np.arange(round(seconds * 44100)) / 44100
-    y = 0.3 * np.sin(2 * np.pi * 220 * time_axis * (1 + time_axis / seconds)) + 0.05 * rng.standard_normal(
-        len(time_axis)
-    )
-    heard = Listening(None, min(encoder.listening.seconds, seconds))
+    excerpts = sound(encoder, seconds, music)
 
-    def once() -> None:
-        encoder.windows_of(list(excerpts_of(y.astype(np.float32), 44100, heard)))
+    def rate(of: Encoder) -> tuple[float, Array]:
+        rows = np.concatenate([rows for _, rows in of.windows_of(excerpts)])
+        return seconds / min(cpu_of(listen, of, excerpts) for _ in range(repeats)), rows
 
-    once()
-    best = min(cpu_of(once) for _ in range(repeats))
-    return {
-        "name": name, "dims": encoder.dims, "engine": encoder.engine, "weights": _origin(name),
-        "rate": seconds / best, "ready": ready, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    best, rows = rate(encoder)
+    result = {
+        "name": name, "dims": encoder.dims, "engine": encoder.engine, "weights": _origin(name), "rate": best,
+        "ready": ready, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "batches": batches(encoder, excerpts, seconds),
     }  # fmt: skip
+    if isinstance(encoder, TorchEncoder):
+        exact = {"engine": "torch"} | ({} if name == "musicnn" else {"precision": "float32"})
+        plain, wanted = rate(made(name, folder, **exact))
+        result |= {"plain": plain, "cosine": float((unit(rows) * unit(wanted)).sum(axis=1).min())}
+    return result
+
+
+def sound(encoder: Encoder, seconds: float, music: Path | None) -> list[Excerpt]:
+    """Return so many seconds of a made-up sound, or of music, cut as the encoder hears best."""
+    length = min(encoder.listening.seconds, seconds)
+    if music:
+        with hear(audio_files(music)[0], Listening(round(seconds / length), length)) as hearing:
+            return list(hearing.excerpts)
+    t = np.arange(round(seconds * 44100)) / 44100
+    noise = 0.05 * np.random.default_rng(0).standard_normal(len(t))
+    y = 0.3 * np.sin(2 * np.pi * 220 * t * (1 + t / seconds)) + noise
+    return list(excerpts_of(y.astype(np.float32), 44100, Listening(None, length)))
+
+
+def listen(encoder: Encoder, excerpts: list[Excerpt]) -> None:
+    """Encode excerpts as if for the first time: they keep what was derived from them."""
+    encoder.windows_of([Excerpt(e.start, e.samples, e.rate) for e in excerpts])
+
+
+def batches(encoder: Encoder, excerpts: list[Excerpt], seconds: float) -> dict[int, float]:
+    """Return how fast windows are encoded in batches of several sizes, across excerpts, times real time."""
+    found = {}
+    for size in BATCHES if encoder.engine != "numpy" else ():
+        # Both kinds of encoder keep the size as a constant of their file: nobody but this would change it.
+        before, onnx._BATCH = onnx._BATCH, size
+        torch_tools._BATCH["cpu"] = size
+        found[size] = seconds / min(cpu_of(listen, encoder, excerpts) for _ in range(2))
+        onnx._BATCH = torch_tools._BATCH["cpu"] = before
+    return found
 
 
 def _origin(name: str) -> str:
@@ -197,16 +235,6 @@ def cnn14_whole(files: list[Path], folder: Path, targets: Targets) -> None:
     targets.at_least(
         "Cnn14, as installed / the tutorials' way", costs[first] / costs["ours, as installed"], 2.0
     )
-    exact = {name: soundkin_windows(encoder, files[0]) for name, encoder in ours.items()}
-    a, b = exact.values()
-    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    targets.at_least("Cnn14, least cosine of a window to float32", float(cosines.min()), 0.9995)
-
-
-def soundkin_windows(encoder: Encoder, path: Path) -> Any:
-    """Embed three windows of a file."""
-    with hear(path, Listening(3, 10.0)) as hearing:
-        return np.concatenate([rows for _, rows in encoder.windows_of(list(hearing.excerpts))])
 
 
 def heard(music: Path, names: list[str], jobs: int | None) -> dict[str, dict[str, Array]]:
@@ -254,17 +282,58 @@ def _spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
 
 
-def measured(name: str, folder: Path, seconds: float, repeats: int) -> dict[str, Any]:
+def measured(name: str, folder: Path, seconds: float, repeats: int, music: Path | None) -> dict[str, Any]:
     """Measure an encoder in a process of its own; a second one, so that what is exported once has been."""
     import subprocess
 
-    command = [sys.executable, __file__, "--one", name, "--random", str(folder), "--seconds", str(seconds)]
+    command = [
+        sys.executable,
+        __file__,
+        *([str(music)] if music else []),
+        "--one",
+        name,
+        "--random",
+        str(folder),
+    ]
+    command += ["--seconds", str(seconds)]
     for _ in range(2):
         done = subprocess.run(
             [*command, "--repeats", str(repeats)], env=environment(), stdout=subprocess.PIPE, check=True
         )
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
+
+
+def show_speed(rows: list[dict[str, Any]], targets: Targets) -> None:
+    """Print speed, memory, how exact the engine is, and what larger batches would gain."""
+    table(
+        ("encoder", "dims", "weights", "size", "engine", "x real time", "peak MB", "CPU s to load"),
+        [
+            [r["name"], r["dims"], r["weights"], ENCODERS[r["name"]].size, r["engine"], r["rate"],
+             f"{r['memory']:.0f}", r["ready"]]
+            for r in rows
+        ],
+    )  # fmt: skip
+    networks = [r for r in rows if "plain" in r]
+    if networks:
+        against = (
+            "engine against PyTorch, float32",
+            "engine",
+            "x real time",
+            "PyTorch",
+            "gain",
+            "least cosine",
+        )
+        cells = [
+            [r["name"], r["engine"], r["rate"], r["plain"], r["rate"] / r["plain"], f"{r['cosine']:.6f}"]
+            for r in networks
+        ]
+        table(against, cells)
+        for r in networks:
+            targets.at_least(f"{r['name']}, least cosine of a window to float32", r["cosine"], 0.9995)
+    if batched := [r for r in rows if r["batches"]]:
+        titles = ("x real time with windows in batches of", *map(str, BATCHES))
+        table(titles, [[r["name"], *(r["batches"][str(n)] for n in BATCHES)] for r in batched])
 
 
 def main() -> int:
@@ -284,20 +353,15 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fail when a target is missed")
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(speed(args.one, args.random, args.seconds, args.repeats)))
+        print(json.dumps(speed(args.one, args.random, args.seconds, args.repeats, args.music)))
         return 0
     targets = Targets()
     names = args.encoder or list(ENCODERS)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.random or Path(temporary)
-        rows = []
-        for name in names:
-            r = measured(name, folder, args.seconds, args.repeats)
-            size = ENCODERS[name].size
-            memory = f"{r['memory']:.0f}"
-            rows.append([name, r["dims"], r["weights"], size, r["engine"], r["rate"], memory, r["ready"]])
-        titles = ("encoder", "dims", "weights", "size", "engine", "x real time", "peak MB", "CPU s to load")
-        table(titles, rows)
+        show_speed(
+            [measured(name, folder, args.seconds, args.repeats, args.music) for name in names], targets
+        )
         if args.music and "panns-cnn14" in names:
             cnn14_whole(audio_files(args.music), folder, targets)
     ready = [name for name in names if catalogue.is_here(ENCODERS[name])]
