@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -34,7 +34,9 @@ from soundkin.embed import (
     embed_files,
     space_of,
 )
-from soundkin.encoders import load_encoder
+from soundkin.encoders import ENCODERS, EncoderInfo, load_encoder
+from soundkin.encoders.descriptors import Descriptors
+from soundkin.encoders.weights import WeightFile
 from soundkin.errors import DecodeError, ModelError
 
 LISTENING = Listening(2, 1.0)
@@ -351,3 +353,105 @@ def test_cores_are_those_this_process_may_use() -> None:
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
     assert int(done.stdout) == 1
     assert cores() == len(os.sched_getaffinity(0))
+
+
+# One copy of a network for what all workers decode
+
+
+class Fragile(Descriptors):
+    """Ours under another name, as if it ran on a GPU: does not bear a loud moment; says what it was given at once."""
+
+    listening = Listening(3, 0.5)
+    name = "fragile"
+    given: ClassVar[list[int]] = []
+    fails = 2.0  # more than full scale
+
+    def windows_of(self, excerpts: Any) -> Any:
+        self.given.append(len(excerpts))
+        if any(np.abs(e.samples).max() > self.fails for e in excerpts):
+            raise RuntimeError("out of memory")
+        return super().windows_of(excerpts)
+
+
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch) -> type[Fragile]:
+    file = WeightFile("fragile", "https://example.org/fragile", 1)
+    info = EncoderInfo(lambda choice: Fragile(), 184, 22050, "", "", "", "", files=(file,))
+    monkeypatch.setitem(ENCODERS, "fragile", info)
+    monkeypatch.setattr(embed, "_device", lambda device: "cuda")
+    monkeypatch.setattr(Fragile, "given", [])
+    return Fragile
+
+
+NAMES = ["descriptors", "fragile"]
+
+
+def test_batches_across_tracks_change_no_vector(
+    good: list[Path], bad_files: dict[str, BadFile], fragile: type[Fragile]
+) -> None:
+    alone = Embedder(NAMES, None)
+    tasks = [Task(state(path)) for path in (*good, bad_files["text.mp3"].path)]
+    tasks.append(Task(state(good[0]), (content_hash(good[0]),)))
+    light, heavy = (space.id for space in alone.spaces)
+    tasks.append(Task(state(good[1]), lacking=(light,)))
+    expected = {task: alone.file(task) for task in tasks}
+    fragile.given.clear()
+    outcomes = dict(embed_files(tasks, NAMES, None, jobs=2))
+    assert fragile.given == [18]  # three excerpts of each of six tracks, at once, in this process
+    assert outcomes.keys() == expected.keys()
+    for task, outcome in outcomes.items():
+        wanted = expected[task]
+        assert type(outcome) is type(wanted)
+        if isinstance(wanted, Embedded):
+            assert isinstance(outcome, Embedded)
+            assert outcome.vectors.keys() == wanted.vectors.keys()
+            assert all(
+                np.allclose(outcome.vectors[id_], wanted.vectors[id_], atol=1e-5) for id_ in wanted.vectors
+            )
+            assert all(np.array_equal(outcome.windows[i][0], wanted.windows[i][0]) for i in wanted.windows)
+            told = ("analysis", "tags", "content", "fingerprint", "duration", "ran")
+            assert all(getattr(outcome, name) == getattr(wanted, name) for name in told)
+    last = outcomes[tasks[-1]]
+    assert isinstance(last, Embedded)
+    assert heavy not in last.vectors
+
+
+def test_what_fails_together_is_tried_alone(
+    fragile: type[Fragile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{i}.wav" for i in range(4)]
+    for path in paths:
+        soundfile.write(path, tone(3.0, 22050, (0.9 if path is paths[2] else 0.1,)), 22050)
+    monkeypatch.setattr(fragile, "fails", 0.5)
+    outcomes = [outcome for _, outcome in embed_files([Task(state(path)) for path in paths], NAMES, None, 2)]
+    assert len(outcomes) == 4
+    (failed,) = [outcome for outcome in outcomes if not isinstance(outcome, Embedded)]
+    assert isinstance(failed, Failure)
+    assert failed.file.path == str(paths[2])
+    assert "out of memory" in failed.reason
+
+
+def test_what_is_too_long_to_hand_over_goes_the_ordinary_way(
+    good: list[Path], fragile: type[Fragile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "long.flac", np.tile(tone(10.0, 8000, (0.5,)), (95, 1)), 8000)
+    monkeypatch.setattr(fragile, "listening", WHOLE)
+    asked = []
+
+    def ordinary(tasks: Any, names: Any, listening: Any, jobs: int, nice: bool, device: str) -> Any:
+        asked.append((list(tasks), names, jobs))
+        yield from ()
+
+    monkeypatch.setattr(embed, "_in_workers", ordinary)
+    tasks = [Task(state(path)) for path in (good[0], tmp_path / "long.flac")]
+    assert [task for task, _ in embed_files(tasks, NAMES, None, jobs=2)] == tasks[:1]
+    assert asked == [([tasks[1]], NAMES, 1)]
+
+
+def test_on_a_cpu_every_worker_has_its_own_encoders(
+    good: list[Path], fragile: type[Fragile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "_device", lambda device: "cpu")
+    monkeypatch.setattr(embed, "_through_one", lambda *a, **k: pytest.fail("there is no GPU"))
+    with pytest.raises(ModelError, match="fragile"):  # which the workers do not know
+        list(embed_files([Task(state(good[0]))], NAMES, None, jobs=2))

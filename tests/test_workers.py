@@ -7,7 +7,7 @@ import time
 import pytest
 
 from soundkin import workers
-from soundkin.errors import SoundkinError
+from soundkin.errors import ModelError, SoundkinError
 
 
 def make_task(greeting):
@@ -41,6 +41,10 @@ def killed_at_start(folder, times):
     if starts < times:
         os.kill(os.getpid(), signal.SIGKILL)
     return make_task("hello")
+
+
+def refuse_in_words():
+    raise ModelError("weights are not here")
 
 
 FACTORY = f"{__name__}:make_task"
@@ -102,6 +106,11 @@ def test_a_worker_killed_while_it_starts_is_started_again(tmp_path):
     assert done(2) == [("a", "hello a")]
     with pytest.raises(SoundkinError, match="cannot start: killed by signal 9; run: soundkin doctor"):
         done(99)
+
+
+def test_what_a_factory_says_is_passed_on_as_it_is():
+    with pytest.raises(ModelError, match=r"^weights are not here$"):
+        list(workers.run(f"{__name__}:refuse_in_words", (), ["a"], 1, lambda task: 5.0))
 
 
 def test_a_file_in_the_current_folder_does_not_run_in_place_of_a_module(tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def _files(name: str) -> list[Path]:
         if all(map(weights.is_here, info.files)):
             return [weights.weights_folder() / part for file in info.files for part in file.parts]
         return []
-    return [Path(name) / part for part in FOLDER_FILES]
+    return [Path(os.path.abspath(name)) / part for part in FOLDER_FILES]
 
 
 def _state(files: Iterable[Path]) -> str:
