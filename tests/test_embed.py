@@ -390,7 +390,8 @@ def test_batches_across_tracks_change_no_vector(
     good: list[Path], bad_files: dict[str, BadFile], fragile: type[Fragile]
 ) -> None:
     alone = Embedder(NAMES, None)
-    tasks = [Task(state(path)) for path in (*good, bad_files["text.mp3"].path)]
+    tasks = [Task(state(path)) for path in good]
+    tasks.append(Task(state(bad_files["text.mp3"].path)))
     tasks.append(Task(state(good[0]), (content_hash(good[0]),)))
     light, heavy = (space.id for space in alone.spaces)
     tasks.append(Task(state(good[1]), lacking=(light,)))

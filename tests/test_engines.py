@@ -6,10 +6,11 @@ import sys
 import textwrap
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from published import musicnn_folder, sound
+from published import clap_folder, mert_folder, musicnn_folder, sound, wav2vec2_folder
 
 from soundkin.audio import Excerpt
 from soundkin.encoders import engines
@@ -109,6 +110,61 @@ def test_an_encoder_is_the_same_in_every_engine(tmp_path: Path, engine: str) -> 
     assert np.abs(a - b).max() < 1e-4 * np.abs(a).max()
     (first, _), (second, _) = plain.tags([excerpt])[0], hastened.tags([excerpt])[0]
     assert first == second
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "mert", "clap"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_networks_of_transformers_are_the_same_in_every_engine(
+    tmp_path: Path, engine: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    from soundkin.encoders import clap, hf
+
+    made: dict[str, Any] = {"wav2vec2": hf.Wav2Vec2, "mert": hf.Mert, "clap": clap.Clap}
+    folder = {"wav2vec2": wav2vec2_folder, "mert": mert_folder, "clap": clap_folder}[kind](tmp_path)
+    plain = made[kind](folder, device="cpu")
+    made[kind](folder, device="cpu", engine=engine)
+    for module in (hf, clap):  # once exported, the weights need not be read again
+        monkeypatch.setattr(module, "load_model", lambda *a, **k: pytest.fail("the graph is there"))
+    hastened = made[kind](folder, device="cpu", engine=engine)
+    assert (plain.engine, hastened.engine) == ("torch float32", f"{engine} float32")
+    for seconds in (21.0, 0.6):  # two windows at once or more, and the rest; a short one
+        excerpt = Excerpt(0.0, sound(plain.rate, seconds), plain.rate)
+        a, b = plain.windows(excerpt)[1], hastened.windows(excerpt)[1]
+        assert a.shape == b.shape
+        assert np.abs(a - b).max() < 1e-4 * np.abs(a).max()
+
+
+@pytest.mark.parametrize("engine", ["torch", *(["openvino"] if "openvino" in ENGINES else [])])
+@pytest.mark.parametrize("kind", ["wav2vec2", "clap"])
+def test_bfloat16_is_close_enough(tmp_path: Path, engine: str, kind: str) -> None:
+    pytest.importorskip("transformers")
+    from soundkin.encoders import clap, hf
+
+    made: dict[str, Any] = {"wav2vec2": hf.Wav2Vec2, "clap": clap.Clap}
+    folder = {"wav2vec2": wav2vec2_folder, "clap": clap_folder}[kind](tmp_path)
+    exact = made[kind](folder, device="cpu")
+    fast = made[kind](folder, device="cpu", engine=engine, precision="bfloat16")
+    assert fast.engine == f"{engine} bfloat16"
+    excerpt = Excerpt(0.0, sound(exact.rate, 20.0), exact.rate)
+    a, b = exact.windows(excerpt)[1], fast.windows(excerpt)[1]
+    cosines = (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert cosines.min() >= 0.9995
+    assert np.abs(a - b).max() > 0  # it was not float32 after all
+
+
+def test_another_configuration_is_another_graph(tmp_path: Path, cache: Path) -> None:
+    pytest.importorskip("transformers")
+    from soundkin.encoders.hf import Wav2Vec2
+
+    folder = wav2vec2_folder(tmp_path)
+    for layer in (2, 3):
+        Wav2Vec2(folder, layer=layer, device="cpu", engine="onnxruntime")
+    card = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(card.replace('"layer_norm_eps": 1e-05', '"layer_norm_eps": 1e-04'))
+    assert (folder / "config.json").read_text() != card
+    Wav2Vec2(folder, layer=3, device="cpu", engine="onnxruntime")
+    assert len(list((cache / "engines").glob("*.onnx"))) == 3
 
 
 @pytest.mark.skipif("openvino" not in ENGINES, reason="OpenVINO is not installed")
