@@ -100,6 +100,8 @@ def speed(name: str, folder: Path, seconds: float, repeats: int, music: Path | N
     begin = time.process_time()
     encoder = made(name, folder)
     ready = time.process_time() - begin
+    if not repeats:
+        return {}
     excerpts = sound(encoder, seconds, music)
 
     def rate(of: Encoder) -> tuple[float, Array]:
@@ -110,7 +112,7 @@ def speed(name: str, folder: Path, seconds: float, repeats: int, music: Path | N
     result = {
         "name": name, "dims": encoder.dims, "engine": encoder.engine, "weights": _origin(name), "rate": best,
         "ready": ready, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "batches": batches(encoder, excerpts, seconds),
+        "batches": batches(encoder, excerpts, seconds, repeats),
     }  # fmt: skip
     if isinstance(encoder, TorchEncoder):
         exact = {"engine": "torch"} | ({} if name == "musicnn" else {"precision": "float32"})
@@ -136,14 +138,14 @@ def listen(encoder: Encoder, excerpts: list[Excerpt]) -> None:
     encoder.windows_of([Excerpt(e.start, e.samples, e.rate) for e in excerpts])
 
 
-def batches(encoder: Encoder, excerpts: list[Excerpt], seconds: float) -> dict[int, float]:
+def batches(encoder: Encoder, excerpts: list[Excerpt], seconds: float, repeats: int) -> dict[int, float]:
     """Return how fast windows are encoded in batches of several sizes, across excerpts, times real time."""
     found = {}
     for size in BATCHES if encoder.engine != "numpy" else ():
         # Both kinds of encoder keep the size as a constant of their file: nobody but this would change it.
         before, onnx._BATCH = onnx._BATCH, size
         torch_tools._BATCH["cpu"] = size
-        found[size] = seconds / min(cpu_of(listen, encoder, excerpts) for _ in range(2))
+        found[size] = seconds / min(cpu_of(listen, encoder, excerpts) for _ in range(repeats))
         onnx._BATCH = torch_tools._BATCH["cpu"] = before
     return found
 
@@ -296,9 +298,9 @@ def measured(name: str, folder: Path, seconds: float, repeats: int, music: Path 
         str(folder),
     ]
     command += ["--seconds", str(seconds)]
-    for _ in range(2):
+    for times in (0, repeats):
         done = subprocess.run(
-            [*command, "--repeats", str(repeats)], env=environment(), stdout=subprocess.PIPE, check=True
+            [*command, "--repeats", str(times)], env=environment(), stdout=subprocess.PIPE, check=True
         )
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result

@@ -27,6 +27,7 @@ from published import (
 )
 
 from soundkin.audio import Excerpt
+from soundkin.cli.collection import _print_devices
 from soundkin.encoders.clap import Clap
 from soundkin.encoders.hf import HuggingFace, Mert, Wav2Vec2
 from soundkin.encoders.musicnn import MusiCNN, read_checkpoint
@@ -34,6 +35,7 @@ from soundkin.encoders.openl3 import OpenL3
 from soundkin.encoders.panns import Cnn14
 from soundkin.encoders.torch_tools import device_in_use, precision_in_use
 from soundkin.errors import InputError, ModelError
+from soundkin.scan import ScanReport
 
 torch = pytest.importorskip("torch")
 
@@ -288,6 +290,32 @@ def test_a_device_that_is_not_here(folder: Path) -> None:
         MusiCNN(musicnn_folder(folder), device="gpu")
     with pytest.raises(InputError, match="precision 'int3'"):
         precision_in_use("int3", "cpu")
+
+
+def test_the_device_in_use_is_the_one_asked_for_or_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert [device_in_use(asked) for asked in ("auto", "cpu", "cuda", "cuda:1")] == [
+        "cuda",
+        "cpu",
+        "cuda",
+        "cuda:1",
+    ]
+    for asked in ("cuda:2", "mps"):
+        refused(
+            lambda asked=asked: device_in_use(asked),
+            f"'{asked}' is not here; this machine has cuda:0, cuda:1",
+        )
+    with pytest.raises(InputError, match="device 'gpu'"):
+        device_in_use("gpu")
+
+
+def test_what_is_shown_is_the_device_asked_for_and_the_one_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_devices(
+        ScanReport(devices={"cnn": "cpu, onnxruntime float32", "clap": "cuda, torch float32"}), "auto"
+    )
+    assert capsys.readouterr().out == "clap runs on cuda, torch float32 (asked for: auto)\n"
 
 
 def test_variants_that_do_not_exist(folder: Path) -> None:

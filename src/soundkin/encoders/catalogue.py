@@ -189,7 +189,6 @@ def verify(name: str, device: str = "auto") -> list[str]:
     encoder = load_encoder(name, device)
     found.append(f"loaded: {encoder.dims} dims on {encoder.device}, {encoder.engine}")
     return [*found, info.verify(encoder) if info.verify else "no known answer of it is published"]
-    return found
 
 
 def tags(name: str, path: str | os.PathLike[str], device: str = "auto") -> list[tuple[str, float]]:
