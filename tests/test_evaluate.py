@@ -36,8 +36,12 @@ def write(
     vectors: dict[str, Any],
     windows: Any = None,
     contents: list[str] | None = None,
+    apart: float = 0.0,
 ) -> Library:
-    """Make a library of tracks that have no audio; vectors by encoder, NaN in the first place for none."""
+    """Make a library of tracks that have no audio, each some seconds longer than the one before.
+
+    Vectors by encoder, NaN in the first place for none.
+    """
     with Record.open(folder, write=True) as record, record.batch():
         for name, rows in vectors.items():
             record.add_space(space(name, rows.shape[1]))
@@ -45,7 +49,7 @@ def write(
             path = f"/music/{tag.album or 'loose'}/{i:04}.flac"
             content = contents[i] if contents else f"{i:032x}"
             embedded = Embedded(
-                FileState(path, 1, 1), content, 100.0, 44100, 2, "flac", tag, Analysis()
+                FileState(path, 1, 1), content, 100.0 + apart * i, 44100, 2, "flac", tag, Analysis()
             )  # fmt: skip
             for name, rows in vectors.items():
                 if not np.isnan(rows[i, 0]):

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from soundkin.datasets import Read
     from soundkin.evaluate import Table
 
-_PROTOCOLS = ("album", "artist", "genre", "same-track", "robustness")
+_FROM_VECTORS = ("album", "artist", "genre", "same-track")
+_PROTOCOLS = (*_FROM_VECTORS, "taste", "text", "robustness")
+_STRATEGIES = ("agreement", "best", "sum", "average")
 _POOLINGS = ("mean", "max", "mean+max", "mean+std")
 _DATASETS = ("ludwig", "fma", "gtzan", "mtg-jamendo", "manifest", "audiofolder")
 _SHOWN, _SHOWN_PROBLEMS = 12, 5
@@ -50,7 +52,7 @@ def _names(
 @library_option
 @click.option(
     "--protocol", "protocols", multiple=True, callback=_names(_PROTOCOLS), metavar="NAME,...",
-    help=f"What to ask: {', '.join(_PROTOCOLS)}; repeatable.  [default: all but the last, which hears audio]",
+    help=f"What to ask: {', '.join(_PROTOCOLS)}; repeatable.  [default: the first {len(_FROM_VECTORS)}]",
 )  # fmt: skip
 @click.option(
     "--space", "spaces", multiple=True, help="A space, or the encoder that made it; repeatable, to compare."
@@ -80,6 +82,14 @@ def _names(
     help="How many to re-encode for robustness, drawn at random.",
 )  # fmt: skip
 @click.option(
+    "--profile", "profiles", multiple=True, metavar="NAME",
+    help="For taste: hide likes of this profile; repeatable.  [default: every profile]",
+)  # fmt: skip
+@click.option(
+    "--strategy", "strategies", multiple=True, callback=_names(_STRATEGIES), metavar="NAME,...",
+    help=f"For taste: recommend by {', '.join(_STRATEGIES)}; repeatable.  [default: all]",
+)  # fmt: skip
+@click.option(
     "--out", type=click.Path(file_okay=False), help="Also write Markdown, JSON and CSV to this folder."
 )
 @json_option
@@ -94,10 +104,16 @@ def evaluate(
     k: int,
     seed: int,
     tracks: int,
+    profiles: tuple[str, ...],
+    strategies: tuple[str, ...],
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Measure how well vectors find album, artist, genre and the other half of a track, and what re-encoding does."""
+    """Measure how well vectors find album, artist, genre and the other half of a track.
+
+    Also how well recommendations find likes that are hidden (taste), words the tracks of a genre (text), and what
+    re-encoding does (robustness).
+    """
     from pathlib import Path
 
     from soundkin.evaluate import Options, tables
@@ -105,7 +121,19 @@ def evaluate(
     from soundkin.library import Library
     from soundkin.scan import printable
 
-    options = Options(protocols or _PROTOCOLS[:-1], spaces, poolings, albums, least, k, seed, labels, tracks)
+    options = Options(
+        protocols or _FROM_VECTORS,
+        spaces,
+        poolings,
+        albums,
+        least,
+        k,
+        seed,
+        labels,
+        tracks,
+        profiles,
+        strategies,
+    )
     with Library.open(folder) as library, _measuring() as report:
         found = measured(library, options, report)
     if out:

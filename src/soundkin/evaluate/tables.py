@@ -127,10 +127,18 @@ def _cell(found: Figure | None, with_interval: bool) -> str:
     return f"{found.mean:.3f}"
 
 
+# Where not a track asks.
+_ASKED = {
+    "taste": "{} times some likes were hidden among {} tracks",
+    "text": "{} questions in words to {} tracks",
+}
+
+
 def counts(table: Table) -> str:
     """Say in one line what was asked of what."""
     rest = ", ".join(f"{name.replace('_', ' ')}: {n}" for name, n in table.told.items() if n)
-    return f"{table.questions} of {table.candidates} tracks ask; {rest}"
+    asked = _ASKED.get(table.protocol, "{} of {} tracks ask")
+    return f"{asked.format(table.questions, table.candidates)}; {rest}"
 
 
 def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
