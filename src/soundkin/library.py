@@ -313,7 +313,11 @@ class Library(Mixing):
         return removed
 
     def import_(
-        self, path: str | os.PathLike[str], encoder_name: str = exchange.IMPORTED
+        self,
+        path: str | os.PathLike[str],
+        encoder_name: str = exchange.IMPORTED,
+        collection: str | None = None,
+        api_key: str | None = None,
     ) -> exchange.ImportReport:
         """Take in vectors that were made elsewhere, see `exchange` for the formats.
 
@@ -323,9 +327,12 @@ class Library(Mixing):
         Parameters
         ----------
         path : path-like
-            What `export` wrote, here or on another machine; or an SQLite file with a table ``songs_vectors``.
+            What `export` wrote, here or on another machine; or an SQLite file with a table ``songs_vectors``; or the
+            URL or folder of a Qdrant.
         encoder_name : str
-            What to call whatever made the vectors of such a table.
+            What to call whatever made the vectors of such a table, or of a collection by others.
+        collection, api_key : str, optional
+            Of a Qdrant: which one, default ``music_collection``; key for the server.
 
         Returns
         -------
@@ -341,7 +348,7 @@ class Library(Mixing):
         StoreError
             Another process is writing, the disk is full, the folder cannot be written.
         """
-        content = exchange.read(path, encoder_name)
+        content = exchange.read_any(path, encoder_name, collection, api_key)
         with Record.open(self.folder, write=True) as record:
             self._drop_foreign_index(record)
             report = exchange.merge(
@@ -353,15 +360,25 @@ class Library(Mixing):
 
     # ---- reading
 
-    def export(self, path: str | os.PathLike[str], space: str | None = None) -> int:
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        space: str | None = None,
+        collection: str | None = None,
+        api_key: str | None = None,
+    ) -> int:
         """Write the tracks of a space with their vectors to a file, see `exchange` for the formats.
 
         Parameters
         ----------
         path : path-like
-            To create or replace; ``.npz``, ``.parquet``, ``.sqlite`` or ``.db``.
+            To create or replace; ``.npz``, ``.parquet``, ``.sqlite`` or ``.db``. Or the URL of a Qdrant server.
         space : str, optional
             A space id or the name of an encoder; default the one that answers queries.
+        collection : str, optional
+            Of a Qdrant: what to call it, default ``music_collection``. With it `path` may be a folder.
+        api_key : str, optional
+            Key for the server.
 
         Returns
         -------
@@ -380,7 +397,7 @@ class Library(Mixing):
         if Path(path).expanduser().resolve().is_relative_to(self.folder.resolve()):
             raise InputError(f"{printable(os.fspath(path))} is inside the library: name a file outside of it")
         exported = exchange.take(self._reader(), self.space(space))
-        exchange.write(path, exported)
+        exchange.write_any(path, exported, collection, api_key)
         return len(exported.tracks)
 
     def tracks(self) -> list[Track]:
