@@ -737,6 +737,32 @@ class Library(Mixing):
         self._closeness[space.id] = revision, known
         return known
 
+    def hear(self, query: str | os.PathLike[str] | Track, space: str | None = None) -> Query:
+        """Return what a query is in a space; a file outside the library is embedded, and nothing of it is kept.
+
+        Parameters
+        ----------
+        query : str, path-like or Track
+            An id, a file (in the library or not), words, or a track.
+        space : str, optional
+            A space id or the name of an encoder; default the one that answers queries.
+
+        Returns
+        -------
+        Query
+            Vector, windows, and what is known of the track; its id is "" when it is not in the library.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            It names nothing, or several tracks.
+        DecodeError
+            The file is not audio.
+        ModelError
+            The encoder that made the space is no longer here.
+        """
+        return self._query(query, self.space(space))
+
     # ---- taste
 
     def feedback(

@@ -227,7 +227,7 @@ def compare(
 ) -> None:
     """Compare tracks: how alike they are in every space, at which moments, and tempo, key and energy side by side.
 
-    QUERIES are two or more tracks of the library: files, ids or words.
+    QUERIES are two to twelve tracks: files, in the library or not, ids or words.
     """
     from soundkin.explore import comparison
     from soundkin.library import Library
@@ -247,7 +247,7 @@ def compare(
 
 def _compared(found: "Comparison") -> dict[str, Any]:
     facts = ("id", "path", "title", "artist", "album", "duration", "bpm", "key", "energy", "loudness")
-    moments = found.moments()
+    moments, keys = found.moments(), [track.id or track.path for track in found.tracks]
     return {
         "space": found.space,
         "tracks": [{name: getattr(track, name) for name in facts} for track in found.tracks],
@@ -257,7 +257,7 @@ def _compared(found: "Comparison") -> dict[str, Any]:
         },
         "moments": [
             {
-                "first": found.tracks[m.first].id, "second": found.tracks[m.second].id, "at": round(m.at, 2),
+                "first": keys[m.first], "second": keys[m.second], "at": round(m.at, 2),
                 "there": round(m.there, 2), "similarity": round(m.similarity, 4),
             }
             for m in moments
