@@ -240,6 +240,22 @@ def test_systems_are_compared_on_the_same_tracks(catalogue: tuple[list[Tags], An
     )
 
 
+def test_some_may_ask_for_all(catalogue: tuple[list[Tags], Any], tmp_path: Path) -> None:
+    tags, vectors = catalogue
+    library = write(tmp_path, tags, {"made": vectors})
+    every, some = only(library, "album"), only(library, "album", ask=40)
+    assert (every.questions, some.questions, some.candidates) == (120, 40, 120)
+    assert "skew" in every.rows[0].figures
+    assert "skew" not in some.rows[0].figures  # a third of the lists would make orphans of most
+    first = some.rows[0].figures["P@10"]
+    assert first.low is not None
+    assert first.high is not None
+    assert first.low <= value(every, "made", "P@10") <= first.high
+    assert any("40 of 120" in note for note in some.notes)
+    with pytest.raises(InputError, match="ask"):
+        Options(("album",), ask=3)
+
+
 def test_copies_are_left_out(catalogue: tuple[list[Tags], Any], tmp_path: Path) -> None:
     tags, vectors = catalogue
     contents = [f"{i // 2:032x}" for i in range(120)]

@@ -73,6 +73,10 @@ def _names(
     "--least", type=click.IntRange(min=2), default=2, show_default=True,
     help="Only tracks of albums (artists, genres) with so many tracks ask.",
 )  # fmt: skip
+@click.option(
+    "--ask", type=click.IntRange(min=10), metavar="N",
+    help="Let at most so many tracks ask, drawn at random: faster where there are many.  [default: all]",
+)  # fmt: skip
 @click.option("-k", type=click.IntRange(min=5), default=10, show_default=True, help="Length of a list.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals and tests."
@@ -101,6 +105,7 @@ def evaluate(
     albums: str,
     labels: str | None,
     least: int,
+    ask: int | None,
     k: int,
     seed: int,
     tracks: int,
@@ -122,18 +127,9 @@ def evaluate(
     from soundkin.scan import printable
 
     options = Options(
-        protocols or _FROM_VECTORS,
-        spaces,
-        poolings,
-        albums,
-        least,
-        k,
-        seed,
-        labels,
-        tracks,
-        profiles,
-        strategies,
-    )
+        protocols or _FROM_VECTORS, spaces, poolings, albums, least, k, seed, labels, tracks, profiles,
+        strategies, ask,
+    )  # fmt: skip
     with Library.open(folder) as library, _measuring() as report:
         found = measured(library, options, report)
     if out:

@@ -8,7 +8,7 @@ Nothing that serves answers imports any of it.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from soundkin.evaluate.collection import CLASSICAL, Collection
 from soundkin.evaluate.labels import UNKNOWN, Labels
 from soundkin.evaluate.pooling import POOLINGS
 from soundkin.evaluate.protocols import (
+    LEAST_QUESTIONS,
     Task,
     Unmeasurable,
     album_task,
@@ -73,6 +74,8 @@ class Options:
         Whose likes are hidden and looked for; none for those of every profile.
     strategies : tuple of str
         Of `recommend.STRATEGIES`, to compare by likes; none for all.
+    ask : int or None
+        At most so many tracks ask, drawn at random; all are answers all the same.
     """
 
     protocols: tuple[str, ...] = FROM_VECTORS
@@ -86,6 +89,7 @@ class Options:
     tracks: int = 100
     profiles: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
+    ask: int | None = None
 
     def __post_init__(self) -> None:
         for what, given, known in (
@@ -97,9 +101,10 @@ class Options:
             for name in given:
                 if name not in known:
                     raise InputError(f"no {what} is called {name!r}; there are {', '.join(known)}")
-        if self.k < VOTERS or self.least < 2:
+        if self.k < VOTERS or self.least < 2 or (self.ask or LEAST_QUESTIONS) < LEAST_QUESTIONS:
             raise InputError(
-                f"k={self.k}, least={self.least}; wanted k of {VOTERS} or more, least of 2 or more"
+                f"k={self.k}, least={self.least}, ask={self.ask}; wanted k of {VOTERS} or more, least of 2 or more, "
+                f"ask of {LEAST_QUESTIONS} or more"
             )
 
 
@@ -157,6 +162,7 @@ def _protocol(collection: Collection, name: str, options: Options, report: Repor
         yardstick = next((s for s in systems if s.name == CLASSICAL), None)
         if name not in ("taste", "text"):  # which have their own: who asks is no track
             systems += baselines(task, labels)
+            task = _fewer(task, options, notes)
         found = measure(task, systems, options.k, progress)
     except Unmeasurable as reason:
         return Table(name, reason=str(reason), notes=notes)
@@ -165,6 +171,17 @@ def _protocol(collection: Collection, name: str, options: Options, report: Repor
         headline(task, options.k), rows(task, systems, found, labels, yardstick, options.k, options.seed),
         [*_explained(task, collection, labels), *notes],
     )  # fmt: skip
+
+
+def _fewer(task: Task, options: Options, notes: list[str]) -> Task:
+    """Let only some of the tracks ask."""
+    if options.ask is None or options.ask >= len(task.asking):
+        return task
+    some = np.random.default_rng(options.seed).choice(task.asking, options.ask, replace=False)
+    notes.append(
+        f"{options.ask} of {len(task.asking)} tracks that could ask were drawn; skew, orphans and coverage need all"
+    )
+    return replace(task, asking=np.sort(some), sampled=True)
 
 
 def _explained(task: Task, collection: Collection, labels: Labels) -> list[str]:

@@ -51,6 +51,8 @@ class Task:
     figures : tuple of str
         What a row shows where there is no label, with {k} for the length of a list; the first is what systems are
         compared by.
+    sampled : bool
+        Whether only some ask of those who could.
     """
 
     protocol: str
@@ -63,6 +65,7 @@ class Task:
     groups: Ints
     told: dict[str, int] = field(default_factory=dict)
     figures: tuple[str, ...] = ()
+    sampled: bool = False
 
 
 class Unmeasurable(Exception):

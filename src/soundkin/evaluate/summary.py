@@ -93,7 +93,7 @@ def _values(
 
 def _of_all(task: Task, answers: Measured) -> dict[str, Figure]:
     """Return the figures that lists have together."""
-    if answers.lists is None or not len(task.label):
+    if answers.lists is None or not len(task.label) or task.sampled:
         return {}
     n = len(task.candidates)
     counts = metrics.occurrences(answers.lists, n)
