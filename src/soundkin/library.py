@@ -14,8 +14,10 @@ import contextlib
 import logging
 import math
 import os
+import resource
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 
 from soundkin import exchange, fusion, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage
-from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files, is_gone
+from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, cores, embed_files, is_gone
 from soundkin.encoders import DEFAULT, FOLDER_FILES, find, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, glob, parse
@@ -41,6 +43,7 @@ from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
 from soundkin.record.rows import fold, to_track
+from soundkin.record.runs import Run
 from soundkin.scan import (
     Progress,
     PruneRefused,
@@ -205,7 +208,7 @@ class Library(Mixing):
         StoreError
             Another process is writing, the disk is full, the folder cannot be written.
         """
-        begin = time.monotonic()
+        begin, used = time.monotonic(), _cpu_seconds()
         options = options or ScanOptions()
         roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
         with Record.open(self.folder, write=True) as record:
@@ -216,6 +219,8 @@ class Library(Mixing):
                 report = Scan(record, names, listening, options, progress).run(roots)
             except PruneRefused as error:
                 refused, report = error, error.report
+            if report.added or report.updated:
+                record.keep_run(_run(report, time.monotonic() - begin, options.jobs, used))
         self._renew_index()
         report.elapsed = time.monotonic() - begin
         if refused is not None:
@@ -1150,6 +1155,22 @@ class Library(Mixing):
                 self._rebuild(record)
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
+
+
+def _cpu_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+def _run(report: ScanReport, elapsed: float, jobs: int | None, used: float) -> Run:
+    """Say what a scan cost; its workers have ended, so the system has counted them."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+    memory = sum(
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return Run(
+        time.time(), report.added + report.updated, report.failed, round(report.audio_seconds, 1), round(elapsed, 1),
+        round(_cpu_seconds() - used, 1), memory * unit, jobs or cores(),
+    )  # fmt: skip
 
 
 def _called(spaces: list[Space], name: str | None) -> list[Space]:

@@ -29,8 +29,6 @@ _STRATEGIES = ("agreement", "best", "sum", "average")
 _POOLINGS = ("mean", "max", "mean+max", "mean+std")
 _DATASETS = ("ludwig", "fma", "gtzan", "mtg-jamendo", "manifest", "audiofolder")
 _SHOWN, _SHOWN_PROBLEMS = 12, 5
-# What the lists are like, besides right or wrong.
-_BEYOND = ("skew", "orphans", "coverage", "diversity", "novelty")
 
 
 def _names(
@@ -211,11 +209,9 @@ def _print_evaluation(table: "Table") -> None:
     click.echo(f"\n{table.protocol}: {table.question or 'not measured'}")
     for line in (table.reason,) if table.reason else (tables.counts(table),):
         click.echo(line)
-    columns = table.columns
-    for names in ([c for c in columns if c not in _BEYOND], [c for c in columns if c in _BEYOND]):
-        if names:
-            titles = ["", *names, *(["p"] if table.headline in names else [])]
-            print_table(titles, tables.cells(table, names), right=titles[1:])
+    for names in tables.halves(table):
+        titles = ["", *names, *(["p"] if table.headline in names else [])]
+        print_table(titles, tables.cells(table, names), right=titles[1:])
     for note in table.notes:
         click.echo(f"- {note}")
 
