@@ -49,7 +49,7 @@ _TYPICAL = 3
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the layout.")
 @click.option(
     "--server", default="http://127.0.0.1:8765", show_default=True, metavar="URL",
-    help="Where `soundkin serve` runs: the page plays a track that is clicked from there.",
+    help="Where the server runs: the page plays a track that is clicked from there.",
 )  # fmt: skip
 @space_option
 @json_option
