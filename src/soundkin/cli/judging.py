@@ -72,8 +72,8 @@ def _names(
     help="Only tracks of albums (artists, genres) with so many tracks ask.",
 )  # fmt: skip
 @click.option(
-    "--ask", type=click.IntRange(min=10), metavar="N",
-    help="Let at most so many tracks ask, drawn at random: faster where there are many.  [default: all]",
+    "--ask", type=click.IntRange(min=10), default=20_000, show_default=True, metavar="N",
+    help="Let at most so many tracks ask, drawn at random.",
 )  # fmt: skip
 @click.option("-k", type=click.IntRange(min=5), default=10, show_default=True, help="Length of a list.")
 @click.option(
@@ -103,7 +103,7 @@ def evaluate(
     albums: str,
     labels: str | None,
     least: int,
-    ask: int | None,
+    ask: int,
     k: int,
     seed: int,
     tracks: int,

@@ -35,7 +35,7 @@ from soundkin.library import Library
 from soundkin.recommend import STRATEGIES
 from soundkin.record import Record
 
-__all__ = ["ALBUMS", "FROM_VECTORS", "PROTOCOLS", "Figure", "Options", "Row", "Table", "evaluate"]
+__all__ = ["ALBUMS", "FROM_VECTORS", "MOST_ASK", "PROTOCOLS", "Figure", "Options", "Row", "Table", "evaluate"]
 
 Report = Callable[[str, int, int], None]  # what is being done, done, of how much
 
@@ -44,6 +44,8 @@ _BY_LABEL = {"album": album_task, "artist": artist_task, "genre": genre_task}
 FROM_VECTORS = (*_BY_LABEL, "same-track")
 PROTOCOLS = (*FROM_VECTORS, "taste", "text", "robustness")
 ALBUMS = ("tags", "folders")
+# More questions make no figure surer: the interval is that of albums and artists. All of 100,000 take an hour.
+MOST_ASK = 20_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Options:
     strategies : tuple of str
         Of `recommend.STRATEGIES`, to compare by likes; none for all.
     ask : int or None
-        At most so many tracks ask, drawn at random; all are answers all the same.
+        At most so many tracks ask, drawn at random, and all are answers all the same; None lets all ask.
     """
 
     protocols: tuple[str, ...] = FROM_VECTORS
@@ -89,7 +91,7 @@ class Options:
     tracks: int = 100
     profiles: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
-    ask: int | None = None
+    ask: int | None = MOST_ASK
 
     def __post_init__(self) -> None:
         for what, given, known in (
