@@ -256,6 +256,24 @@ def test_some_may_ask_for_all(catalogue: tuple[list[Tags], Any], tmp_path: Path)
         Options(("album",), ask=3)
 
 
+def test_spaces_of_different_tracks_are_not_compared(
+    catalogue: tuple[list[Tags], Any], tmp_path: Path
+) -> None:
+    tags, vectors = catalogue
+    first, second, few = vectors.copy(), vectors.copy(), vectors.copy()
+    first[60:] = second[:60] = few[1:] = np.nan
+    library = write(tmp_path, tags, {"made": first, "worse": second, "descriptors": few})
+    with pytest.raises(InputError, match=r"no track has a vector in each of made-\w+, worse-"):
+        only(library, "album", spaces=("made", "worse"))
+    # a baseline that heard none of the tracks is left out, and nothing else
+    table = only(library, "album", spaces=("worse",))
+    assert (table.candidates, "descriptors" in [row.system for row in table.rows]) == (60, False)
+    manifest = tmp_path / "labels.csv"
+    manifest.write_text("path,artist\nelsewhere.mp3,x\n")
+    with pytest.raises(InputError, match="none of the 60 tracks"):
+        only(library, "album", spaces=("worse",), labels=manifest)
+
+
 def test_copies_are_left_out(catalogue: tuple[list[Tags], Any], tmp_path: Path) -> None:
     tags, vectors = catalogue
     contents = [f"{i // 2:032x}" for i in range(120)]
