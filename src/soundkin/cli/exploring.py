@@ -152,7 +152,7 @@ def clusters(
             str(c.number),
             str(len(c.members)),
             c.name,
-            "; ".join(name_of(tracks[i]) for i in c.members[:_TYPICAL]),
+            "; ".join(list(dict.fromkeys(name_of(tracks[i]) for i in c.members))[:_TYPICAL]),
         ]
         for c in found
     ]
