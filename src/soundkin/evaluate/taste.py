@@ -19,7 +19,6 @@ from soundkin.evaluate.protocols import LEAST_QUESTIONS, Task, Unmeasurable
 from soundkin.evaluate.ranking import System, bounds
 from soundkin.recommend import STRATEGIES, Variety, taste_of
 from soundkin.recommend.variety import FREE
-from soundkin.record.feedback import DEFAULT_PROFILE
 
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -144,7 +143,7 @@ def _opinions(collection: Collection, profiles: Sequence[str]) -> list[_Liked]:
     place = {track.id: first[track.content] for track in record.tracks() if track.content in first}
     out = []
     for number, profile in enumerate(record.profiles()):
-        opinions = record.opinions(profile.name) if profile.created or profile.name == DEFAULT_PROFILE else {}
+        opinions = record.opinions(profile.name)
         now = max((max(o.said, o.played, o.skipped) for o in opinions.values()), default=0.0)
         taste = taste_of(opinions, now)
         likes = sorted({place[name] for name in taste.likes if name in place})
