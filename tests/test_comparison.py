@@ -1,6 +1,7 @@
 """Tracks side by side: vectors and windows with known cosines."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 
 from soundkin import cli
+from soundkin.embed import Space
 from soundkin.encoders import unit
-from soundkin.errors import InputError, NotFound
+from soundkin.errors import DecodeError, InputError, NotFound
 from soundkin.explore.comparison import Comparison, Moment, compare
 from soundkin.library import Library
+from soundkin.record import Record
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -46,6 +49,37 @@ def test_moments_are_the_best_pairs_each_once() -> None:
     assert first == Moment(0, 1, 10.0, 31.0, pytest.approx(1, abs=1e-6))  # type: ignore[arg-type]
     assert (second.at, second.there) == (40.0, 1.0)
     assert 0.8 < second.similarity < 1
+
+
+def test_files_outside_are_heard_in_every_space(made: Any, library: Library, tmp_path: Path) -> None:
+    path, plan = made.tracks[0]
+    outside, before = tmp_path / f"outside{path.suffix}", library.status().summary.tracks
+    shutil.copy(path, outside)
+    first, other = library.find(path), library.find(made.tracks[1][0])
+    foreign = Space("theirs", "0" * 8, "", 0.0, 0.0, "all", "", 2)  # whose encoder nobody has
+    with Record.open(library.folder, write=True) as record:
+        record.add_space(foreign, active=False)
+        record.add_vectors(foreign.id, [first.id, other.id], np.eye(2, dtype=np.float32))
+    found = compare(library, [outside, path, other.id])
+    assert [track.id for track in found.tracks] == ["", first.id, other.id]
+    assert found.tracks[0].title == plan.title
+    inside = compare(library, [path, other.id])
+    assert set(found.similar) == set(inside.similar)
+    for space, matrix in found.similar.items():
+        if space == foreign.id:
+            np.testing.assert_array_equal(matrix, [[np.nan] * 3, [np.nan, 1, 0], [np.nan, 0, 1]])
+            continue
+        # the very same bytes, elsewhere
+        assert matrix[0, 1] == pytest.approx(1, abs=1e-5)
+        assert matrix[0, 2] == pytest.approx(inside.similar[space][0, 1], abs=1e-5)
+    moment = found.moments(1)[0]
+    assert moment.at == pytest.approx(moment.there)
+    assert library.status().summary.tracks == before  # nothing of it is kept
+    with pytest.raises(InputError, match="twice"):
+        compare(library, [outside, outside])
+    (tmp_path / "noise.mp3").write_bytes(b"no audio")
+    with pytest.raises(DecodeError):
+        compare(library, [path, tmp_path / "noise.mp3"])
 
 
 def test_what_cannot_be_compared_is_said(shared: Library) -> None:

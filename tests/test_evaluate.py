@@ -36,8 +36,12 @@ def write(
     vectors: dict[str, Any],
     windows: Any = None,
     contents: list[str] | None = None,
+    apart: float = 0.0,
 ) -> Library:
-    """Make a library of tracks that have no audio; vectors by encoder, NaN in the first place for none."""
+    """Make a library of tracks that have no audio, each some seconds longer than the one before.
+
+    Vectors by encoder, NaN in the first place for none.
+    """
     with Record.open(folder, write=True) as record, record.batch():
         for name, rows in vectors.items():
             record.add_space(space(name, rows.shape[1]))
@@ -45,7 +49,7 @@ def write(
             path = f"/music/{tag.album or 'loose'}/{i:04}.flac"
             content = contents[i] if contents else f"{i:032x}"
             embedded = Embedded(
-                FileState(path, 1, 1), content, 100.0, 44100, 2, "flac", tag, Analysis()
+                FileState(path, 1, 1), content, 100.0 + apart * i, 44100, 2, "flac", tag, Analysis()
             )  # fmt: skip
             for name, rows in vectors.items():
                 if not np.isnan(rows[i, 0]):
@@ -234,6 +238,40 @@ def test_systems_are_compared_on_the_same_tracks(catalogue: tuple[list[Tags], An
     assert second.difference == pytest.approx(
         value(table, "worse", "P@10") - value(table, "made", "P@10"), abs=1e-5
     )
+
+
+def test_some_may_ask_for_all(catalogue: tuple[list[Tags], Any], tmp_path: Path) -> None:
+    tags, vectors = catalogue
+    library = write(tmp_path, tags, {"made": vectors})
+    every, some = only(library, "album"), only(library, "album", ask=40)
+    assert (every.questions, some.questions, some.candidates) == (120, 40, 120)
+    assert "skew" in every.rows[0].figures
+    assert "skew" not in some.rows[0].figures  # a third of the lists would make orphans of most
+    first = some.rows[0].figures["P@10"]
+    assert first.low is not None
+    assert first.high is not None
+    assert first.low <= value(every, "made", "P@10") <= first.high
+    assert any("40 of 120" in note for note in some.notes)
+    with pytest.raises(InputError, match="ask"):
+        Options(("album",), ask=3)
+
+
+def test_spaces_of_different_tracks_are_not_compared(
+    catalogue: tuple[list[Tags], Any], tmp_path: Path
+) -> None:
+    tags, vectors = catalogue
+    first, second, few = vectors.copy(), vectors.copy(), vectors.copy()
+    first[60:] = second[:60] = few[1:] = np.nan
+    library = write(tmp_path, tags, {"made": first, "worse": second, "descriptors": few})
+    with pytest.raises(InputError, match=r"no track has a vector in each of made-\w+, worse-"):
+        only(library, "album", spaces=("made", "worse"))
+    # a baseline that heard none of the tracks is left out, and nothing else
+    table = only(library, "album", spaces=("worse",))
+    assert (table.candidates, "descriptors" in [row.system for row in table.rows]) == (60, False)
+    manifest = tmp_path / "labels.csv"
+    manifest.write_text("path,artist\nelsewhere.mp3,x\n")
+    with pytest.raises(InputError, match="none of the 60 tracks"):
+        only(library, "album", spaces=("worse",), labels=manifest)
 
 
 def test_copies_are_left_out(catalogue: tuple[list[Tags], Any], tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import math
 import os
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from soundkin import cli
 from soundkin.encoders import unit
-from soundkin.errors import InputError, MissingExtra
+from soundkin.errors import InputError, MissingExtra, StoreError
 from soundkin.explore import pages
 from soundkin.explore.clusters import UNASSIGNED, describe, group, names, words_of
 from soundkin.explore.projection import METHODS, aligned, keep_up, place, project, trustworthiness
 from soundkin.library import Library
+from soundkin.record import Record
 
 
 def blobs(n: int, groups: int, seed: int = 0, noise: float = 0.25) -> tuple[Any, Any]:
@@ -103,7 +106,13 @@ def test_small_collections_have_maps(n: int) -> None:
     assert np.isfinite(places).all()
 
 
+def kept(folder: Path) -> list[Any]:
+    with closing(sqlite3.connect(folder / "record.sqlite")) as db:
+        return db.execute("SELECT space, method, seed FROM layouts ORDER BY 1").fetchall()
+
+
 def test_a_layout_stays_while_tracks_come_and_go(tmp_path: Path) -> None:
+    Record.open(tmp_path, write=True).close()
     vectors, _ = blobs(230, 5)
     ids = [f"{i:016x}" for i in range(230)]
     first = keep_up(tmp_path, ids[:200], vectors[:200], "s", "tsne")
@@ -117,13 +126,16 @@ def test_a_layout_stays_while_tracks_come_and_go(tmp_path: Path) -> None:
         if name in old:
             np.testing.assert_array_equal(where, old[name])
     assert more.anchors == 200
-    # other seeds and spaces are other maps
-    assert len(list((tmp_path / "maps").iterdir())) == 1
-    keep_up(tmp_path, ids[:50], vectors[:50], "other", "tsne")
-    assert len(list((tmp_path / "maps").iterdir())) == 2
+    # other seeds and spaces are other maps; all are in the record, and none is a change of a track
+    assert kept(tmp_path) == [("s", "tsne", 0)]
+    keep_up(tmp_path, ids[:50], vectors[:50], "other", "tsne", 1)
+    assert kept(tmp_path) == [("other", "tsne", 1), ("s", "tsne", 0)]
+    with Record.open(tmp_path) as record:
+        assert record.revision == 0
 
 
 def test_a_layout_computed_anew_lies_over_the_old_one(tmp_path: Path) -> None:
+    Record.open(tmp_path, write=True).close()
     vectors, label = blobs(260, 5)
     ids = [f"{i:016x}" for i in range(260)]
     first = keep_up(tmp_path, ids[:200], vectors[:200], "s", "tsne")
@@ -135,17 +147,34 @@ def test_a_layout_computed_anew_lies_over_the_old_one(tmp_path: Path) -> None:
     assert np.median(moved) < 0.1 * radius
 
 
-def test_a_damaged_map_is_made_anew(tmp_path: Path) -> None:
+def full(*_: Any) -> None:
+    raise StoreError("disk full")
+
+
+def test_a_damaged_map_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Record.open(tmp_path, write=True).close()
     vectors, _ = blobs(60, 3)
-    ids = [f"{i}" for i in range(60)]
+    ids = [f"{i:016x}" for i in range(60)]
     first = keep_up(tmp_path, ids, vectors, "s", "tsne")
-    (file,) = (tmp_path / "maps").iterdir()
-    file.write_bytes(b"nonsense")
+    for sql in (
+        "UPDATE layouts SET places = x'00'",
+        "UPDATE layouts SET places = zeroblob(480), ids = x'0011'",
+    ):
+        with closing(sqlite3.connect(tmp_path / "record.sqlite")) as db, db:
+            db.execute(sql)
+        np.testing.assert_array_equal(keep_up(tmp_path, ids, vectors, "s", "tsne").places, first.places)
+    monkeypatch.setattr("soundkin.record.Record.keep_layout", full)
+    keep_up(
+        tmp_path, ids[:40], vectors[:40], "s", "tsne"
+    )  # a picture is drawn also where nothing can be kept
+    assert "not kept" in caplog.text
     np.testing.assert_array_equal(keep_up(tmp_path, ids, vectors, "s", "tsne").places, first.places)
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.manifold", None)
+    monkeypatch.setitem(__import__("sys").modules, "openTSNE", None)
     with pytest.raises(MissingExtra, match=r"soundkin\[maps\]"):
         project(blobs(20, 2)[0], "tsne")
 
@@ -206,7 +235,8 @@ def test_colours(made: Any) -> None:
     with Library.open(made.library) as library:
         tracks = library.tracks()
     for by in pages.COLOURS:
-        found = pages.colouring(tracks, by, ["x"] * len(tracks))
+        told = [["liked", "disliked", "played", "nothing yet"][i % 4] for i in range(len(tracks))]
+        found = pages.colouring(tracks, by, told)
         assert len(found.colours) == len(found.labels) == len(tracks)
         assert all(
             re.fullmatch("#[0-9a-f]{6}", colour) for colour in [*found.colours, *found.legend.values()]
@@ -236,9 +266,10 @@ def test_the_map_command(library: Library, tmp_path: Path, capsys: pytest.Captur
     assert b"<svg" in files[2].read_bytes()
     assert files[3].read_bytes().startswith(b"%PDF")
     html = files[0].read_text("utf-8")
-    assert "http" not in html  # nothing is fetched from anywhere
     (data,) = re.findall(r"const data = (.*);\n", html)
-    assert len(json.loads(data)["tracks"]) == len(document["tracks"])
+    assert [track[7] for track in json.loads(data)["tracks"]] == [track["id"] for track in document["tracks"]]
+    # only a server of this machine is asked, and only for the sound of a track that is clicked
+    assert re.findall(r"https?://[^\"/]*", html) == ["http://127.0.0.1:8765"]
     # a second time nothing moves, and the picture is the same file
     before = files[2].read_bytes()
     code, again, _ = run(capsys, "map", files[2], "--library", library.folder, "--color", "cluster", "--json")
@@ -246,6 +277,34 @@ def test_the_map_command(library: Library, tmp_path: Path, capsys: pytest.Captur
     assert files[2].read_bytes() == before
     code, out, _ = run(capsys, "map", files[1], "--library", library.folder, "--method", "pca")
     assert (code, "trustworthiness" in out) == (0, True)
+
+
+def test_likes_have_colours(library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracks = library.tracks()
+    library.create_profile("ann")
+    library.feedback("like", tracks[:3], "ann")
+    library.feedback("dislike", tracks[3:4], "ann")
+    library.feedback("play", tracks[4:6], "ann")
+    command = ["map", tmp_path / "m.html", "--library", library.folder, "--color", "liked", "--json"]
+    code, out, _ = run(capsys, *command, "--profile", "ann", "--server", "http://box:9/")
+    labels = {track["id"]: track["label"] for track in json.loads(out)["tracks"]}
+    assert code == 0
+    assert [labels[track.id] for track in tracks[:7]] == [
+        *["liked"] * 3,
+        "disliked",
+        *["played"] * 2,
+        "nothing yet",
+    ]
+    assert '"server":"http://box:9"' in (tmp_path / "m.html").read_text("utf-8")
+    code, _, err = run(capsys, *command, "--profile", "nobody")
+    assert (code, "no profile" in err) == (1, True)
+
+
+def test_a_layout_tells_how_far_it_is() -> None:
+    told: list[tuple[int, int]] = []
+    project(blobs(60, 3)[0], "tsne", progress=lambda done, total: told.append((done, total)))
+    assert told == sorted(told)
+    assert told[-1] == (750, 750)
 
 
 def test_a_title_cannot_end_the_script(made: Any, tmp_path: Path) -> None:

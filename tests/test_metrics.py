@@ -85,6 +85,27 @@ def test_ties_give_the_mean_of_trec_eval_over_all_orders(items: list[tuple[float
         assert value[0] == pytest.approx(np.mean([w[name] for w in wanted]), abs=1e-9), name
 
 
+@pytest.mark.slow
+def test_ten_thousand_questions_with_ties_and_empty_lists() -> None:
+    rng = np.random.default_rng(1)
+    empty = tied = 0
+    for number in range(10_000):
+        n = int(rng.integers(1, 6))
+        gain = rng.integers(0, 3, n)
+        gain[rng.integers(n)] = 1
+        score = rng.integers(0, 3, n).astype(float)
+        score[rng.random(n) < rng.choice([0.0, 0.2, 0.95])] = -np.inf
+        given_ = score[score > -np.inf].tolist()
+        empty, tied = empty + (not given_), tied + (len(set(given_)) < len(given_))
+        orders = np.array(list(itertools.permutations(range(n)))) / 100
+        wanted = trec_eval(score + orders, np.tile(gain, (len(orders), 1)))
+        for name, value in ours(score, gain).items():
+            expected = np.mean([each[name] for each in wanted])
+            assert abs(value[0] - expected) <= 1e-9, (number, name)
+    assert empty > 1000
+    assert tied > 3000
+
+
 @given(st.integers(2, 30), st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_ndcg_is_that_of_scikit_learn_with_ties(n: int, k: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

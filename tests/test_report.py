@@ -3,7 +3,9 @@
 import csv
 import html
 import json
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from soundkin import cli, report, synth
 from soundkin.encoders import unit
 from soundkin.encoders.descriptors import _PITCHES
 from soundkin.library import Library
+from soundkin.record import Record
 from soundkin.report import figures, findings
+from soundkin.scan import ScanOptions
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -69,6 +73,10 @@ def test_the_report(library: Library, tmp_path: Path, capsys: pytest.CaptureFixt
         "key",
         "map-pca-cluster",
         "map-tsne-genre",
+        "map-tsne-artist",
+        "map-tsne-cluster",
+        "map-pca-genre",
+        "map-pca-artist",
         "similarity",
         "hubs",
     } <= names
@@ -78,6 +86,12 @@ def test_the_report(library: Library, tmp_path: Path, capsys: pytest.CaptureFixt
         }
         assert f"figures/{name}.svg" in text
     assert page.count("data:image/png") == len(names)
+    # what the scan cost is what was remembered of it
+    with Record.open(library.folder) as record:
+        run_ = record.last_run()
+    assert run_ is not None
+    assert f"<td>{run_.tracks} tracks, " in page
+    assert f"{run_.memory / 1e6:.0f} MB at most" in page
     # its numbers are those of the library
     summary = library.status().summary
     assert f"<td>{summary.tracks}</td>" in page
@@ -115,3 +129,21 @@ def test_what_cannot_be_reported_is_said(
     (tmp_path / "file").write_text("")
     code, _, err = run(capsys, "report", tmp_path / "file" / "out", "--library", made.library)
     assert (code, "cannot write" in err) == (1, True)
+
+
+def test_a_scan_is_remembered_until_the_next_that_embeds(tmp_path: Path) -> None:
+    synth.write_library(tmp_path / "music", 3, 3.0)
+    with Library.open(tmp_path / "library") as library:
+        begin, cpu = time.time(), sum(os.times()[:4])
+        first = library.add(tmp_path / "music", ScanOptions(jobs=1))
+        spent = time.time() - begin, sum(os.times()[:4]) - cpu
+        library.add(tmp_path / "music")  # opens nothing, and is no news
+        with Record.open(tmp_path / "library") as record:
+            run = record.last_run()
+    assert run is not None
+    assert (run.tracks, run.failed, run.workers) == (3, 0, 1)
+    assert run.audio_seconds == pytest.approx(first.audio_seconds, abs=0.1)
+    assert 0 < run.elapsed <= spent[0] + 0.1
+    assert 0 < run.cpu_seconds <= spent[1] + 0.1
+    assert 30e6 < run.memory < 4e9  # numpy alone is more, and a scan may not take as much
+    assert begin <= run.at <= time.time()

@@ -14,8 +14,10 @@ import contextlib
 import logging
 import math
 import os
+import resource
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 
 from soundkin import exchange, fusion, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage
-from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files, is_gone
+from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, cores, embed_files, is_gone
 from soundkin.encoders import DEFAULT, FOLDER_FILES, find
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, glob, parse
@@ -41,6 +43,7 @@ from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
 from soundkin.record.rows import fold, to_track
+from soundkin.record.runs import Run
 from soundkin.scan import (
     Progress,
     PruneRefused,
@@ -206,7 +209,7 @@ class Library(Mixing):
         StoreError
             Another process is writing, the disk is full, the folder cannot be written.
         """
-        begin = time.monotonic()
+        begin, used = time.monotonic(), _cpu_seconds()
         options = options or ScanOptions()
         roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
         with Record.open(self.folder, write=True) as record:
@@ -217,6 +220,8 @@ class Library(Mixing):
                 report = Scan(record, names, listening, options, progress).run(roots)
             except PruneRefused as error:
                 refused, report = error, error.report
+            if report.added or report.updated:
+                record.keep_run(_run(report, time.monotonic() - begin, options.jobs, used))
         self._renew_index()
         report.elapsed = time.monotonic() - begin
         if refused is not None:
@@ -314,7 +319,11 @@ class Library(Mixing):
         return removed
 
     def import_(
-        self, path: str | os.PathLike[str], encoder_name: str = exchange.IMPORTED
+        self,
+        path: str | os.PathLike[str],
+        encoder_name: str = exchange.IMPORTED,
+        collection: str | None = None,
+        api_key: str | None = None,
     ) -> exchange.ImportReport:
         """Take in vectors that were made elsewhere, see `exchange` for the formats.
 
@@ -324,9 +333,12 @@ class Library(Mixing):
         Parameters
         ----------
         path : path-like
-            What `export` wrote, here or on another machine; or an SQLite file with a table ``songs_vectors``.
+            What `export` wrote, here or on another machine; or an SQLite file with a table ``songs_vectors``; or the
+            URL or folder of a Qdrant.
         encoder_name : str
-            What to call whatever made the vectors of such a table.
+            What to call whatever made the vectors of such a table, or of a collection by others.
+        collection, api_key : str, optional
+            Of a Qdrant: which one, default ``music_collection``; key for the server.
 
         Returns
         -------
@@ -342,7 +354,7 @@ class Library(Mixing):
         StoreError
             Another process is writing, the disk is full, the folder cannot be written.
         """
-        content = exchange.read(path, encoder_name)
+        content = exchange.read_any(path, encoder_name, collection, api_key)
         with Record.open(self.folder, write=True) as record:
             self._drop_foreign_index(record)
             report = exchange.merge(
@@ -354,15 +366,25 @@ class Library(Mixing):
 
     # ---- reading
 
-    def export(self, path: str | os.PathLike[str], space: str | None = None) -> int:
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        space: str | None = None,
+        collection: str | None = None,
+        api_key: str | None = None,
+    ) -> int:
         """Write the tracks of a space with their vectors to a file, see `exchange` for the formats.
 
         Parameters
         ----------
         path : path-like
-            To create or replace; ``.npz``, ``.parquet``, ``.sqlite`` or ``.db``.
+            To create or replace; ``.npz``, ``.parquet``, ``.sqlite`` or ``.db``. Or the URL of a Qdrant server.
         space : str, optional
             A space id or the name of an encoder; default the one that answers queries.
+        collection : str, optional
+            Of a Qdrant: what to call it, default ``music_collection``. With it `path` may be a folder.
+        api_key : str, optional
+            Key for the server.
 
         Returns
         -------
@@ -381,7 +403,7 @@ class Library(Mixing):
         if Path(path).expanduser().resolve().is_relative_to(self.folder.resolve()):
             raise InputError(f"{printable(os.fspath(path))} is inside the library: name a file outside of it")
         exported = exchange.take(self._reader(), self.space(space))
-        exchange.write(path, exported)
+        exchange.write_any(path, exported, collection, api_key)
         return len(exported.tracks)
 
     def tracks(self) -> list[Track]:
@@ -720,6 +742,32 @@ class Library(Mixing):
             known = Closeness.of(rows, tracks)
         self._closeness[space.id] = revision, known
         return known
+
+    def hear(self, query: str | os.PathLike[str] | Track, space: str | None = None) -> Query:
+        """Return what a query is in a space; a file outside the library is embedded, and nothing of it is kept.
+
+        Parameters
+        ----------
+        query : str, path-like or Track
+            An id, a file (in the library or not), words, or a track.
+        space : str, optional
+            A space id or the name of an encoder; default the one that answers queries.
+
+        Returns
+        -------
+        Query
+            Vector, windows, and what is known of the track; its id is "" when it is not in the library.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            It names nothing, or several tracks.
+        DecodeError
+            The file is not audio.
+        ModelError
+            The encoder that made the space is no longer here.
+        """
+        return self._query(query, self.space(space))
 
     # ---- taste
 
@@ -1114,6 +1162,22 @@ def _of_another_version(space: Space) -> ModelError:
         f"the vectors of {space.id} were made by another version of {space.encoder!r}; "
         "index the library again to bring them up to date"
     )
+
+
+def _cpu_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+def _run(report: ScanReport, elapsed: float, jobs: int | None, used: float) -> Run:
+    """Say what a scan cost; its workers have ended, so the system has counted them."""
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+    memory = sum(
+        resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return Run(
+        time.time(), report.added + report.updated, report.failed, round(report.audio_seconds, 1), round(elapsed, 1),
+        round(_cpu_seconds() - used, 1), memory * unit, jobs or cores(),
+    )  # fmt: skip
 
 
 def _called(spaces: list[Space], name: str | None) -> list[Space]:

@@ -14,6 +14,7 @@ import click
 from soundkin.cli.common import (
     cli,
     count_of,
+    grouped,
     hours,
     json_option,
     library_option,
@@ -164,19 +165,36 @@ def remove(queries: tuple[str, ...], folder: str | None, as_json: bool) -> None:
         )
 
 
+_collection_options = grouped(
+    click.option("--collection", metavar="NAME", help="Of a Qdrant.  [default: music_collection]"),
+    click.option("--api-key", envvar="QDRANT_API_KEY", help="Key of that server.  [env: QDRANT_API_KEY]"),
+)
+
+
 @cli.command()
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=click.Path())
 @library_option
 @space_option
+@_collection_options
 @json_option
-def export(file: str, folder: str | None, space: str | None, as_json: bool) -> None:
-    """Write tracks with their vectors to FILE: .npz, .parquet, or .sqlite (.db)."""
+def export(
+    file: str,
+    folder: str | None,
+    space: str | None,
+    collection: str | None,
+    api_key: str | None,
+    as_json: bool,
+) -> None:
+    """Write tracks with their vectors to FILE: .npz, .parquet, or .sqlite (.db).
+
+    Or to a new collection of a Qdrant: FILE is the URL of its server or, with --collection, a folder.
+    """
     from soundkin.library import Library
     from soundkin.scan import printable
 
     with Library.open(folder) as library:
         chosen = library.space(space).id
-        tracks = library.export(file, chosen)
+        tracks = library.export(file, chosen, collection, api_key)
     if as_json:
         print_json({"file": file, "space": chosen, "tracks": tracks})
     else:
@@ -184,7 +202,7 @@ def export(file: str, folder: str | None, space: str | None, as_json: bool) -> N
 
 
 @cli.command("import")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=click.Path())
 @library_option
 @click.option(
     "--encoder-name", default="imported", show_default=True,
@@ -195,15 +213,24 @@ def export(file: str, folder: str | None, space: str | None, as_json: bool) -> N
     help="Of a playlist: write what was found as another one.",
 )  # fmt: skip
 @click.option("--relative", is_flag=True, help="Write paths relative to that playlist.")
+@_collection_options
 @json_option
 def import_(
-    file: str, folder: str | None, encoder_name: str, output: str | None, relative: bool, as_json: bool
+    file: str,
+    folder: str | None,
+    encoder_name: str,
+    output: str | None,
+    relative: bool,
+    collection: str | None,
+    api_key: str | None,
+    as_json: bool,
 ) -> None:
     """Take in vectors from FILE, so that they need not be made again; or find the tracks of a playlist.
 
     FILE is a playlist (.m3u8, .xspf, .jspf), whose tracks are found by path, then by tags, then by sound; or what
     `soundkin export` wrote; or an SQLite file with a table songs_vectors(song_id, embedding), whose song_id is a track
-    id, a content hash, a path, or a file name without its suffix.
+    id, a content hash, a path, or a file name without its suffix; or the URL of a Qdrant server, or the folder of one,
+    with a collection as Qdrant's audio tutorial makes it, whose songs are found by file, then by artist and title.
     """
     from soundkin.cli.journeys import print_found
     from soundkin.library import Library
@@ -215,7 +242,7 @@ def import_(
         if is_playlist(file):
             print_found(library, file, output, relative, as_json)
             return
-        report = library.import_(file, encoder_name)
+        report = library.import_(file, encoder_name, collection, api_key)
     if as_json:
         print_json({"file": file, **asdict(report)})
         return

@@ -226,6 +226,22 @@ def scan_progress() -> Iterator["Callable[[Progress], None] | None"]:
 
 
 @contextlib.contextmanager
+def rounds_progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show what is done of how much on stderr, with the time left; only on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
 def steps_progress(what: str, total: int) -> Iterator[Callable[[], None] | None]:
     """Show a plain count of steps on stderr, on a terminal."""
     if not sys.stderr.isatty():

@@ -9,11 +9,13 @@ import click
 from soundkin.cli.common import (
     cli,
     clock,
+    count_of,
     json_option,
     library_option,
     name_of,
     print_json,
     print_table,
+    rounds_progress,
     say,
     space_option,
 )
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from soundkin.library import Library
     from soundkin.record import Track
 
-_COLOURS = ("genre", "artist", "album", "cluster", "tempo", "energy", "year")
+_COLOURS = ("genre", "artist", "album", "cluster", "tempo", "energy", "year", "liked")
 _TYPICAL = 3
 
 
@@ -41,7 +43,14 @@ _TYPICAL = 3
 @click.option(
     "--color", type=click.Choice(_COLOURS), default="genre", show_default=True, help="What colours stand for."
 )
+@click.option(
+    "--profile", default="default", show_default=True, help="Whose likes are coloured, with --color liked."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the layout.")
+@click.option(
+    "--server", default="http://127.0.0.1:8765", show_default=True, metavar="URL",
+    help="Where the server runs: the page plays a track that is clicked from there.",
+)  # fmt: skip
 @space_option
 @json_option
 def map_(
@@ -49,7 +58,9 @@ def map_(
     folder: str | None,
     method: str,
     color: str,
+    profile: str,
     seed: int,
+    server: str,
     space: str | None,
     as_json: bool,
 ) -> None:
@@ -64,14 +75,15 @@ def map_(
     with Library.open(folder) as library:
         tracks, vectors, space_id = _loaded(library, space)
         ids = [track.id for track in tracks]
-        layout = projection.keep_up(library.folder, ids, vectors, space_id, method, seed)
-        names = _names(tracks, vectors, seed) if color == "cluster" else None
-    colours = pages.colouring(tracks, color, names)
+        told = _told(library, tracks, vectors, color, profile, seed)
+        with rounds_progress(f"laying out {count_of(len(tracks), 'track')}") as progress:
+            layout = projection.keep_up(library.folder, ids, vectors, space_id, method, seed, progress)
+    colours = pages.colouring(tracks, color, told)
     trust = round(projection.trustworthiness(vectors, layout.places), 4)
     title = f"{len(tracks)} tracks by sound ({space_id}, {method})"
     for file in out:
         if os.path.splitext(file)[1].lower() in (".html", ".htm"):
-            pages.page(file, tracks, layout.places, colours, title)
+            pages.page(file, tracks, layout.places, colours, title, server)
         else:
             pages.draw(file, layout.places, colours, title)
         say(f"wrote {printable(file)}")
@@ -140,7 +152,7 @@ def clusters(
             str(c.number),
             str(len(c.members)),
             c.name,
-            "; ".join(name_of(tracks[i]) for i in c.members[:_TYPICAL]),
+            "; ".join(list(dict.fromkeys(name_of(tracks[i]) for i in c.members))[:_TYPICAL]),
         ]
         for c in found
     ]
@@ -154,6 +166,21 @@ def _loaded(library: "Library", space: str | None) -> tuple[list["Track"], "NDAr
     ids, vectors = library.vectors(chosen)
     tracks = {track.id: track for track in library.tracks()}
     return [tracks[name] for name in ids], vectors, chosen
+
+
+def _told(
+    library: "Library", tracks: Sequence["Track"], vectors: Any, color: str, profile: str, seed: int
+) -> list[str] | None:
+    """Return what colours need to know that tracks do not say."""
+    from soundkin.explore import pages
+    from soundkin.record import Record
+
+    if color == "cluster":
+        return _names(tracks, vectors, seed)
+    if color == "liked":
+        with Record.open(library.folder) as record:
+            return pages.opinions(tracks, record.opinions(profile))
+    return None
 
 
 def _names(tracks: Sequence["Track"], vectors: Any, seed: int) -> list[str]:
@@ -200,7 +227,7 @@ def compare(
 ) -> None:
     """Compare tracks: how alike they are in every space, at which moments, and tempo, key and energy side by side.
 
-    QUERIES are two or more tracks of the library: files, ids or words.
+    QUERIES are two to twelve tracks: files, in the library or not, ids or words.
     """
     from soundkin.explore import comparison
     from soundkin.library import Library
@@ -220,7 +247,7 @@ def compare(
 
 def _compared(found: "Comparison") -> dict[str, Any]:
     facts = ("id", "path", "title", "artist", "album", "duration", "bpm", "key", "energy", "loudness")
-    moments = found.moments()
+    moments, keys = found.moments(), [track.id or track.path for track in found.tracks]
     return {
         "space": found.space,
         "tracks": [{name: getattr(track, name) for name in facts} for track in found.tracks],
@@ -230,7 +257,7 @@ def _compared(found: "Comparison") -> dict[str, Any]:
         },
         "moments": [
             {
-                "first": found.tracks[m.first].id, "second": found.tracks[m.second].id, "at": round(m.at, 2),
+                "first": keys[m.first], "second": keys[m.second], "at": round(m.at, 2),
                 "there": round(m.there, 2), "similarity": round(m.similarity, 4),
             }
             for m in moments

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from soundkin.datasets import Read
     from soundkin.evaluate import Table
 
-_PROTOCOLS = ("album", "artist", "genre", "same-track", "robustness")
+_FROM_VECTORS = ("album", "artist", "genre", "same-track")
+_PROTOCOLS = (*_FROM_VECTORS, "taste", "text", "robustness")
+_STRATEGIES = ("agreement", "best", "sum", "average")
 _POOLINGS = ("mean", "max", "mean+max", "mean+std")
 _DATASETS = ("ludwig", "fma", "gtzan", "mtg-jamendo", "manifest", "audiofolder")
 _SHOWN, _SHOWN_PROBLEMS = 12, 5
-# What the lists are like, besides right or wrong.
-_BEYOND = ("skew", "orphans", "coverage", "diversity", "novelty")
 
 
 def _names(
@@ -50,7 +50,7 @@ def _names(
 @library_option
 @click.option(
     "--protocol", "protocols", multiple=True, callback=_names(_PROTOCOLS), metavar="NAME,...",
-    help=f"What to ask: {', '.join(_PROTOCOLS)}; repeatable.  [default: all but the last, which hears audio]",
+    help=f"What to ask: {', '.join(_PROTOCOLS)}; repeatable.  [default: the first {len(_FROM_VECTORS)}]",
 )  # fmt: skip
 @click.option(
     "--space", "spaces", multiple=True, help="A space, or the encoder that made it; repeatable, to compare."
@@ -71,6 +71,10 @@ def _names(
     "--least", type=click.IntRange(min=2), default=2, show_default=True,
     help="Only tracks of albums (artists, genres) with so many tracks ask.",
 )  # fmt: skip
+@click.option(
+    "--ask", type=click.IntRange(min=10), default=20_000, show_default=True, metavar="N",
+    help="Let at most so many tracks ask, drawn at random.",
+)  # fmt: skip
 @click.option("-k", type=click.IntRange(min=5), default=10, show_default=True, help="Length of a list.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of intervals and tests."
@@ -78,6 +82,14 @@ def _names(
 @click.option(
     "--tracks", type=click.IntRange(min=10), default=100, show_default=True,
     help="How many to re-encode for robustness, drawn at random.",
+)  # fmt: skip
+@click.option(
+    "--profile", "profiles", multiple=True, metavar="NAME",
+    help="For taste: hide likes of this profile; repeatable.  [default: every profile]",
+)  # fmt: skip
+@click.option(
+    "--strategy", "strategies", multiple=True, callback=_names(_STRATEGIES), metavar="NAME,...",
+    help=f"For taste: recommend by {', '.join(_STRATEGIES)}; repeatable.  [default: all]",
 )  # fmt: skip
 @click.option(
     "--out", type=click.Path(file_okay=False), help="Also write Markdown, JSON and CSV to this folder."
@@ -91,13 +103,20 @@ def evaluate(
     albums: str,
     labels: str | None,
     least: int,
+    ask: int,
     k: int,
     seed: int,
     tracks: int,
+    profiles: tuple[str, ...],
+    strategies: tuple[str, ...],
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Measure how well vectors find album, artist, genre and the other half of a track, and what re-encoding does."""
+    """Measure how well vectors find album, artist, genre and the other half of a track.
+
+    Also how well recommendations find likes that are hidden (taste), words the tracks of a genre (text), and what
+    re-encoding does (robustness).
+    """
     from pathlib import Path
 
     from soundkin.evaluate import Options, tables
@@ -105,7 +124,10 @@ def evaluate(
     from soundkin.library import Library
     from soundkin.scan import printable
 
-    options = Options(protocols or _PROTOCOLS[:-1], spaces, poolings, albums, least, k, seed, labels, tracks)
+    options = Options(
+        protocols or _FROM_VECTORS, spaces, poolings, albums, least, k, seed, labels, tracks, profiles,
+        strategies, ask,
+    )  # fmt: skip
     with Library.open(folder) as library, _measuring() as report:
         found = measured(library, options, report)
     if out:
@@ -187,11 +209,9 @@ def _print_evaluation(table: "Table") -> None:
     click.echo(f"\n{table.protocol}: {table.question or 'not measured'}")
     for line in (table.reason,) if table.reason else (tables.counts(table),):
         click.echo(line)
-    columns = table.columns
-    for names in ([c for c in columns if c not in _BEYOND], [c for c in columns if c in _BEYOND]):
-        if names:
-            titles = ["", *names, *(["p"] if table.headline in names else [])]
-            print_table(titles, tables.cells(table, names), right=titles[1:])
+    for names in tables.halves(table):
+        titles = ["", *names, *(["p"] if table.headline in names else [])]
+        print_table(titles, tables.cells(table, names), right=titles[1:])
     for note in table.notes:
         click.echo(f"- {note}")
 

@@ -8,7 +8,7 @@ Nothing that serves answers imports any of it.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from soundkin.evaluate.collection import CLASSICAL, Collection
 from soundkin.evaluate.labels import UNKNOWN, Labels
 from soundkin.evaluate.pooling import POOLINGS
 from soundkin.evaluate.protocols import (
+    LEAST_QUESTIONS,
     Task,
     Unmeasurable,
     album_task,
@@ -28,18 +29,23 @@ from soundkin.evaluate.ranking import baselines, measure
 from soundkin.evaluate.robustness import heard_again
 from soundkin.evaluate.summary import VOTERS, headline, rows
 from soundkin.evaluate.tables import Figure, Row, Table
+from soundkin.evaluate.taste import held_out
+from soundkin.evaluate.words import described
 from soundkin.library import Library
+from soundkin.recommend import STRATEGIES
 from soundkin.record import Record
 
-__all__ = ["ALBUMS", "FROM_VECTORS", "PROTOCOLS", "Figure", "Options", "Row", "Table", "evaluate"]
+__all__ = ["ALBUMS", "FROM_VECTORS", "MOST_ASK", "PROTOCOLS", "Figure", "Options", "Row", "Table", "evaluate"]
 
 Report = Callable[[str, int, int], None]  # what is being done, done, of how much
 
 _BY_LABEL = {"album": album_task, "artist": artist_task, "genre": genre_task}
-# Those that need no audio, and all.
+# Those that every library has something for, and all.
 FROM_VECTORS = (*_BY_LABEL, "same-track")
-PROTOCOLS = (*FROM_VECTORS, "robustness")
+PROTOCOLS = (*FROM_VECTORS, "taste", "text", "robustness")
 ALBUMS = ("tags", "folders")
+# More questions make no figure surer: the interval is that of albums and artists. All of 100,000 take an hour.
+MOST_ASK = 20_000
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,12 @@ class Options:
         A manifest (see `soundkin.datasets`) whose rows stand in place of tags and folders.
     tracks : int
         How many tracks are re-encoded for robustness, drawn at random.
+    profiles : tuple of str
+        Whose likes are hidden and looked for; none for those of every profile.
+    strategies : tuple of str
+        Of `recommend.STRATEGIES`, to compare by likes; none for all.
+    ask : int or None
+        At most so many tracks ask, drawn at random, and all are answers all the same; None lets all ask.
     """
 
     protocols: tuple[str, ...] = FROM_VECTORS
@@ -77,19 +89,24 @@ class Options:
     seed: int = 0
     labels: str | os.PathLike[str] | None = None
     tracks: int = 100
+    profiles: tuple[str, ...] = ()
+    strategies: tuple[str, ...] = ()
+    ask: int | None = MOST_ASK
 
     def __post_init__(self) -> None:
         for what, given, known in (
             ("protocol", self.protocols, PROTOCOLS),
             ("pooling", self.poolings, tuple(POOLINGS)),
             ("source of albums", (self.albums,), ALBUMS),
+            ("strategy", self.strategies, STRATEGIES),
         ):
             for name in given:
                 if name not in known:
                     raise InputError(f"no {what} is called {name!r}; there are {', '.join(known)}")
-        if self.k < VOTERS or self.least < 2:
+        if self.k < VOTERS or self.least < 2 or (self.ask or LEAST_QUESTIONS) < LEAST_QUESTIONS:
             raise InputError(
-                f"k={self.k}, least={self.least}; wanted k of {VOTERS} or more, least of 2 or more"
+                f"k={self.k}, least={self.least}, ask={self.ask}; wanted k of {VOTERS} or more, least of 2 or more, "
+                f"ask of {LEAST_QUESTIONS} or more"
             )
 
 
@@ -113,7 +130,7 @@ def evaluate(library: Library, options: Options | None = None, report: Report | 
     Raises
     ------
     NotFound
-        The library has no track, or no such space.
+        The library has no track, or no such space or profile.
     InputError
         A vector is not finite, or the labels cannot be read.
     """
@@ -129,7 +146,14 @@ def _protocol(collection: Collection, name: str, options: Options, report: Repor
     try:
         if name == "robustness":
             return heard_again(collection, options.tracks, options.seed, progress)
-        if name == "same-track":
+        if name == "taste":
+            task, systems = held_out(
+                collection, options.profiles, options.strategies, options.k, options.seed, notes, progress
+            )
+            which = task.candidates
+        elif name == "text":
+            task, systems, which = described(collection, bool(options.spaces), options.least, notes)
+        elif name == "same-track":
             systems, which = collection.halves(options.poolings, notes)
             task = same_track_task(collection.labels.take(which))
         else:
@@ -138,7 +162,9 @@ def _protocol(collection: Collection, name: str, options: Options, report: Repor
             systems = collection.listeners(which, options.poolings, notes)
         labels = collection.labels.take(which)
         yardstick = next((s for s in systems if s.name == CLASSICAL), None)
-        systems += baselines(task, labels)
+        if name not in ("taste", "text"):  # which have their own: who asks is no track
+            systems += baselines(task, labels)
+            task = _fewer(task, options, notes)
         found = measure(task, systems, options.k, progress)
     except Unmeasurable as reason:
         return Table(name, reason=str(reason), notes=notes)
@@ -149,16 +175,27 @@ def _protocol(collection: Collection, name: str, options: Options, report: Repor
     )  # fmt: skip
 
 
+def _fewer(task: Task, options: Options, notes: list[str]) -> Task:
+    """Let only some of the tracks ask."""
+    if options.ask is None or options.ask >= len(task.asking):
+        return task
+    some = np.random.default_rng(options.seed).choice(task.asking, options.ask, replace=False)
+    notes.append(
+        f"{options.ask} of {len(task.asking)} tracks that could ask were drawn; skew, orphans and coverage need all"
+    )
+    return replace(task, asking=np.sort(some), sampled=True)
+
+
 def _explained(task: Task, collection: Collection, labels: Labels) -> list[str]:
     """Say what must be known to read the figures."""
     clusters = len(np.unique(task.groups[task.asking]))
     notes = [
-        f"intervals: 95 %, bootstrap over {clusters} groups of tracks that succeed and fail together; "
+        f"intervals: 95 %, bootstrap over {clusters} groups that succeed and fail together; "
         "p: paired permutation of the same groups, against the first row"
     ]
-    if collection.classical is None:
+    if collection.classical is None and task.protocol != "text":
         notes.append("the baseline `descriptors` is not in this library: index it with `-e descriptors`")
-    if (labels.artist == UNKNOWN).all():
+    if (labels.artist == UNKNOWN).all() and task.protocol != "text":
         notes.append("no track has an artist in its tags: popularity and same artist are random here")
     if task.protocol == "artist":
         notes.append("same artist reads the label that is looked for")

@@ -87,7 +87,7 @@ class Collection:
         NotFound
             There is no such space, or no track.
         InputError
-            The manifest cannot be read.
+            No track has a vector in each of the spaces, or the manifest cannot be read or tells of none of them.
         """
         every = list(record.tracks())
         if not every:
@@ -95,14 +95,26 @@ class Collection:
         spaces = list({s.id: s for s in [library.space(name) for name in names or (None,)]}.values())
         known = {s.encoder for s in record.spaces()}
         classical = library.space(CLASSICAL) if CLASSICAL in known else None
-        wanted = {s.id for s in (*spaces, classical) if s}
-        shared = set.intersection(*(set(record.vectors(name)[0]) for name in wanted))
+        shared = set.intersection(*(set(record.vectors(space.id)[0]) for space in spaces))
+        if classical and not shared.isdisjoint(described := set(record.vectors(classical.id)[0])):
+            shared &= described
+        else:
+            classical = None
         there = [track for track in every if track.id in shared]
+        if not there:
+            named = ", ".join(s.id for s in spaces)
+            raise InputError(
+                f"no track has a vector in each of {named}: index the same music with all of them"
+            )
         left_out = {"tracks_without_a_vector": len(every) - len(there)}
         if labels is not None:
             told = datasets.labels(labels)
             labelled = [_relabelled(track, told[track.path]) for track in there if track.path in told]
             left_out["tracks_not_in_the_labels"] = len(there) - len(labelled)
+            if not labelled:
+                raise InputError(
+                    f"none of the {len(there)} tracks is in {os.fspath(labels)}: do its paths lead here?"
+                )
             there, albums = labelled, "labels"
         first = {track.content: track for track in reversed(there)}
         tracks = [track for track in there if first[track.content] is track]

@@ -7,6 +7,8 @@ genre       Every track looks for tracks of its genres by other artists; its own
             (Flexer & Schnitzer, 2010: without this, genre figures mostly measure the artist). Gain is graded: the
             Jaccard index of the two sets of genres.
 same-track  Half of the windows of every track look for the other half among those of all tracks.
+
+Those that ask with something else than a track are in files of their own: `taste`, `words`.
 """
 
 from collections.abc import Callable
@@ -46,6 +48,11 @@ class Task:
         Tracks that succeed and fail together.
     told : dict of str to int
         Counts for people: labels, groups, tracks left out.
+    figures : tuple of str
+        What a row shows where there is no label, with {k} for the length of a list; the first is what systems are
+        compared by.
+    sampled : bool
+        Whether only some ask of those who could.
     """
 
     protocol: str
@@ -57,6 +64,8 @@ class Task:
     label: Ints
     groups: Ints
     told: dict[str, int] = field(default_factory=dict)
+    figures: tuple[str, ...] = ()
+    sampled: bool = False
 
 
 class Unmeasurable(Exception):
@@ -183,7 +192,7 @@ def same_track_task(labels: Labels) -> Task:
     return Task(
         "same-track", "does one half of a track find the other?", np.arange(n), np.arange(n),
         lambda rows: rows[:, None] == np.arange(n), lambda rows: np.zeros((len(rows), n), bool),
-        np.empty(0, np.int64), labels.album, told,
+        np.empty(0, np.int64), labels.album, told, ("hit@1", "hit@{k}", "MRR"),
     )  # fmt: skip
 
 

@@ -117,12 +117,19 @@ def baselines(task: Task, labels: Labels) -> list[System]:
     popular = popularity(labels).astype(np.float32)
     known = artist != UNKNOWN
     scores: dict[str, Score] = {
-        "random": lambda rows: np.zeros((len(rows), n), np.float32),
         "popularity": lambda rows: np.tile(popular, (len(rows), 1)),
         "same artist": lambda rows: ((artist[rows, None] == artist) & known).astype(np.float32),
-        "best possible": lambda rows: task.gains(rows).astype(np.float32),
     }
-    return [System(name, score, baseline=True) for name, score in scores.items()]
+    random, best = bounds(task, n)
+    return [random, *(System(name, score, baseline=True) for name, score in scores.items()), best]
+
+
+def bounds(task: Task, n: int) -> tuple[System, System]:
+    """Return the systems between which all others are: one that knows nothing of n candidates, one that knows all."""
+    return (
+        System("random", lambda rows: np.zeros((len(rows), n), np.float32), baseline=True),
+        System("best possible", lambda rows: task.gains(rows).astype(np.float32), baseline=True),
+    )
 
 
 def popularity(labels: Labels) -> Floats:

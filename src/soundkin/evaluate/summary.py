@@ -21,7 +21,7 @@ VOTERS = 5
 
 def headline(task: Task, k: int) -> str:
     """Name the figure that systems are compared by."""
-    return f"P@{k}" if len(task.label) else "hit@1"
+    return (task.figures or ("P@{k}",))[0].format(k=k)
 
 
 def rows(
@@ -77,8 +77,8 @@ def _values(
     task: Task, system: System, answers: Measured, labels: Labels, yardstick: System | None, k: int
 ) -> dict[str, Floats]:
     """Return the figures of every question, in the order of the columns."""
-    if not len(task.label):
-        return {name: answers.values[name] for name in ("hit@1", f"hit@{k}", "MRR")}
+    if task.figures:
+        return {name: answers.values[name] for name in (figure.format(k=k) for figure in task.figures)}
     values = dict(answers.values)
     values.pop("hit@1")  # the same as precision at 1
     lists = answers.lists
@@ -93,7 +93,7 @@ def _values(
 
 def _of_all(task: Task, answers: Measured) -> dict[str, Figure]:
     """Return the figures that lists have together."""
-    if answers.lists is None or not len(task.label):
+    if answers.lists is None or not len(task.label) or task.sampled:
         return {}
     n = len(task.candidates)
     counts = metrics.occurrences(answers.lists, n)

@@ -11,6 +11,9 @@ from typing import Any
 
 from soundkin.errors import InputError
 
+# What the lists are like, besides right or wrong.
+BEYOND = ("skew", "orphans", "coverage", "diversity", "novelty")
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -95,6 +98,13 @@ def figure(mean: float, low: float = math.nan, high: float = math.nan) -> Figure
     return Figure(*(None if math.isnan(x) else round(float(x), 6) for x in (mean, low, high)))
 
 
+def halves(table: Table) -> list[list[str]]:
+    """Return the columns in two parts that are narrow enough to read: how right answers are, and what else."""
+    columns = table.columns
+    parts = [c for c in columns if c not in BEYOND], [c for c in columns if c in BEYOND]
+    return [part for part in parts if part]
+
+
 def cells(table: Table, columns: Sequence[str]) -> list[list[str]]:
     """Lay out rows for people: system, the figures of some columns, the chance that the difference is none.
 
@@ -108,10 +118,12 @@ def cells(table: Table, columns: Sequence[str]) -> list[list[str]]:
     Returns
     -------
     list of list of str
-        One list per row; "-" where there is no figure. The headline has its interval.
+        One list per row that has any of them; "-" where there is no figure. The headline has its interval.
     """
     out = []
     for row in table.rows:
+        if not row.figures.keys() & set(columns):
+            continue
         line = [row.system, *(_cell(row.figures.get(name), name == table.headline) for name in columns)]
         if table.headline in columns:
             line.append("" if row.p is None else f"{row.p:.2g}" if row.p >= 0.001 else "<0.001")
@@ -127,10 +139,18 @@ def _cell(found: Figure | None, with_interval: bool) -> str:
     return f"{found.mean:.3f}"
 
 
+# Where not a track asks.
+_ASKED = {
+    "taste": "{} times some likes were hidden among {} tracks",
+    "text": "{} questions in words to {} tracks",
+}
+
+
 def counts(table: Table) -> str:
     """Say in one line what was asked of what."""
     rest = ", ".join(f"{name.replace('_', ' ')}: {n}" for name, n in table.told.items() if n)
-    return f"{table.questions} of {table.candidates} tracks ask; {rest}"
+    asked = _ASKED.get(table.protocol, "{} of {} tracks ask")
+    return f"{asked.format(table.questions, table.candidates)}; {rest}"
 
 
 def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:

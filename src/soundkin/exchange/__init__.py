@@ -12,6 +12,8 @@ and the space of the vectors as JSON next to the id it must have.
 ``.sqlite``, ``.db``
     Tables ``songs_vectors (song_id, embedding)`` with little-endian float64 blobs, ``songs`` and ``space (id, json)``.
     A file by others that has only ``songs_vectors`` can be read too.
+A collection of Qdrant
+    See `qdrant`: on a server or in a folder, of ours, or as its tutorial makes it.
 
 A file name need not be text: where a format takes only UTF-8, ``path`` or ``file`` is for people and a column of bytes
 next to it is the path.
@@ -19,7 +21,6 @@ next to it is the path.
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -31,10 +32,13 @@ from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import DecodeError
 from soundkin.exchange.formats import IMPORTED, Exported, Foreign, read, write
 from soundkin.record import Record, Track
+from soundkin.record.rows import fold
 from soundkin.scan import printable
 from soundkin.tags import Tags
 
-__all__ = ["IMPORTED", "Exported", "Foreign", "ImportReport", "merge", "read", "take", "write"]
+__all__ = [
+    "IMPORTED", "Exported", "Foreign", "ImportReport", "merge", "read", "read_any", "take", "write", "write_any",
+]  # fmt: skip
 
 Array = NDArray[np.float32]
 
@@ -88,6 +92,77 @@ class ImportReport:
             self.left_out.append(f"{printable(name)}: {reason}")
 
 
+def read_any(
+    where: str | os.PathLike[str],
+    encoder_name: str = IMPORTED,
+    collection: str | None = None,
+    api_key: str | None = None,
+) -> Exported | Foreign:
+    """Read a file, or a collection of a Qdrant.
+
+    Parameters
+    ----------
+    where : str or path-like
+        A file; or the URL or folder of a Qdrant, as which any folder counts when there is a collection.
+    encoder_name : str
+        What to call whatever made vectors by others.
+    collection, api_key : str, optional
+        Of the Qdrant.
+
+    Raises
+    ------
+    InputError, MissingExtra
+        As `read`.
+    StoreError
+        The Qdrant cannot be reached or refuses.
+    """
+    if collection is None and not _is_qdrant(where):
+        return read(where, encoder_name)
+    from soundkin.exchange import qdrant  # its client takes a third of a second to import
+
+    return qdrant.read(where, encoder_name, collection or qdrant.COLLECTION, api_key)
+
+
+def write_any(
+    where: str | os.PathLike[str],
+    exported: Exported,
+    collection: str | None = None,
+    api_key: str | None = None,
+) -> None:
+    """Write a file, or a collection of a Qdrant.
+
+    Parameters
+    ----------
+    where : str or path-like
+        A file; or the URL or folder of a Qdrant, as which any folder counts when there is a collection.
+    exported : Exported
+        What to write.
+    collection, api_key : str, optional
+        Of the Qdrant.
+
+    Raises
+    ------
+    InputError, MissingExtra
+        As `write`.
+    StoreError
+        The Qdrant cannot be reached or refuses.
+    """
+    if collection is None and not _is_qdrant(where):
+        write(where, exported)
+        return
+    from soundkin.exchange import qdrant
+
+    qdrant.write(where, exported, collection or qdrant.COLLECTION, api_key)
+
+
+def _is_qdrant(where: str | os.PathLike[str]) -> bool:
+    """Tell the URL of a server, or the folder of a Qdrant in a process, from a file."""
+    text = os.fspath(where)
+    folder = Path(text).expanduser()
+    is_folder = (folder / "meta.json").is_file() and (folder / "collection").is_dir()
+    return is_folder or text.lower().startswith(("http://", "https://"))
+
+
 def take(record: Record, space: Space) -> Exported:
     """Take out of a record what an export holds.
 
@@ -135,7 +210,7 @@ def merge(record: Record, content: Exported | Foreign, activate: bool = False) -
     found: list[tuple[str, int]]  # (track id, row)
     new: list[tuple[FileState, int]]  # (file on disk, row)
     if isinstance(content, Foreign):
-        found, new = _find_names(record, content.names, report), []
+        found, new = _find_names(record, content, report), []
     else:
         found, new = _find_tracks(record, content, report)
     if not found and not new:
@@ -200,20 +275,29 @@ def _on_disk(track: Track, report: ImportReport) -> FileState | None:
     return FileState(path, status.st_size, status.st_mtime_ns)
 
 
-def _find_names(record: Record, names: Sequence[str], report: ImportReport) -> list[tuple[str, int]]:
-    """Find songs by what others call them: a track id, a content hash, a path or, if only one has it, a file stem."""
+def _find_names(record: Record, content: Foreign, report: ImportReport) -> list[tuple[str, int]]:
+    """Find songs by what others call them.
+
+    That is a track id, a content hash, a path or, if only one has it, a file stem; then artist and title, where they
+    say them and only one track has both.
+    """
     ids: dict[str, list[str]] = {}
     contents, paths, stems = defaultdict(list), {}, defaultdict(set)
     for path, row in record.files().items():
         ids[row.track_id] = paths[path] = [row.track_id]
         contents[row.content].append(row.track_id)
         stems[Path(path).stem].add(row.content)
+    songs = _songs(record) if any(map(any, content.songs)) else {}
     found = []
-    for i, name in enumerate(names):
-        named = ids.get(name) or contents.get(name) or paths.get(name)
-        same_stem = stems.get(name, set())
+    for i, name in enumerate(content.names):
+        # The stem of a name with a dot in it is the name itself; that of a path is what its file is called.
+        stem = next((known for known in (name, Path(name).stem) if known in stems), name)
+        same_stem = stems.get(stem, set())
+        named = ids.get(name) or contents.get(name) or paths.get(name) or paths.get(os.path.abspath(name))
         if not named and len(same_stem) == 1:
             named = contents[next(iter(same_stem))]
+        if not named and content.songs and len(alike := songs.get(_folded(*content.songs[i]), set())) == 1:
+            named = contents[next(iter(alike))]
         if named:
             report.matched += 1
             found += [(id_, i) for id_ in named]
@@ -221,6 +305,19 @@ def _find_names(record: Record, names: Sequence[str], report: ImportReport) -> l
             reason = "several files have this name" if same_stem else "no id, content hash, path or file name"
             report._pass_over(name, reason)
     return found
+
+
+def _songs(record: Record) -> dict[tuple[str, str], set[str]]:
+    """Return the contents of the tracks of each artist and title; nothing for those that lack one of them."""
+    out = defaultdict(set)
+    for track in record.tracks():
+        if track.artist and track.title:
+            out[_folded(track.artist, track.title)].add(track.content)
+    return out
+
+
+def _folded(artist: str, title: str) -> tuple[str, str]:
+    return fold(artist), fold(title)
 
 
 def _embedded(track: Track, file: FileState, vectors: dict[str, Array]) -> Embedded:

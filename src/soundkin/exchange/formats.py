@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -60,11 +60,14 @@ class Foreign:
         What the file calls its songs.
     vectors : float32 (n, d)
         One per song, scaled to unit length.
+    songs : list of (str, str)
+        Artist and title of each, where the file says them; else empty.
     """
 
     space: Space
     names: list[str]
     vectors: Array
+    songs: list[tuple[str, str]] = field(default_factory=list)
 
 
 def write(path: str | os.PathLike[str], exported: Exported) -> None:
@@ -130,10 +133,10 @@ def read(path: str | os.PathLike[str], encoder_name: str = IMPORTED) -> Exported
         raise InputError(f"no such file: {name}")
     try:
         content = read_as(source)
-        if isinstance(content, _Rows):
-            return _exported(content)
+        if isinstance(content, Rows):
+            return exported(content)
         names, vectors = content
-        return Foreign(_foreign_space(source, encoder_name, vectors.shape[1]), names, vectors)
+        return Foreign(foreign_space(encoder_name, content_hash(source), vectors.shape[1]), names, vectors)
     except SoundkinError:
         raise
     except (
@@ -155,12 +158,22 @@ def _field_kinds() -> Iterator[tuple[str, tuple[type, bool]]]:
         yield name, (kinds[0], NoneType in kinds)
 
 
-_KINDS = dict(_field_kinds())
+KINDS = dict(_field_kinds())
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """What a file of ours says, not yet checked: columns by names of `Track`, `genres` as sequences of text."""
+class Rows:
+    """What a file of ours says, not yet checked.
+
+    Parameters
+    ----------
+    space, space_id : str
+        The space as JSON, and the id that the file says it has.
+    columns : mapping of str to sequence
+        By the names of `Track`; `genres` as sequences of text.
+    vectors : array-like (n, d)
+        One per row.
+    """
 
     space: str
     space_id: str
@@ -168,7 +181,7 @@ class _Rows:
     vectors: Any
 
 
-def _exported(rows: _Rows) -> Exported:
+def exported(rows: Rows) -> Exported:
     """Check what a file says, or raise whatever says what is wrong: `read` puts it into words."""
     space = _checked_space(rows.space, rows.space_id)
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
@@ -178,7 +191,7 @@ def _exported(rows: _Rows) -> Exported:
     if missing := {"path", "content"} - rows.columns.keys():
         raise ValueError(f"no column {' and '.join(sorted(missing))}")
     # A file of another version may lack a field, or have one more.
-    columns = {name: rows.columns.get(name, [None] * len(vectors)) for name in _KINDS}
+    columns = {name: rows.columns.get(name, [None] * len(vectors)) for name in KINDS}
     checked = {name: [_checked(name, value) for value in column] for name, column in columns.items()}
     if len({len(vectors), *map(len, checked.values())}) > 1:
         raise ValueError("columns of different lengths")
@@ -187,7 +200,7 @@ def _exported(rows: _Rows) -> Exported:
 
 def _checked(name: str, value: Any) -> Any:
     """Return the value of a field as its type, or raise an error that shows it."""
-    kind, optional = _KINDS[name]
+    kind, optional = KINDS[name]
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None if optional else kind()
     if kind in (int, float):
@@ -227,18 +240,18 @@ def _check_name(encoder: str) -> None:
         )
 
 
-def _foreign_space(source: Path, encoder_name: str, dims: int) -> Space:
+def foreign_space(encoder_name: str, source: str, dims: int) -> Space:
+    """Return a space that stands for whatever made vectors by others; `source` is a hash that tells them from any."""
     _check_name(encoder_name)
-    # What made the vectors is not known; the hash of the file tells them from any others. A listening has to be one
-    # that can be named, and most systems hear the whole track.
-    return Space(encoder_name, content_hash(source), "", 0.0, 0.0, "all", "", dims)
+    # A listening has to be one that can be named, and most systems hear the whole track.
+    return Space(encoder_name, source, "", 0.0, 0.0, "all", "", dims)
 
 
 # ---- .npz
 
 
 def _write_npz(file: Path, exported: Exported) -> None:
-    arrays = {name: _array(name, [getattr(t, name) for t in exported.tracks]) for name in _KINDS}
+    arrays = {name: _array(name, [getattr(t, name) for t in exported.tracks]) for name in KINDS}
     arrays["ids"] = arrays.pop("id")
     arrays["vectors"] = exported.vectors
     arrays["space"], arrays["space_id"] = np.array(exported.space.to_json()), np.array(exported.space.id)
@@ -247,7 +260,7 @@ def _write_npz(file: Path, exported: Exported) -> None:
 
 
 def _array(name: str, values: list[Any]) -> NDArray[Any]:
-    kind, optional = _KINDS[name]
+    kind, optional = KINDS[name]
     if kind is tuple:
         return np.array([json.dumps(value) for value in values], np.str_)
     if optional:
@@ -255,16 +268,16 @@ def _array(name: str, values: list[Any]) -> NDArray[Any]:
     return np.array(values, {str: np.str_, int: np.int64, float: np.float64}[kind])
 
 
-def _read_npz(file: Path) -> _Rows:
+def _read_npz(file: Path) -> Rows:
     with open(file, "rb") as stream:
         archive = np.load(stream, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("one array instead of many")
-        columns = {name: archive[name].tolist() for name in _KINDS if name in archive}
+        columns = {name: archive[name].tolist() for name in KINDS if name in archive}
         columns["id"] = archive["ids"].tolist()
         if "genres" in columns:
             columns["genres"] = list(map(json.loads, columns["genres"]))
-        return _Rows(str(archive["space"]), str(archive["space_id"]), columns, archive["vectors"])
+        return Rows(str(archive["space"]), str(archive["space_id"]), columns, archive["vectors"])
 
 
 # ---- .parquet
@@ -286,7 +299,7 @@ def _write_parquet(file: Path, exported: Exported) -> None:
     types = {str: pa.string(), int: pa.int64(), float: pa.float64(), tuple: pa.list_(pa.string())}
     columns = {
         name: pa.array([storable(getattr(t, name)) for t in exported.tracks], types[kind])
-        for name, (kind, _) in _KINDS.items()
+        for name, (kind, _) in KINDS.items()
     }
     columns["path_bytes"] = pa.array([os.fsencode(t.path) for t in exported.tracks], pa.binary())
     numbers = pa.array(exported.vectors.reshape(-1), pa.float32())
@@ -296,7 +309,7 @@ def _write_parquet(file: Path, exported: Exported) -> None:
         parquet.write_table(pa.table(columns).replace_schema_metadata(told), stream)
 
 
-def _read_parquet(file: Path) -> _Rows:
+def _read_parquet(file: Path) -> Rows:
     pa, parquet = _arrow()
     with open(file, "rb") as stream:
         table = parquet.ParquetFile(stream).read()
@@ -304,7 +317,7 @@ def _read_parquet(file: Path) -> _Rows:
     if b"soundkin.space" not in told:
         raise ValueError("its metadata names no space")
     space, space_id = told[b"soundkin.space"].decode(), told[b"soundkin.space_id"].decode()
-    columns = {name: table[name].to_pylist() for name in _KINDS if name in table.column_names}
+    columns = {name: table[name].to_pylist() for name in KINDS if name in table.column_names}
     if "path_bytes" in table.column_names:
         columns["path"] = list(map(os.fsdecode, table["path_bytes"].to_pylist()))
     # A program that has changed a row may have written lists of any length instead.
@@ -312,23 +325,21 @@ def _read_parquet(file: Path) -> _Rows:
     vectors = table["vector"].cast(pa.list_(pa.float32(), dims)).combine_chunks()
     if vectors.null_count:
         raise ValueError("a vector is missing")
-    return _Rows(space, space_id, columns, vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dims))
+    return Rows(space, space_id, columns, vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dims))
 
 
 # ---- .sqlite
 
 # Columns of `songs` that others look for, first; `file` and `genre` are for people, the rest are fields of `Track`.
 _SONG = {"song_id": "id", "artist": "artist", "name": "title", "album": "album"}
-_REST = [name for name in _KINDS if name not in _SONG.values()]
+_REST = [name for name in KINDS if name not in _SONG.values()]
 _SQL: dict[str, Callable[[Any], Any]] = {"path": os.fsencode, "genres": json.dumps}
 _SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL", tuple: "TEXT"}
 
 
 def _write_sqlite(file: Path, exported: Exported) -> None:
     first = ", ".join(f"{name} TEXT" for name in (*_SONG, "genre", "file"))
-    rest = ", ".join(
-        f'"{name}" {"BLOB" if name == "path" else _SQL_TYPES[_KINDS[name][0]]}' for name in _REST
-    )
+    rest = ", ".join(f'"{name}" {"BLOB" if name == "path" else _SQL_TYPES[KINDS[name][0]]}' for name in _REST)
     marks = ", ".join("?" * (len(_SONG) + 2 + len(_REST)))
     songs = [[_SQL.get(name, storable)(getattr(t, name)) for name in _SONG.values()] for t in exported.tracks]
     for row, t in zip(songs, exported.tracks, strict=True):
@@ -349,7 +360,7 @@ def _write_sqlite(file: Path, exported: Exported) -> None:
         )
 
 
-def _read_sqlite(file: Path) -> _Rows | tuple[list[str], Array]:
+def _read_sqlite(file: Path) -> Rows | tuple[list[str], Array]:
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
         if "songs_vectors" not in tables:
@@ -365,7 +376,7 @@ def _read_sqlite(file: Path) -> _Rows | tuple[list[str], Array]:
     columns["genres"] = list(map(json.loads, columns["genres"]))
     blobs = columns.pop("embedding")
     none = np.empty((0, Space.from_json(space).dims), np.float32)
-    return _Rows(space, space_id, columns, _floats(blobs) if blobs else none)
+    return Rows(space, space_id, columns, _floats(blobs) if blobs else none)
 
 
 def _read_foreign(db: sqlite3.Connection) -> tuple[list[str], Array]:
@@ -373,16 +384,19 @@ def _read_foreign(db: sqlite3.Connection) -> tuple[list[str], Array]:
     if not rows:
         raise ValueError("songs_vectors is empty")
     names = [str(row[0]) for row in rows]
-    vectors = _floats([row[1] for row in rows])
+    return names, units(names, _floats([row[1] for row in rows]))
+
+
+def units(names: Sequence[str], vectors: NDArray[np.float64]) -> Array:
+    """Scale vectors by others, float64 (n, d), to unit length; raise InputError when one cannot be, with its name."""
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     if bad := np.flatnonzero(~(np.isfinite(largest[:, 0]) & (largest[:, 0] > 0))).tolist():
         raise InputError(
-            f"{len(bad)} of {len(rows)} vectors are zero or not finite, the first is of song "
+            f"{len(bad)} of {len(names)} vectors are zero or not finite, the first is of song "
             f"{printable(names[bad[0]])!r}: leave them out and import again"
         )
     vectors = vectors / largest  # so that no length overflows
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return names, np.ascontiguousarray(units, np.float32)
+    return np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def _floats(blobs: Sequence[bytes]) -> NDArray[np.float64]:
@@ -399,7 +413,7 @@ def _floats(blobs: Sequence[bytes]) -> NDArray[np.float64]:
 # ---- formats
 
 _Write = Callable[[Path, Exported], None]
-_Read = Callable[[Path], _Rows | tuple[list[str], Array]]
+_Read = Callable[[Path], Rows | tuple[list[str], Array]]
 
 _FORMATS: dict[str, tuple[_Write, _Read]] = {
     ".npz": (_write_npz, _read_npz),

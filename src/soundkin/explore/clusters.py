@@ -143,8 +143,7 @@ def describe(tracks: Sequence[Track], vectors: Array, labels: Ints) -> list[Clus
         members = np.flatnonzero(labels == number)
         typical = places[members] @ places[members].mean(axis=0)
         order = members[np.argsort(-typical, kind="stable")].tolist()
-        first = tracks[order[0]]
-        out.append(Cluster(number, name or f"like {first.title or first.path.rpartition('/')[2]}", order))
+        out.append(Cluster(number, name or f"like {tracks[order[0]].name}", order))
     return out
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.encoders import unit
-from soundkin.errors import InputError, NotFound
+from soundkin.errors import InputError, SoundkinError
 from soundkin.explore.pages import save
 from soundkin.explore.projection import extra
 from soundkin.library import Library
+from soundkin.recommend import Query
 from soundkin.record import Record, Track
 
 Array = NDArray[np.float32]
@@ -97,12 +98,12 @@ class Comparison:
 def compare(
     library: Library, queries: Sequence[str | os.PathLike[str]], space: str | None = None
 ) -> Comparison:
-    """Compare tracks of a library.
+    """Compare tracks of a library, and files outside of it.
 
     Parameters
     ----------
     library : Library
-        Where they are.
+        Where they are, or whose encoders hear them.
     queries : sequence of str or path-like
         Ids, files or words, two to twelve, each of another track.
     space : str, optional
@@ -114,39 +115,50 @@ def compare(
         A query names nothing, or several tracks.
     InputError
         Too few or too many, or one track twice.
+    DecodeError
+        A file is not audio.
     """
     if not 2 <= len(queries) <= MOST:
         raise InputError(f"{len(queries)} tracks came; wanted 2 to {MOST} to compare")
-    tracks = [library.find(query) for query in queries]
-    if len({track.id for track in tracks}) < len(tracks):
-        raise InputError("one track is named twice; wanted different ones")
     chosen = library.space(space).id
+    asked = [library.hear(query, chosen) for query in queries]
+    tracks = [query.like for query in asked if query.like is not None]
+    if len({track.id or track.content for track in tracks}) < len(tracks):
+        raise InputError("one track is named twice; wanted different ones")
     with Record.open(library.folder) as record:
-        similar = {known.id: _similar(record, known.id, tracks) for known in record.spaces()}
-        heard = [_windows(record, track, chosen) for track in tracks]
-    return Comparison(tracks, similar, chosen, [starts for starts, _ in heard], [rows for _, rows in heard])
+        spaces = [known.id for known in record.spaces()]
+    heard = {
+        name: asked if name == chosen else [_heard(library, track, name) for track in tracks]
+        for name in spaces
+    }
+    similar = {name: _similar([query.vector for query in found]) for name, found in heard.items()}
+    moments = [_windows(query) for query in asked]
+    return Comparison(
+        tracks, similar, chosen, [starts for starts, _ in moments], [rows for _, rows in moments]
+    )
 
 
-def _similar(record: Record, space: str, tracks: Sequence[Track]) -> Array:
-    n = len(tracks)
+def _heard(library: Library, track: Track, space: str) -> Query:
+    """Return what a track is in a space; NaN where it has no vector there, and none can be made."""
+    try:
+        return library.hear(track if track.id else track.path, space)
+    except SoundkinError:  # its encoder, or its file, is no longer here
+        return Query(np.full(1, np.nan, np.float32), track)
+
+
+def _similar(vectors: Sequence[Array]) -> Array:
+    n = len(vectors)
     out = np.full((n, n), np.nan, np.float32)
-    vectors: dict[int, Array] = {}
-    for i, track in enumerate(tracks):
-        try:
-            vectors[i] = unit(record.vector(track.id, space))
-        except NotFound:
-            continue
-    for i, j in itertools.product(vectors, repeat=2):
+    known = [i for i, vector in enumerate(vectors) if np.isfinite(vector).all()]
+    for i, j in itertools.product(known, repeat=2):
         out[i, j] = vectors[i] @ vectors[j]
     return out
 
 
-def _windows(record: Record, track: Track, space: str) -> tuple[Array, Array]:
-    try:
-        starts, rows = record.windows(track.id, space)
-    except NotFound:  # an imported vector
+def _windows(query: Query) -> tuple[Array, Array]:
+    if query.windows is None or query.starts is None:  # an imported vector
         return np.empty(0, np.float32), np.empty((0, 1), np.float32)
-    return starts, unit(rows)
+    return query.starts, unit(query.windows)
 
 
 def draw(path: str | os.PathLike[str], found: Comparison, names: Sequence[str]) -> None:
@@ -157,7 +169,7 @@ def draw(path: str | os.PathLike[str], found: Comparison, names: Sequence[str]) 
     path : path-like
         ``.png``, ``.svg`` or ``.pdf``.
     found : Comparison
-        What to draw.
+        What to draw; rings mark its `moments`.
     names : sequence of str
         Of the tracks.
 
@@ -171,6 +183,8 @@ def draw(path: str | os.PathLike[str], found: Comparison, names: Sequence[str]) 
     n = len(found.tracks)
     if not all(map(len, found.windows)):
         raise InputError(f"a track has no windows in {found.space}: index it again to compare its moments")
+    alike = [(m.first, m.second, m.at, m.there) for m in found.moments()]
+    alike += [(second, first, there, at) for first, second, at, there in alike]
     figure = extra("matplotlib.figure").Figure(figsize=(2 + 2.4 * n, 1.5 + 2.4 * n), layout="constrained")
     axes = figure.subplots(n, n)
     picture = None
@@ -179,6 +193,11 @@ def draw(path: str | os.PathLike[str], found: Comparison, names: Sequence[str]) 
         picture = axis.imshow(
             found.cross(first, second), vmin=-0.2, vmax=1, cmap="magma", origin="lower", aspect="auto"
         )
+        for at, there in [(at, there) for a, b, at, there in alike if (a, b) == (first, second)]:
+            row, column = (
+                np.searchsorted(found.starts[i], t - 1e-3) for i, t in ((first, at), (second, there))
+            )
+            axis.plot(column, row, "o", markersize=8, markerfacecolor="none", markeredgecolor="white")
         for other, place in ((second, axis.xaxis), (first, axis.yaxis)):
             starts = found.starts[other]
             ticks = sorted({0, len(starts) // 2, len(starts) - 1})

@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from soundkin.errors import InputError
 from soundkin.explore.projection import extra
 from soundkin.record import Track
+from soundkin.record.feedback import Opinion
 
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-COLOURS = ("genre", "artist", "album", "cluster", "tempo", "energy", "year")
+COLOURS = ("genre", "artist", "album", "cluster", "tempo", "energy", "year", "liked")
+SERVER = "http://127.0.0.1:8765"
 PICTURES = (".png", ".svg", ".pdf")
 _NUMBERS = {"tempo": "bpm", "energy": "energy", "year": "year"}
 # Told apart by most people who do not see all colours (after P. Tol, "Colour schemes", 2021).
@@ -34,8 +36,11 @@ _PALETTE = (
     "#997700",
     "#332288",
 )
-_REST, _NONE = "other", "unknown"
+# What a profile thinks of a track, in the order in which it counts.
+_OPINIONS = {"liked": "#228833", "disliked": "#ee6677", "played": "#4477aa"}
+_REST, _NONE, _NOTHING = "other", "unknown", "nothing yet"
 _GREY = "#b0b0b0"
+_FEW = 0.2
 _LOW, _HIGH = np.array([68, 1, 84]), np.array([253, 231, 37])
 
 
@@ -61,7 +66,7 @@ class Colouring:
     legend: dict[str, str]
 
 
-def colouring(tracks: Sequence[Track], by: str, clusters: Sequence[str] | None = None) -> Colouring:
+def colouring(tracks: Sequence[Track], by: str, told: Sequence[str] | None = None) -> Colouring:
     """Choose colours for tracks.
 
     Parameters
@@ -70,20 +75,24 @@ def colouring(tracks: Sequence[Track], by: str, clusters: Sequence[str] | None =
         n of them.
     by : str
         Of `COLOURS`. The ten most frequent names have a colour each; a number goes from dark (low) to bright (high).
-    clusters : sequence of str, optional
-        The name of each track's cluster, for "cluster".
+    told : sequence of str, optional
+        For "cluster" the name of each track's cluster, for "liked" what `opinions` says of it.
 
     Raises
     ------
     InputError
         There is no such colouring.
     """
-    if by not in COLOURS or (by == "cluster" and clusters is None):
+    if by not in COLOURS or (by in ("cluster", "liked") and told is None):
         raise InputError(f"no colour is called {by!r}; there are {', '.join(COLOURS)}")
     if by in _NUMBERS:
         return _by_number(tracks, by)
-    if by == "cluster" and clusters is not None:
-        labels = list(clusters)
+    if by == "liked" and told is not None:
+        every = {**_OPINIONS, _NOTHING: _GREY}
+        legend = {name: colour for name, colour in every.items() if name in set(told)}
+        return Colouring(by, list(told), [legend[name] for name in told], legend)
+    if by == "cluster" and told is not None:
+        labels = list(told)
     elif by == "genre":
         labels = [track.genres[0] if track.genres else _NONE for track in tracks]
     elif by == "album":
@@ -99,6 +108,29 @@ def colouring(tracks: Sequence[Track], by: str, clusters: Sequence[str] | None =
     if _NONE in labels:
         legend[_NONE] = _GREY
     return Colouring(by, labels, [legend.get(name, legend.get(_REST, _GREY)) for name in labels], legend)
+
+
+def opinions(tracks: Sequence[Track], profile: Mapping[str, Opinion]) -> list[str]:
+    """Say what a profile thinks of each track: "liked", "disliked", "played" or "nothing yet".
+
+    Parameters
+    ----------
+    tracks : sequence of Track
+        n of them.
+    profile : mapping of str to Opinion
+        By track id, as `Record.opinions` gives it.
+
+    Returns
+    -------
+    list of str
+        n words for `colouring`.
+    """
+    out = []
+    for track in tracks:
+        opinion = profile.get(track.id, Opinion())
+        played = "played" if opinion.plays else _NOTHING
+        out.append({"like": "liked", "dislike": "disliked"}.get(opinion.verdict, played))
+    return out
 
 
 def _by_number(tracks: Sequence[Track], by: str) -> Colouring:
@@ -163,9 +195,14 @@ def plot(places: Array, colours: Colouring, title: str) -> Any:
     figure = extra("matplotlib.figure").Figure(figsize=(9, 6.5), layout="constrained")
     axes = figure.subplots()
     size = float(np.clip(4000 / max(len(places), 1), 2, 40))
-    axes.scatter(
-        places[:, 0], places[:, 1], s=size, c=colours.colours, linewidths=0, rasterized=len(places) > 20_000
-    )
+    told = np.array([colour != _GREY for colour in colours.colours], bool)
+    # What is known lies above what is not, and where little is known it is larger.
+    for which, wide in ((~told, 1.0), (told, 3.0 if told.mean() < _FEW else 1.0)):
+        axes.scatter(
+            places[which, 0], places[which, 1], s=size * wide,
+            c=[colour for colour, chosen in zip(colours.colours, which, strict=True) if chosen],
+            linewidths=0, rasterized=len(places) > 20_000,
+        )  # fmt: skip
     axes.set_title(title, loc="left")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -194,9 +231,14 @@ def save(figure: Any, path: str | os.PathLike[str]) -> None:
 
 
 def page(
-    path: str | os.PathLike[str], tracks: Sequence[Track], places: Array, colours: Colouring, title: str
+    path: str | os.PathLike[str],
+    tracks: Sequence[Track],
+    places: Array,
+    colours: Colouring,
+    title: str,
+    server: str = SERVER,
 ) -> None:
-    """Write a map as one HTML file that needs nothing else: point at a track, search, zoom.
+    """Write a map as one HTML file that needs nothing else: point at a track, search, zoom; click to hear it.
 
     Parameters
     ----------
@@ -210,17 +252,23 @@ def page(
         Theirs.
     title : str
         Of the page.
+    server : str
+        Address of `soundkin serve`, which is asked for the sound of a track that is clicked, and for nothing else.
 
     Raises
     ------
     InputError
         The file cannot be written.
     """
-    low, spread = places.min(axis=0), max(float(np.ptp(places, axis=0).max()), 1e-9)
-    at = np.round((places - low) / spread, 4)
+    middle, spread = (
+        (places.min(axis=0) + places.max(axis=0)) / 2,
+        max(float(np.ptp(places, axis=0).max()), 1e-9),
+    )
+    at = np.round((places - middle) / spread + 0.5, 5)
     data = {
         "title": title,
         "by": colours.by,
+        "server": server.rstrip("/"),
         "legend": colours.legend,
         "tracks": [
             [
@@ -231,6 +279,7 @@ def page(
                 track.artist,
                 track.album,
                 label,
+                track.id,
             ]
             for (x, y), colour, track, label in zip(at, colours.colours, tracks, colours.labels, strict=True)
         ],

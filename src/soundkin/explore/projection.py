@@ -1,13 +1,13 @@
 """Vectors laid out in two dimensions, and kept in place as tracks come and go.
 
-A layout is kept in the library's folder and, like the index, can be deleted at any time. What is new finds its place
-among its neighbours without moving the rest. Only when much is new is the layout computed again, beginning from the old
-one and turned to lie over it.
+A layout is kept in the record and, like the index, can be deleted at any time. What is new finds its place among its
+neighbours without moving the rest. Only when much is new is the layout computed again, beginning from the old one and
+turned to lie over it.
 """
 
 import importlib
-import os
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,13 @@ from numpy.typing import NDArray
 
 from soundkin.encoders import unit
 from soundkin.errors import InputError, MissingExtra, StoreError
+from soundkin.record import Record
+from soundkin.record.layouts import Layout
 
 Array = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+log = logging.getLogger(__name__)
 
 METHODS = ("pca", "tsne", "umap")
 LEAST = 4
@@ -27,33 +32,11 @@ _NEIGHBOURS = 10
 _PERPLEXITY = 30.0
 # More dimensions than this only cost time: t-SNE and UMAP look at near neighbours.
 _REDUCED = 50
-# sklearn's advice for t-SNE: begin this small, so that early exaggeration can still move everything.
+# Begin this small, so that early exaggeration can still move everything (Kobak & Berens, 2019).
 _BEGIN_SPREAD = 1e-4
+_ROUNDS, _TOLD_EVERY = 750, 25  # of openTSNE: 250 exaggerated, 500 plain
 _BLOCK = 2048
 _SAMPLE = 2000
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Tracks in the plane.
-
-    Parameters
-    ----------
-    ids : list of str
-        n track ids.
-    places : float32 (n, 2)
-        Where they are; the scale means nothing.
-    method, space : str
-        Of `METHODS`; the id of the space.
-    anchors : int
-        How many tracks the layout was computed from; the others were placed among them.
-    """
-
-    ids: list[str]
-    places: Array
-    method: str
-    space: str
-    anchors: int
 
 
 def extra(module: str) -> Any:
@@ -67,7 +50,13 @@ def extra(module: str) -> Any:
         ) from error
 
 
-def project(vectors: Array, method: str = "tsne", seed: int = 0, begin: Array | None = None) -> Array:
+def project(
+    vectors: Array,
+    method: str = "tsne",
+    seed: int = 0,
+    begin: Array | None = None,
+    progress: Progress | None = None,
+) -> Array:
     """Lay vectors out in two dimensions.
 
     Parameters
@@ -81,6 +70,8 @@ def project(vectors: Array, method: str = "tsne", seed: int = 0, begin: Array | 
         The same seed gives the same layout.
     begin : float32 (n, 2), optional
         Where to begin.
+    progress : callable, optional
+        Called with rounds done and in all; only t-SNE tells.
 
     Returns
     -------
@@ -105,16 +96,31 @@ def project(vectors: Array, method: str = "tsne", seed: int = 0, begin: Array | 
         return np.ascontiguousarray(reduced[:, :2])
     start = reduced[:, :2] if begin is None else begin - begin.mean(axis=0)
     if method == "tsne":
-        start = np.asarray(start / max(float(start[:, 0].std()), 1e-12) * _BEGIN_SPREAD, np.float32)
-        tsne = extra("sklearn.manifold").TSNE(
-            perplexity=min(_PERPLEXITY, (n - 1) / 3), init=start, random_state=seed, n_jobs=1
-        )
-        return np.asarray(tsne.fit_transform(reduced), np.float32)
+        return _tsne(reduced, start, seed, progress)
     start = np.asarray(
         start / max(float(np.abs(start).max()), 1e-12) * 10, np.float32
     )  # as its own beginnings
     umap = extra("umap").UMAP(n_neighbors=min(15, n - 1), init=start, random_state=seed, n_jobs=1)
     return np.asarray(umap.fit_transform(reduced), np.float32)
+
+
+def _tsne(reduced: Array, start: Array, seed: int, progress: Progress | None) -> Array:
+    """Let openTSNE do it, whose time grows with n; in one thread, so that it is repeatable."""
+    module = extra("openTSNE")
+    done = 0
+
+    def told(iteration: int, error: float, places: Any) -> None:
+        nonlocal done
+        done += _TOLD_EVERY
+        if progress:
+            progress(min(done, _ROUNDS), _ROUNDS)
+
+    tsne = module.TSNE(
+        perplexity=min(_PERPLEXITY, (len(reduced) - 1) / 3),
+        initialization=np.asarray(start / max(float(start[:, 0].std()), 1e-12) * _BEGIN_SPREAD, np.float64),
+        random_state=seed, n_jobs=1, callbacks=told, callbacks_every_iters=_TOLD_EVERY,
+    )  # fmt: skip
+    return np.ascontiguousarray(tsne.fit(reduced), np.float32)
 
 
 def principal(centred: Array, dims: int) -> Array:
@@ -182,13 +188,21 @@ def aligned(places: Array, onto: Array, which: NDArray[np.int64] | slice = slice
     return np.ascontiguousarray(turned, np.float32)
 
 
-def keep_up(folder: Path, ids: list[str], vectors: Array, space: str, method: str, seed: int = 0) -> Layout:
+def keep_up(
+    folder: Path,
+    ids: list[str],
+    vectors: Array,
+    space: str,
+    method: str,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Layout:
     """Return the layout of a library as it is now, from the one that is kept if there is one.
 
     Parameters
     ----------
     folder : Path
-        Of the library; the layout is kept below it where it can be written.
+        Of the library; the layout is kept in its record where that can be written.
     ids : list of str
         n track ids.
     vectors : float32 (n, d)
@@ -199,6 +213,8 @@ def keep_up(folder: Path, ids: list[str], vectors: Array, space: str, method: st
         Of `METHODS`.
     seed : int
         Of a layout that is computed.
+    progress : callable, optional
+        As for `project`.
 
     Returns
     -------
@@ -209,15 +225,17 @@ def keep_up(folder: Path, ids: list[str], vectors: Array, space: str, method: st
     ------
     InputError, MissingExtra
         As `project`.
+    NotFound, StoreError
+        There is no library, or its record cannot be read.
     """
     if method == "pca":  # exact, and instant
         return Layout(ids, project(vectors, method, seed), method, space, len(ids))
-    file = folder / "maps" / f"{space}-{method}-{seed}.npz"
-    old = _load(file)
+    with Record.open(folder) as record:
+        old = record.layout(space, method, seed)
     number = {name: i for i, name in enumerate(old.ids)} if old else {}
     there = np.array([name in number for name in ids], bool)
     if old is None or there.sum() < LEAST:
-        made = Layout(ids, project(vectors, method, seed), method, space, len(ids))
+        made = Layout(ids, project(vectors, method, seed, None, progress), method, space, len(ids))
     else:
         before = old.places[[number[name] for name in ids if name in number]]
         places = np.empty((len(ids), 2), np.float32)
@@ -225,14 +243,22 @@ def keep_up(folder: Path, ids: list[str], vectors: Array, space: str, method: st
         if not there.all():
             places[~there] = place(vectors[~there], vectors[there], before)
         if len(ids) - old.anchors > _MOST_NEW * old.anchors:
-            fresh = project(vectors, method, seed, places)
+            fresh = project(vectors, method, seed, places, progress)
             places, anchors = aligned(fresh, before, np.flatnonzero(there)), len(ids)
         else:
             anchors = old.anchors
         made = Layout(ids, places, method, space, anchors)
     if old is None or made.ids != old.ids:
-        _save(file, made)
+        _keep(folder, made, seed)
     return made
+
+
+def _keep(folder: Path, layout: Layout, seed: int) -> None:
+    try:
+        with Record.open_to_note(folder) as record:
+            record.keep_layout(layout, seed)
+    except StoreError as error:  # a library that cannot be written has maps as well
+        log.warning("the map is not kept, the next one may look different: %s", error)
 
 
 def trustworthiness(vectors: Array, places: Array, neighbours: int = _NEIGHBOURS) -> float:
@@ -241,30 +267,3 @@ def trustworthiness(vectors: Array, places: Array, neighbours: int = _NEIGHBOURS
     k = max(1, min(neighbours, (len(which) - 1) // 2 - 1))
     module = extra("sklearn.manifold")
     return float(module.trustworthiness(unit(vectors[which]), places[which], n_neighbors=k))
-
-
-def _load(file: Path) -> Layout | None:
-    try:
-        with np.load(file, allow_pickle=False) as kept:
-            return Layout(
-                kept["ids"].tolist(),
-                kept["places"],
-                str(kept["method"]),
-                str(kept["space"]),
-                int(kept["anchors"]),
-            )
-    except (OSError, ValueError, KeyError):  # none yet, or not ours: it is only a picture, and is made anew
-        return None
-
-
-def _save(file: Path, layout: Layout) -> None:
-    partial = file.with_suffix(".part.npz")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(
-            partial, ids=np.array(layout.ids), places=layout.places, method=layout.method, space=layout.space,
-            anchors=layout.anchors,
-        )  # fmt: skip
-        os.replace(partial, file)
-    except OSError as error:
-        raise StoreError(f"the map cannot be kept in {file.parent}: {error.strerror or error}") from error

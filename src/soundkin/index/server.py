@@ -55,7 +55,7 @@ class ServerIndex(Index):
         self._collection = collection
         self._owned = owned
         self._local = client.init_options["location"] == ":memory:" or client.init_options["path"] is not None
-        self._name = _name(client, collection)
+        self._name = place_of(client, collection)
         self._spaces, self._mark = self._read()
 
     @property
@@ -169,7 +169,7 @@ class ServerIndex(Index):
         return {space: params.size for space, params in vectors.items()}, mark
 
     def _call(self, request: Callable[[], _T]) -> _T:
-        return _call(self._name, request)
+        return attempt(self._name, request)
 
 
 def _query(target: Target) -> list[float] | models.RecommendQuery:
@@ -297,13 +297,13 @@ def _closing_own(where: str | QdrantClient, api_key: str | None, on_success: boo
 
 def _create(client: QdrantClient, collection: str, spaces: Mapping[str, int]) -> None:
     """Replace the collection by an empty one."""
-    name = _name(client, collection)
+    name = place_of(client, collection)
     vectors = {
         space: models.VectorParams(size=d, distance=models.Distance.COSINE) for space, d in spaces.items()
     }
     graph = models.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=100_000)
-    _call(name, lambda: client.delete_collection(collection))
-    _call(name, lambda: client.create_collection(collection, vectors_config=vectors, hnsw_config=graph))
+    attempt(name, lambda: client.delete_collection(collection))
+    attempt(name, lambda: client.create_collection(collection, vectors_config=vectors, hnsw_config=graph))
     # before the points: the graph gets links for the fields that are indexed when it is built
     _index_fields(client, collection, name)
 
@@ -315,7 +315,7 @@ def _index_fields(client: QdrantClient, collection: str, name: str) -> None:
         warnings.filterwarnings("ignore", "Payload indexes have no effect in the local Qdrant", UserWarning)
         for key in sorted(map(payload_key, FIELDS)):
             schema = models.PayloadSchemaType(PAYLOAD[key])
-            _call(name, partial(client.create_payload_index, collection, key, schema))
+            attempt(name, partial(client.create_payload_index, collection, key, schema))
 
 
 def _condition(where: Filter) -> models.Condition:
@@ -337,14 +337,14 @@ def _condition(where: Filter) -> models.Condition:
             return models.Filter(should=[_condition(part) for part in parts])
 
 
-def _name(client: QdrantClient, collection: str) -> str:
+def place_of(client: QdrantClient, collection: str) -> str:
     """Give the name of a collection in errors."""
     options = client.init_options
     place = next((options[key] for key in ("url", "host", "location", "path") if options[key]), "localhost")
     return f"Qdrant {place}, collection {collection!r}"
 
 
-def _call(name: str, request: Callable[[], _T]) -> _T:
+def attempt(name: str, request: Callable[[], _T]) -> _T:
     """Send a request, again if the trouble may pass, and turn what the client raises into one line."""
     for pause in (*_PAUSES, None):
         try:

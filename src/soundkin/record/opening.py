@@ -82,6 +82,14 @@ MIGRATIONS = (
     """
     CREATE TABLE fingerprints (track INTEGER PRIMARY KEY, bytes BLOB NOT NULL); -- see fingerprint.py
     """,
+    """
+    CREATE TABLE layouts (
+        space TEXT NOT NULL, method TEXT NOT NULL, seed INTEGER NOT NULL, anchors INTEGER NOT NULL,
+        ids BLOB NOT NULL, -- the digits of tracks.id as uint64 (n,), little endian
+        places BLOB NOT NULL, -- float32 (n, 2)
+        PRIMARY KEY (space, method, seed)
+    );
+    """,
 )
 
 # synchronous=FULL: one fsync a commit, which a scan pays every few seconds and no one notices. NORMAL would

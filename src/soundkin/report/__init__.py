@@ -8,16 +8,18 @@ import base64
 import csv
 import html
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from soundkin.errors import InputError, NotFound
-from soundkin.evaluate import FROM_VECTORS, Options, Table, evaluate
+from soundkin.evaluate import FROM_VECTORS, Options, Table, evaluate, tables
 from soundkin.evaluate.tables import cells, counts
 from soundkin.explore import clusters
 from soundkin.library import Library, Status
+from soundkin.record import Record
 from soundkin.report import figures, findings
 from soundkin.report.figures import Drawn
 from soundkin.scan import printable
@@ -33,7 +35,7 @@ class Listing:
     Parameters
     ----------
     title, note : str
-        Above and below it.
+        Above and below it; empty for none.
     columns : list of str
         Their names.
     rows : list of list of str
@@ -93,11 +95,11 @@ def write(
     if len(found.tracks) < LEAST:
         raise InputError(f"{len(found.tracks)} tracks; a report needs {LEAST} or more")
     step("evaluating")
-    tables = evaluate(library, Options(FROM_VECTORS, (found.space,), seed=seed))
+    found_tables = evaluate(library, Options(FROM_VECTORS, (found.space,), seed=seed))
     step("drawing")
     sections: list[Section] = [
-        ("The library", [_holdings(status), *figures.distributions(found.tracks)]),
-        ("How good the vectors are", [_evaluation(table) for table in tables]),
+        ("The library", [_holdings(status), *_scan(library), *figures.distributions(found.tracks)]),
+        ("How good the vectors are", [part for table in found_tables for part in _evaluation(table)]),
         ("Maps", figures.maps(library.folder, found, seed)),
         ("Groups", [_groups(found), figures.matrix(found)]),
         ("Everywhere and nowhere", [_hubs(found), _orphans(found), figures.hubs(found)]),
@@ -121,18 +123,48 @@ def _holdings(status: Status) -> Listing:
     return Listing("What it holds", "", ["", ""], rows)
 
 
-def _evaluation(table: Table) -> Listing:
+def _scan(library: Library) -> list[Listing]:
+    """Say what the last scan that embedded anything cost; nothing where nobody remembers."""
+    with Record.open(library.folder) as record:
+        run = record.last_run()
+    if run is None:
+        return []
+    hours, minutes = run.audio_seconds / 3600, run.elapsed / 60
+    rows = [
+        ["embedded", f"{run.tracks} tracks, {hours:.1f} hours of audio; {run.failed} failed"],
+        ["time", f"{minutes:.1f} minutes with {run.workers} workers, {run.cpu_seconds / 60:.1f} CPU minutes"],
+        [
+            "speed",
+            f"{run.tracks / max(minutes, 1e-3):.0f} tracks a minute, {hours * 60 / max(minutes, 1e-3):.0f} x real time",
+        ],
+        ["memory", f"{run.memory / 1e6:.0f} MB at most, main process and largest worker"],
+    ]  # fmt: skip
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.at))
+    return [Listing("The last scan", f"Ended {when}.", ["", ""], rows)]
+
+
+def _evaluation(table: Table) -> list[Listing]:
     title = f"{table.protocol}: {table.question}" if table.question else table.protocol
     if table.reason:
-        return Listing(title, f"Not measured: {table.reason}.", [], [])
-    columns = table.columns
-    note = " ".join(f"{note}." for note in [counts(table), *table.notes])
-    return Listing(title, note, ["", *columns, "p"], cells(table, columns))
+        return [Listing(title, f"Not measured: {table.reason}.", [], [])]
+    note = ". ".join(text[0].upper() + text[1:] for text in [counts(table), *table.notes]) + "."
+    parts = tables.halves(table)
+    out = []
+    for number, columns in enumerate(parts):
+        heads = ["", *columns, *(["p"] if table.headline in columns else [])]
+        last = number == len(parts) - 1
+        out.append(Listing("" if number else title, note if last else "", heads, cells(table, columns)))
+    return out
 
 
 def _groups(found: findings.Findings) -> Listing:
     rows = [
-        [str(c.number), str(len(c.members)), c.name, "; ".join(found.name(i) for i in c.members[:3])]
+        [
+            str(c.number),
+            str(len(c.members)),
+            c.name,
+            "; ".join(list(dict.fromkeys(map(found.name, c.members)))[:3]),
+        ]
         for c in found.clusters
     ]
     return Listing(
@@ -209,12 +241,13 @@ def _html_figure(folder: Path, part: Drawn) -> list[str]:
     data = base64.b64encode((folder / "figures" / f"{part.name}.png").read_bytes()).decode()
     words = html.escape(printable(part.title))
     return [
-        f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
+        f"<figure{' class=small' if part.small else ''}>"
+        f'<img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
     ]
 
 
 def _html_table(part: Listing) -> list[str]:
-    out = [f"<h3>{html.escape(part.title)}</h3>"]
+    out = [f"<h3>{html.escape(part.title)}</h3>"] if part.title else []
     if part.rows:
         head = "".join(f"<th>{html.escape(name)}</th>" for name in part.columns)
         out += ['<div class="wide"><table>', f"<thead><tr>{head}</tr></thead><tbody>"]
@@ -234,7 +267,7 @@ def _markdown(title: str, made: str, sections: Sequence[Section]) -> str:
             if isinstance(part, Drawn):
                 out += [f"![{part.title}](figures/{part.name}.svg)", ""]
                 continue
-            out += [f"### {part.title}", ""]
+            out += [f"### {part.title}", ""] if part.title else []
             if part.rows:
                 out += [_line(part.columns), "|---" * len(part.columns) + "|", *map(_line, part.rows), ""]
             out += [part.note, ""] if part.note else []

@@ -74,7 +74,11 @@ def _histogram(name: str, title: str, values: list[float], tracks: int) -> Drawn
     figure, axes = _axes(4.6, 2.8)
     # The few that are far out would squeeze the rest into one bar.
     low, high = (float(np.quantile(values, q)) for q in (0.0, 0.99))
-    heights, edges = np.histogram(np.minimum(values, high), bins=30, range=(low, max(high, low + 1e-6)))
+    bins = 30
+    if name == "year":
+        high = max(values) + 1
+        bins = int(high - low)
+    heights, edges = np.histogram(np.minimum(values, high), bins=bins, range=(low, max(high, low + 1e-6)))
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=_INK)
     axes.set_xlabel(f"{title} ({len(values)} of {tracks} tracks)")
     axes.set_ylabel("tracks")
@@ -105,7 +109,7 @@ def maps(folder: Path, found: Findings, seed: int) -> list[Drawn]:
     for method, title in (("pca", "PCA"), ("tsne", "t-SNE")):
         layout = projection.keep_up(folder, ids, found.vectors, found.space, method, seed)
         trust = projection.trustworthiness(found.vectors, layout.places)
-        for by in ("cluster",) if method == "pca" else ("genre", "artist", "cluster"):
+        for by in ("genre", "artist", "cluster"):
             colours = pages.colouring(found.tracks, by, names)
             words = f"{title}, coloured by {by}; trustworthiness {trust:.2f}"
             figure = pages.plot(layout.places, colours, words)
@@ -154,7 +158,12 @@ def hubs(found: Findings) -> Drawn:
     axes.set_ylabel("tracks")
     rows = [[number, int(n)] for number, n in enumerate(counts)]
     return Drawn(
-        "hubs", "How often a track is among the nearest of others", figure, ["lists", "tracks"], rows
+        "hubs",
+        "How often a track is among the nearest of others",
+        figure,
+        ["lists", "tracks"],
+        rows,
+        small=True,
     )
 
 

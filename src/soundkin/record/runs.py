@@ -1,0 +1,57 @@
+"""What the last scan that embedded anything cost, for people who ask what to expect of the next one."""
+
+import json
+import sqlite3
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A scan that embedded something.
+
+    Parameters
+    ----------
+    at : float
+        When it ended, seconds since 1970.
+    tracks, failed : int
+        Files embedded, and files that failed.
+    audio_seconds, elapsed, cpu_seconds : float
+        Length of what was embedded; seconds that took, by the clock and of all cores together.
+    memory : int
+        Bytes at most, of this process and of its largest worker.
+    workers : int
+        How many of those there were.
+    """
+
+    at: float
+    tracks: int
+    failed: int
+    audio_seconds: float
+    elapsed: float
+    cpu_seconds: float
+    memory: int
+    workers: int
+
+
+class RunTables:
+    """The part of a record that remembers scans; see `Record`."""
+
+    _db: sqlite3.Connection
+
+    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        raise NotImplementedError
+
+    def _change(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def keep_run(self, run: Run) -> None:
+        """Remember a scan in place of the one before; raise StoreError when the record cannot be written."""
+        with self._change():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('scan', ?)", (json.dumps(asdict(run)),))
+
+    def last_run(self) -> Run | None:
+        """Return the last scan that embedded something; None when it was by a Soundkin that did not remember."""
+        rows = self._rows("SELECT value FROM meta WHERE key = 'scan'")
+        return Run(**json.loads(rows[0][0])) if rows else None
