@@ -391,13 +391,10 @@ def test_many_likes_become_few_sounds_that_stand_for_all():
     rng = np.random.default_rng(0)
     centres = unit(rng.normal(size=(20, D)))
     rows = unit(centres[np.arange(2000) % 20] + 0.05 * rng.normal(size=(2000, D)))
-    sounds, weights, likes = condense(rows, 64)
+    sounds = condense(rows, 64)
     assert len(sounds) <= 64
-    assert weights.sum() == 2000
     assert (rows @ sounds.T).max(axis=1).min() > 0.9
-    assert np.einsum("nd,nd->n", rows[likes], sounds).min() > 0.9
-    few, ones, same = condense(rows[:10], 64)
-    assert (few is not None, ones.tolist(), same.tolist()) == (True, [1.0] * 10, list(range(10)))
+    assert np.array_equal(condense(rows[:10], 64), rows[:10])
 
 
 def test_a_profile_speaks_by_likes_then_by_plays():

@@ -988,18 +988,34 @@ class Library(Mixing):
         known = self._reader().opinions(profile)
         taste = recommend.taste_of(known, time.time())
         given = ids[0] | ids[1]
-        near += self._known(space, [id_ for id_ in taste.likes if id_ not in given])
-        weights = [1.0] * len(far)
-        for weight, named in ((1.0, taste.dislikes), (recommend.SKIP_WEIGHT, taste.skips)):
-            more = self._known(space, [id_ for id_ in named if id_ not in given])
-            far, weights = far + more, weights + [weight] * len(more)
+        likes_left = recommend.speakers([id_ for id_ in taste.likes if id_ not in given])
+        near += self._first_known(space, likes_left, max(0, recommend.MOST_SPEAK - len(near)))
+        read = {q.like.id for q in near if q.like}
+        unwanted = frozenset(int(id_, 16) for id_ in likes_left if id_ not in read)
+        weights = {id_: recommend.SKIP_WEIGHT for id_ in taste.skips} | dict.fromkeys(taste.dislikes, 1.0)
+        weights = {id_: weight for id_, weight in weights.items() if id_ not in given}
+        more, too_many = list[Query](), dict[int, float]()
+        if len(weights) > recommend.MOST_SPEAK:
+            too_many = {int(id_, 16): weight for id_, weight in weights.items()}
+        else:
+            more = self._known(space, list(weights))
+        counts = [1.0] * len(far) + [weights[q.like.id] for q in more if q.like]
         if not near:
             raise InputError(
                 f"nothing to go by: profile {profile!r} likes nothing that is here; say so with `soundkin like`, "
                 "or give likes"
             )
         played = {int(id_, 16): opinion.played for id_, opinion in known.items() if opinion.played}
-        return Seeds(tuple(near), tuple(far), tuple(weights), frozenset(), played)
+        return Seeds(tuple(near), (*far, *more), tuple(counts), unwanted, too_many, played)
+
+    def _first_known(self, space: Space, ids: Sequence[str], n: int) -> list[Query]:
+        """Return queries for the first n of some tracks that are in the library and in the space."""
+        found = list[Query]()
+        for start in range(0, len(ids), max(n, 1)):
+            if len(found) >= n:
+                break
+            found += self._known(space, ids[start : start + n])
+        return found[:n]
 
     def _known(self, space: Space, ids: Sequence[str]) -> list[Query]:
         """Return queries for those tracks that are in the library and in the space."""
