@@ -5,6 +5,10 @@ index, and every candidate is weighed against every like. What speaks for it add
 unrelated track is as close, like by like (Fisher's way to combine tests, Statistical Methods for Research Workers,
 1925): one like that it is surprisingly close to counts for more than many that it is a little closer to than usual,
 and several that agree count for more than one.
+
+The candidates come from Qdrant's recommendation by best score, and so do the answers of the other strategies, which
+are Qdrant's. Its fusion of ranks (prefetch and reciprocal rank fusion) is not used: ranks that tie come in another
+order from each engine, and what is fused finds less. benchmarks/bench_fusion.py prints how often and how much.
 """
 
 import math
@@ -38,7 +42,9 @@ _POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 6, 40, 4096
 _MOST_SOUGHT = 12
 # Copies of likes that others speak for are looked for among so many neighbours of each track.
 _NEIGHBOURS = 4
-_BEST_OF_A_COPY = 0.5 + 0.5 * COPY_SIMILARITY / (1 + COPY_SIMILARITY)  # what "best" scores it, see `index.Examples`
+_BEST_OF_A_COPY = 0.5 + 0.5 * COPY_SIMILARITY / (
+    1 + COPY_SIMILARITY
+)  # what "best" scores it, see `index.Examples`
 _FORGOTTEN_DAYS = 90.0
 _DAY = 86_400.0
 
@@ -57,7 +63,7 @@ class Seeds:
         More tracks that are no answer, nor are copies of them, by the numbers that an index has for them: likes that
         others speak for. The likes and dislikes never are.
     far : mapping of int to float
-        More dislikes and their weights, by those numbers; of these the `MOST_SPEAK` that are nearest to the likes count.
+        More dislikes and their weights, by those numbers; the `MOST_SPEAK` of them that are nearest to the likes count.
     played : mapping of int to float
         When tracks were played last, seconds since 1970, by those numbers.
     """
