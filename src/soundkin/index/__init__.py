@@ -23,7 +23,17 @@ import numpy.typing as npt
 
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import And, Filter, HasId, Not
-from soundkin.index.points import BATCH, Mark, Point, batched, check_id, check_ids, check_points, check_spaces, unit_rows
+from soundkin.index.points import (
+    BATCH,
+    Mark,
+    Point,
+    batched,
+    check_id,
+    check_ids,
+    check_points,
+    check_spaces,
+    unit_rows,
+)
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -44,7 +54,9 @@ STRATEGIES = ("best", "sum", "average")
 """How `Index.recommend` brings examples together, as Qdrant calls them: best score, sum of scores, average vector."""
 
 _FETCH_EXTRA = 100  # so many more than asked for twice are fetched in the hope that enough of them are wanted
-_COUNT_FROM = 1000  # the engines reserve memory for as many as they are asked for: then never for more than there are
+_COUNT_FROM = (
+    1000  # the engines reserve memory for as many as they are asked for: then never for more than there are
+)
 _EQUALS = 8
 
 
@@ -303,7 +315,9 @@ class Index(ABC):
         limit = most + min(len(unwanted), most + _FETCH_EXTRA)
         hits = self._at_most(space, target, limit, where)
         wanted = [hit for hit in hits if hit[0] not in unwanted]
-        if len(wanted) < most and len(hits) == limit:  # what is near is unwanted: the engine has to look past it
+        if (
+            len(wanted) < most and len(hits) == limit
+        ):  # what is near is unwanted: the engine has to look past it
             skip = Not(HasId(unwanted))
             wanted = self._at_most(space, target, most, skip if where is None else And((where, skip)))
         return sorted(wanted, key=lambda hit: (-round(hit[1], 6), hit[0]))[:k]

@@ -252,7 +252,7 @@ def check_ids(ids: Collection[int]) -> frozenset[int]:
         One of them is no unsigned 64-bit number.
     """
     # thousands come with every question of somebody who likes thousands: looked at as a whole where that is enough
-    if set(map(type, ids)) == {int} and 0 <= min(ids) and max(ids) < 2**64:
+    if set(map(type, ids)) == {int} and min(ids) >= 0 and max(ids) < 2**64:
         return frozenset(ids)
     return frozenset(map(check_id, ids))
 

@@ -11,6 +11,7 @@ from soundkin.recommend.closeness import SAMPLE, Closeness
 from soundkin.recommend.copies import is_copy, moments_alike, windows_of
 from soundkin.recommend.hits import Hit, Moment, Query
 from soundkin.recommend.neighbours import Near, nearest, similar, unwanted_of, with_windows
+from soundkin.recommend.nothing import why_nothing
 from soundkin.recommend.reasons import reasons
 from soundkin.recommend.tastes import MOST_SPEAK, SKIP_WEIGHT, speakers, taste_of
 from soundkin.recommend.variety import Variety, pick
@@ -18,5 +19,5 @@ from soundkin.recommend.variety import Variety, pick
 __all__ = [
     "MOST_SPEAK", "SAMPLE", "SKIP_WEIGHT", "STRATEGIES", "Closeness", "Hit", "Moment", "Near", "Query", "Seeds",
     "Variety", "is_copy", "moments_alike", "nearest", "nearest_dislikes", "pick", "reasons", "recommend", "similar",
-    "speakers", "taste_of", "unwanted_of", "windows_of", "with_windows",
+    "speakers", "taste_of", "unwanted_of", "why_nothing", "windows_of", "with_windows",
 ]  # fmt: skip
