@@ -3,9 +3,10 @@
     python benchmarks/bench_copies.py FOLDER [--tracks 40] [--copies DIR] [--check]
 
 A sample of the tracks in FOLDER is written again the ways people's copies differ: eight formats and bit rates, 2 s off
-the start or the end, quieter, louder, and as a remaster would sound. Recall is the share of (track, copy) and (copy,
-copy) pairs that a rule calls one recording; false are the pairs of different tracks in FOLDER, all of them, that it
-does. From these tables come the constants of `soundkin.recommend.copies`.
+the start or the end, quieter, louder, and as a remaster would sound; and, harder, 5 s off or other silence. Recall is
+the share of (track, copy) and (copy, copy) pairs that a rule calls one recording, the harder ones only against their
+original: of two that lack different ends, nothing that was heard may meet. False are the pairs of different tracks in
+FOLDER, all of them, that it does. From these tables come the constants of `soundkin.recommend.copies`.
 
 Then `duplicates` itself groups everything. A group of tracks of FOLDER is false unless the samples agree: of the two
 files, the waveforms of most stretches correlate at the same lag, which is another kind of evidence than any used here.
@@ -31,7 +32,7 @@ from soundkin.audio import DEFAULT_LISTENING, hear, load, resample
 from soundkin.embed import Embedded, Embedder, FileState, Task, embed_files
 from soundkin.errors import DecodeError
 from soundkin.fingerprint import compare
-from soundkin.recommend.copies import COPY_SECONDS
+from soundkin.recommend.copies import reach_of
 from soundkin.recommend.versions import RECORDING, duplicates
 from soundkin.record import Record
 from soundkin.record.rows import to_track
@@ -71,6 +72,17 @@ def _gain(decibels: float) -> Callable[[common.Array, int], tuple[common.Array, 
     return lambda y, rate: (np.clip(y * factor, -1, 1), rate)
 
 
+def _silence(before: float, after: float = 0.0) -> Callable[[common.Array, int], tuple[common.Array, int]]:
+    """Add so many seconds of silence; where negative, cut as many off."""
+
+    def change(y: common.Array, rate: int) -> tuple[common.Array, int]:
+        cut = y[max(0, int(-before * rate)) : len(y) - max(0, int(-after * rate))]
+        room = [max(0, int(seconds * rate)) for seconds in (before, after)]
+        return np.pad(cut, (room, (0, 0))), rate
+
+    return change
+
+
 # Eight formats and bit rates, then what is done to the sound itself.
 KINDS = {
     "mp3 96k": Kind("mp3", "libmp3lame", 96_000),
@@ -81,12 +93,18 @@ KINDS = {
     "m4a 64k": Kind("m4a", "aac", 64_000),
     "m4a 128k": Kind("m4a", "aac", 128_000),
     "22k mono": Kind("flac", "flac", change=_mono_22k),
-    "2 s off the start": Kind("flac", "flac", change=lambda y, rate: (y[2 * rate :], rate)),
-    "2 s off the end": Kind("mp3", "libmp3lame", 128_000, lambda y, rate: (y[: -2 * rate], rate)),
+    "2 s off the start": Kind("flac", "flac", change=_silence(-2)),
+    "2 s off the end": Kind("mp3", "libmp3lame", 128_000, _silence(0, -2)),
+    "5 s off the start": Kind("flac", "flac", change=_silence(-5)),
+    "5 s off the end": Kind("mp3", "libmp3lame", 192_000, _silence(0, -5)),
+    "3 s of silence first": Kind("mp3", "libmp3lame", 192_000, _silence(3)),
+    "2 s off, then silence": Kind("flac", "flac", change=_silence(-2, 2)),
     "-6 dB": Kind("flac", "flac", change=_gain(-6)),
     "+6 dB": Kind("mp3", "libmp3lame", 192_000, _gain(6)),
     "remaster": Kind("mp3", "libmp3lame", 192_000, _remaster),
 }
+
+HARDER = {"5 s off the start", "5 s off the end", "3 s of silence first", "2 s off, then silence"}
 
 
 def make_copies(path: Path, into: Path) -> dict[str, Path]:
@@ -168,12 +186,13 @@ class Compared:
         for i in np.flatnonzero(self.same_length).tolist():
             one, other = (sounds.outcomes[j] for j in (self.a[i], self.b[i]))
             self.moments[i] = recommend.moments_alike(windows_of(one), windows_of(other))
-            self.fingerprints[i] = compare(one.fingerprint, other.fingerprint, COPY_SECONDS).score
+            reach = reach_of(float(self.similarity[i]))
+            self.fingerprints[i] = compare(one.fingerprint, other.fingerprint, reach).score
 
     @property
     def same_length(self) -> Pairs:
         """Lengths agree as the constants in use want it."""
-        return self.seconds <= COPY_SECONDS
+        return self.seconds <= np.vectorize(reach_of)(self.similarity)
 
     def same_moments(self, least: float) -> Pairs:
         """Lengths agree, and the tracks change alike."""
@@ -357,7 +376,9 @@ def show(
     originals, copies, kinds = zip(*first, strict=True)
     pairs = Compared(sounds, originals, copies)
     least = show_kinds(kinds, pairs, is_copy(sounds, pairs), is_copy(sounds, pairs, with_prints=False))
-    alike = [pair for group in groups for pair in itertools.combinations(group.values(), 2)]
+    every = [pair for group in groups for pair in itertools.combinations(group.values(), 2)]
+    easier = [{kind: i for kind, i in group.items() if kind not in HARDER} for group in groups]
+    alike = [pair for group in easier for pair in itertools.combinations(group.values(), 2)]
     distinct = [place[path] for path in files if path in place]
     others = [
         (i, j) for i, j in itertools.combinations(distinct, 2) if sounds.contents[i] != sounds.contents[j]
@@ -372,7 +393,7 @@ def show(
     wrong = float(is_copy(sounds, false).sum())
     targets.at_most("is_copy: other pairs in a thousand", 1000 * wrong / len(others), FALSE_IN_THOUSAND)
     group_of = {path: i for i, members in enumerate(grouped(sounds.outcomes, encoder)) for path in members}
-    joined = [group_of.get(sounds.paths[i], -1) == group_of.get(sounds.paths[j], -2) for i, j in alike]
+    joined = [group_of.get(sounds.paths[i], -1) == group_of.get(sounds.paths[j], -2) for i, j in every]
     targets.at_least("duplicates: recall over pairs of copies", float(np.mean(joined)), RECALL)
     own = grouped([found[path] for path in files if path in found], encoder)
     false_groups = [

@@ -24,6 +24,7 @@ from soundkin.embed import Embedded, FileState, Space
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import InputError, MissingExtra, SoundkinError
 from soundkin.exchange import Exported, Foreign, merge, read, take, write
+from soundkin.fingerprint import BANDS, fingerprint
 from soundkin.library import Library
 from soundkin.record import Record, Track
 from soundkin.scan import ScanOptions
@@ -113,13 +114,44 @@ TRACKS = st.builds(
 def test_every_track_comes_back(tmp_path, suffix, tracks, seed):
     tracks = sorted(tracks, key=lambda track: track.id)
     vectors = np.random.default_rng(seed).standard_normal((len(tracks), D)).astype(np.float32)
-    write(tmp_path / f"a{suffix}", Exported(SPACE, tracks, vectors))
+    prints = {place: a_print(place) for place in range(0, len(tracks), 2)}
+    write(tmp_path / f"a{suffix}", Exported(SPACE, tracks, vectors, prints))
     back = read(tmp_path / f"a{suffix}")
     assert isinstance(back, Exported)
     assert back.space == SPACE
     assert back.tracks == tracks
     assert back.vectors.dtype == np.float32
     assert np.array_equal(back.vectors, vectors)
+    assert back.fingerprints == prints
+
+
+@every_format
+def test_fingerprints_move_along_and_those_that_are_there_stay(tmp_path, suffix):
+    files = [(tmp_path / name, name.encode()) for name in ("a.mp3", "b.mp3", "c.mp3")]
+    songs = [song(*file, unit(1, 2, 3)) for file in files]
+    songs[0].fingerprint, songs[1].fingerprint = a_print(1), a_print(2)
+    source = export_of(library_of(tmp_path / "old", *songs), tmp_path / f"x{suffix}")
+    there = [song(*file, unit(1, 2, 3)) for file in files[:2]]  # the third comes as a new track
+    there[1].fingerprint = a_print(3)
+    report = import_into(library_of(tmp_path / "new", *there), source)
+    assert (report.matched, report.added, report.fingerprints) == (2, 1, 1)
+    with Record.open(tmp_path / "new") as record:
+        found = record.fingerprints([track.id for track in record.tracks()])
+        assert sorted(found.values()) == sorted([a_print(1), a_print(3)])
+        assert record.without_fingerprint() == [str(files[2][0])]
+
+
+@every_format
+def test_what_is_no_fingerprint_is_refused(tmp_path, suffix):
+    source, tracks = an_export(tmp_path, suffix)
+    write(source, Exported(SPACE, tracks, np.stack([unit(1, 2, 3)] * 2), {1: b"\x07nonsense"}))
+    with pytest.raises(InputError, match="damaged"):
+        read(source)
+
+
+def a_print(seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    return fingerprint([(t, rng.random((33, BANDS)).astype(np.float32)) for t in (1.0, 20.0)])
 
 
 def an_export(folder: Path, suffix: str) -> tuple[Path, list[Track]]:

@@ -1,9 +1,11 @@
+import struct
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soundkin.audio import WHOLE, Listening, excerpts_of
+from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening, excerpts_of
 from soundkin.errors import StoreError
 from soundkin.fingerprint import BANDS, FRAME_SECONDS, MOMENTS, compare, fingerprint, pieces_of
 
@@ -70,6 +72,14 @@ def test_whatever_is_heard_the_same_moments_are_taken(listening: Listening) -> N
     other_way = taken(SONG, listening)
     assert len(other_way) < 6144
     assert compare(PRINT, other_way, 2.5).score > 0.95
+
+
+@pytest.mark.parametrize("seconds", [60, 300])
+def test_all_that_is_heard_by_default_is_in_it(seconds: int) -> None:
+    print_ = taken(np.random.default_rng(0).normal(size=seconds * RATE).astype(np.float32), DEFAULT_LISTENING)
+    frames = [struct.unpack_from("<fB", print_, 2 + 5 * i)[1] for i in range(print_[1])]
+    assert print_[1] == 16
+    assert min(frames) * FRAME_SECONDS == pytest.approx(DEFAULT_LISTENING.seconds, abs=0.2)
 
 
 def test_short_and_silent_tracks() -> None:

@@ -202,6 +202,27 @@ def test_a_radio_leaves_what_is_disliked_or_skipped(world_of_styles):
     assert disliked < 0.5 * usual
 
 
+def test_skips_do_not_make_a_radio_forget_what_to_keep_away_from(world_of_styles):
+    """Of two styles one is disliked from the start; then much else is skipped."""
+    world = world_of_styles
+    away = [(world.query(i), 1.0) for i in range(101, 106)]
+
+    def share(avoided):
+        queue = radio(world, [0, 100], avoided=avoided)
+        for i in range(200, 215):
+            queue.skip(world.ask([i], k=1)[0])
+        return np.mean([style == world.styles[100] for style in world.styles_of(itertools.islice(queue, 20))])
+
+    assert share(away) < 0.5 * share([])
+
+
+def test_what_is_unwanted_never_comes(world_of_styles):
+    world = world_of_styles
+    few = HasId(frozenset(int(world.ids[i], 16) for i in range(8)))
+    queue = radio(world, [0], where=few, unwanted=[int(world.ids[i], 16) for i in (1, 2)])
+    assert {world.place[hit.id] for hit in itertools.islice(queue, 20)} == {3, 4, 5, 6, 7}
+
+
 def test_a_disliked_track_never_comes_again(world_of_styles):
     world = world_of_styles
     few = HasId(frozenset(int(world.ids[i], 16) for i in range(8)))

@@ -1,8 +1,10 @@
 """The rules of the house that no linter knows: who imports whom, what is public, what a docstring says."""
 
 import ast
+import inspect
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,22 @@ def test_the_public_names_exist_and_are_all_there_is():
     assert set(dir(soundkin)) == set(soundkin.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         soundkin.nonsense  # noqa: B018
+
+
+def test_what_a_library_returns_can_be_named():
+    from soundkin.library import Library
+
+    waiting, found = [], set()
+    for name, method in inspect.getmembers(Library, inspect.isfunction):
+        if not name.startswith("_"):
+            waiting.append(typing.get_type_hints(method).get("return"))
+    while waiting:
+        kind = waiting.pop()
+        waiting.extend(typing.get_args(kind))
+        if isinstance(kind, type) and kind.__module__.startswith("soundkin"):
+            found.add(kind.__name__)
+    assert {"Hit", "Journey", "Radio", "Group"} <= found
+    assert found <= set(soundkin.__all__)
 
 
 def public(path):

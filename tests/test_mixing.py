@@ -3,8 +3,10 @@
 import itertools
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_cli import run  # noqa: F401  (a fixture)
 
@@ -23,6 +25,25 @@ def test_duplicates_are_the_copies_that_were_made(shared, made):
     for group in groups:
         for pair in group.pairs:
             assert pair.evidence == ("the same bytes",) or pair.fingerprint > 0.85
+
+
+def test_fingerprints_that_are_missing_are_told_and_made(library, made, run):  # noqa: F811
+    tracks = library.tracks()
+    with sqlite3.connect(library.folder / "record.sqlite") as db:
+        db.execute("DELETE FROM fingerprints WHERE track < 4")
+    before = library.vectors()
+    home = ["--library", str(library.folder)]
+    assert "3 tracks without a fingerprint" in run("duplicates", *home)[2]
+    assert "3 tracks without a fingerprint" in run("status", *home)[1]
+    assert run("index", str(made.music), "--jobs", "1", *home)[0] == 0
+    assert library.without_fingerprint() == 3  # not without being asked to: it takes as long as new files
+    assert run("index", str(made.music), "--fingerprints", "--jobs", "1", *home)[0] == 0
+    assert library.without_fingerprint() == 0
+    assert "without a fingerprint" not in run("status", *home)[1]
+    after = library.vectors()
+    assert after[0] == before[0]
+    assert np.allclose(after[1], before[1], atol=1e-5)
+    assert [track.id for track in library.tracks()] == [track.id for track in tracks]
 
 
 def test_similar_hides_copies_or_names_them(shared, made):

@@ -135,6 +135,44 @@ def test_when_all_is_filtered_out_the_filter_to_drop_is_named(run, home, library
     assert "leave out 'duration<1' and 'year>=2900'" in err
 
 
+def test_the_filter_to_drop_depends_on_who_asks(run, home, library):
+    """Everything that passes is liked already; another filter leaves nothing for anyone."""
+    a, b, c, *_ = names(library, 3)
+    library.create_profile("me")
+    library.feedback("like", [a, b], "me")
+    library.feedback("dislike", [c], "me")
+    who = ["--profile", "me", *home]
+    code, out, err = run("recommend", *who, "--filter", "liked")
+    assert (code, out) == (0, "no other track in the library passes\n")
+    assert err == "only what was asked with, liked or disliked passes; without 'liked' some do\n"
+    err = run("recommend", *who, "--filter", "disliked or liked", "--filter", "year>=1900")[2]
+    assert "without 'disliked or liked' some do" in err
+    err = run("recommend", *who, "--filter", "liked", "--filter", "duration<1")[2]
+    assert "no track passes: leave out 'liked' and 'duration<1'" in err
+    err = run("similar", a.id, *who, "--filter", "liked", "--filter", "not liked")[2]
+    assert "without 'liked' or without 'not liked' some do" in err
+    err = run("playlist", "--mood", "calm", "--mood", "energetic", *home)[2]
+    assert "without mood 'calm' or without mood 'energetic' some do" in err
+
+
+def test_many_likes_are_spoken_for_by_some(library, monkeypatch):
+    """Whoever likes more than may speak gets nothing back that is liked, and a new like is felt at once."""
+    monkeypatch.setattr("soundkin.recommend.MOST_SPEAK", 4)
+    tracks = names(library, 16)
+    library.feedback("like", tracks[:9], at=1.0)
+    library.feedback("like", tracks[9:10], at=2.0)
+    library.feedback("dislike", tracks[10:16], at=1.0)
+    hits = library.recommend(profile="default", k=30)
+    assert not {track.id for track in tracks} & {hit.id for hit in hits}
+    assert len({hit.follows for hit in hits}) <= 4
+    known = library._seeds((), (), "default", library.space())
+    assert tracks[9].id in {query.like.id for query in known.likes}
+    assert (len(known.likes), len(known.unwanted), len(known.far)) == (4, 6, 6)
+    gone = [track.path for track in tracks[:8]]
+    library.remove(gone)  # those that are left speak, whoever went
+    assert len(library._seeds((), (), "default", library.space()).likes) == 2
+
+
 def test_k_beyond_the_library_gives_all_of_it(shared, made):
     a = shared.find(made.tracks[3][0])
     hits = shared.recommend([a], k=1000)

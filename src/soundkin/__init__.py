@@ -6,14 +6,15 @@
     library.add(["~/Music"])
     library.similar("words of a title")
 
-Names are imported when they are first used, so that ``import soundkin`` costs next to nothing.
+Names are imported when they are first used, so that ``import soundkin`` costs next to nothing. Whatever `Library`
+returns has its name here, for annotations.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from soundkin.embed import Space
+    from soundkin.embed import Embedder, Failure, Space
     from soundkin.encoders import ENCODERS, load_encoder
     from soundkin.errors import (
         DecodeError,
@@ -24,13 +25,20 @@ if TYPE_CHECKING:
         SoundkinError,
         StoreError,
     )
-    from soundkin.library import Ambiguous, Library
-    from soundkin.recommend import Hit, Moment, Variety
+    from soundkin.exchange import ImportReport
+    from soundkin.library import Ambiguous, Library, Status
+    from soundkin.mixing import Cluster, Found
+    from soundkin.playlists import Entry
+    from soundkin.recommend import Closeness, Hit, Moment, Variety
+    from soundkin.recommend.journeys import Journey
+    from soundkin.recommend.radio import Radio
+    from soundkin.recommend.versions import Group, Pair
     from soundkin.record import Track
+    from soundkin.record.feedback import Feedback, Profile
     from soundkin.scan import Progress, ScanOptions, ScanReport
 
 _HOME = {
-    "Space": "embed",
+    **dict.fromkeys(("Embedder", "Failure", "Space"), "embed"),
     **dict.fromkeys(("ENCODERS", "load_encoder"), "encoders"),
     **dict.fromkeys(
         (
@@ -44,28 +52,49 @@ _HOME = {
         ),
         "errors",
     ),
-    **dict.fromkeys(("Ambiguous", "Library"), "library"),
-    **dict.fromkeys(("Progress", "ScanOptions", "ScanReport"), "scan"),
-    **dict.fromkeys(("Hit", "Moment", "Variety"), "recommend"),
+    "ImportReport": "exchange",
+    **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
+    **dict.fromkeys(("Cluster", "Found"), "mixing"),
+    "Entry": "playlists",
+    **dict.fromkeys(("Closeness", "Hit", "Moment", "Variety"), "recommend"),
+    "Journey": "recommend.journeys",
+    "Radio": "recommend.radio",
+    **dict.fromkeys(("Group", "Pair"), "recommend.versions"),
     "Track": "record",
+    **dict.fromkeys(("Feedback", "Profile"), "record.feedback"),
+    **dict.fromkeys(("Progress", "ScanOptions", "ScanReport"), "scan"),
 }
 
 __all__ = [
     "ENCODERS",
     "Ambiguous",
+    "Closeness",
+    "Cluster",
     "DecodeError",
+    "Embedder",
+    "Entry",
+    "Failure",
+    "Feedback",
+    "Found",
+    "Group",
     "Hit",
+    "ImportReport",
     "InputError",
+    "Journey",
     "Library",
     "MissingExtra",
     "ModelError",
     "Moment",
     "NotFound",
+    "Pair",
+    "Profile",
     "Progress",
+    "Radio",
     "ScanOptions",
     "ScanReport",
     "SoundkinError",
     "Space",
+    "Status",
     "StoreError",
     "Track",
     "Variety",

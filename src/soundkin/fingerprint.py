@@ -1,6 +1,6 @@
 """A fingerprint of a track: a coarse picture of a few of its moments, by which copies are told, also shifted ones.
 
-The moments are those of the default listening, an excerpt each, and stay the same should that ever change. Of two
+The moments are those of the default listening, an excerpt each: nothing else has to be heard for them. Of two
 copies, one of which lacks two seconds at an end, they lie up to two seconds apart, so those of one overlap those of the
 other; `compare` slides the one along the other until they fit best. A codec, a gain or an equaliser leaves such a
 picture as it is, or moves whole bands of it up or down, which is taken out; other music, even of one style and tempo,
@@ -17,28 +17,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.audio import Excerpt, Listening
+from soundkin.audio import DEFAULT_LISTENING, Excerpt
 from soundkin.errors import StoreError
 from soundkin.features import FrontEnd, decibels, spectra_of
 
 Array = NDArray[np.float32]
 
-MOMENTS = Listening(18, 3.07)
-"""What of a track is in its fingerprint, however it is heard."""
+MOMENTS = DEFAULT_LISTENING
+"""What of a track is in its fingerprint. Where other moments are heard, only what they share with these is in it."""
 BANDS = 10
 FRONT = FrontEnd()
 _VERSION = 1
 _GROUP = 4  # frames of the front end that make one of these
 _USED = 120  # of its 128 bands: what codecs of a low bit rate leave away is above
-SKETCH_DIMS = 18 * BANDS
+_SKETCH = 16  # pieces
+SKETCH_DIMS = _SKETCH * BANDS
 """Length of a `sketch`."""
+LEAST_SECONDS = 1.0
+"""What is shorter has no fingerprint."""
 FRAME_SECONDS = _GROUP * FRONT.hop / FRONT.rate
 """From one frame of a fingerprint to the next: 93 ms."""
 _RANGE_DB = 60.0  # quieter than the loudest by more is silence
 _FINE = 4  # steps per frame at which two fingerprints are slid along each other in the end
 _PEAKS = 3  # lags that are looked at so finely
 _MOST = 255  # pieces, and frames of a piece
-_SKETCH = SKETCH_DIMS // BANDS  # pieces
 _LEAST_SECONDS = 4.0
 _LEAST_SHARE = 0.3  # of the frames of the shorter must meet, for shorter tracks
 
@@ -85,7 +87,7 @@ def pieces_of(excerpt: Excerpt, duration: float) -> list[Piece]:
     found, ends = list[Piece](), excerpt.start + len(excerpt.samples) / excerpt.rate
     for moment in MOMENTS.starts(duration):
         begin, end = max(moment, excerpt.start), min(moment + MOMENTS.seconds, ends)
-        if end - begin < min(1.0, MOMENTS.seconds / 2):
+        if end - begin < LEAST_SECONDS:
             continue
         mel = spectra_of(excerpt, FRONT).mel
         first = round((begin - excerpt.start) * FRONT.rate / FRONT.hop)
@@ -150,16 +152,25 @@ def compare(a: bytes, b: bytes, reach: float) -> Likeness:
     before, after = _FINE * (steps + 1), max(0, int(places[-1]) + _FINE * (steps + 2) - len(there))
     pictures = np.pad(pictures, ((before, after), (0, 0)))
     there = np.pad(there, (before, after)).astype(np.float32)
-    sizes_there, sizes = np.square(pictures).sum(axis=1), np.square(levels).sum(axis=1)
+    squares_there, squares = np.square(pictures), np.square(levels)
     needed = min(_LEAST_SECONDS, _LEAST_SHARE * FRAME_SECONDS * min(len(levels), len(b) // BANDS))
 
     def fits(lags: NDArray[np.intp]) -> tuple[Array, Array]:
         at = places + (lags[:, None] + before)
         meets = there[at]
-        both = np.einsum("lfb,fb->l", pictures[at], levels)
-        energy = sizes_there[at].sum(axis=1) * (meets @ sizes)
-        seconds = meets.sum(axis=1) * np.float32(FRAME_SECONDS)
-        return np.where(seconds >= needed, both / np.sqrt(np.maximum(energy, 1e-6)), 0), seconds
+        n = meets.sum(axis=1, keepdims=True)
+        pictures_met = pictures[at]
+        # of each band the mean where the two meet is taken out: silence at one end of one of them moves that of all
+        one, other = pictures_met.sum(axis=1), meets @ levels
+        both = np.einsum("lfb,fb->lb", pictures_met, levels) - one * other / np.maximum(n, 1)
+        energies = (
+            squares_there[at].sum(axis=1) - one**2 / np.maximum(n, 1),
+            meets @ squares - other**2 / np.maximum(n, 1),
+        )
+        energy = energies[0].sum(axis=1) * energies[1].sum(axis=1)
+        seconds = n[:, 0] * np.float32(FRAME_SECONDS)
+        fit = both.sum(axis=1) / np.sqrt(np.maximum(energy, 1e-6))
+        return np.where(seconds >= needed, fit, 0), seconds
 
     coarse = np.arange(-steps, steps + 1, dtype=np.intp) * _FINE
     # Loops fit at several lags, and which fits best shows only when the frames are in line.
@@ -180,7 +191,7 @@ def sketch(print_: bytes) -> Array:
 
     Returns
     -------
-    float32 (18 * BANDS,)
+    float32 (SKETCH_DIMS,)
         How the mean levels go up and down from piece to piece, of unit length; all zeros where they do not.
 
     Raises

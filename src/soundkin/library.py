@@ -88,6 +88,8 @@ class Status:
         Tracks whose files are not there now.
     writer : str
         The process that is writing, in words; empty when none is.
+    without_fingerprint : int
+        Tracks that have none, although they are long enough.
     """
 
     folder: str
@@ -95,6 +97,7 @@ class Status:
     spaces: list[tuple[Space, int, bool]] = field(default_factory=list)
     gone: int = 0
     writer: str = ""
+    without_fingerprint: int = 0
 
 
 class Ambiguous(NotFound):
@@ -438,7 +441,8 @@ class Library(Mixing):
         active = {space.id for space in record.active_spaces()}
         spaces = [(space, summary.vectors.get(space.id, 0), space.id in active) for space in record.spaces()]
         gone = sum(map(is_gone, record.files()))
-        return Status(os.fspath(self.folder), summary, spaces, gone, writer_of(self.folder))
+        writer, prints = writer_of(self.folder), self.without_fingerprint()
+        return Status(os.fspath(self.folder), summary, spaces, gone, writer, prints)
 
     def scanning(self) -> str:
         """Say that another process is filling this library, for the end of a message that something is not in it.
@@ -688,33 +692,6 @@ class Library(Mixing):
             self._reader(), self._current_index(), chosen, seeds, k, self.closeness(chosen), strategy, where,
             variety, time.time() if discover else None,
         )  # fmt: skip
-
-    def why_nothing(self, filters: Sequence[str]) -> str:
-        """Say which of some filters leaves nothing.
-
-        Parameters
-        ----------
-        filters : sequence of str
-            As in `similar`; no track passes all of them.
-
-        Returns
-        -------
-        str
-            One line that suggests which to leave out.
-        """
-        space, index = self.space(), self._current_index()
-        anywhere = np.ones(space.dims, np.float32)
-
-        def some(rest: Sequence[str]) -> bool:
-            return bool(index.search(space.id, anywhere, 1, self._filter(rest)))
-
-        if some(filters):
-            return "what passes the filters is what was asked with: leave one of them out"
-        one = [text for i, text in enumerate(filters) if some([*filters[:i], *filters[i + 1 :]])]
-        if one:
-            return f"no track passes all filters; without {' or without '.join(map(repr, one))} some do"
-        alone = [text for text in filters if not some([text])]
-        return f"no track passes: leave out {' and '.join(map(repr, alone or filters))}"
 
     def closeness(self, space: Space) -> Closeness:
         """Return what similarities are usual in a space of this library.
@@ -1035,18 +1012,35 @@ class Library(Mixing):
         known = self._reader().opinions(profile)
         taste = recommend.taste_of(known, time.time())
         given = ids[0] | ids[1]
-        near += self._known(space, [id_ for id_ in taste.likes if id_ not in given])
-        weights = [1.0] * len(far)
-        for weight, named in ((1.0, taste.dislikes), (recommend.SKIP_WEIGHT, taste.skips)):
-            more = self._known(space, [id_ for id_ in named if id_ not in given])
-            far, weights = far + more, weights + [weight] * len(more)
+        room = max(0, recommend.MOST_SPEAK - len(near))
+        likes_left = recommend.speakers([id_ for id_ in taste.likes if id_ not in given], room)
+        near += self._first_known(space, likes_left, room)
+        read = {q.like.id for q in near if q.like}
+        unwanted = frozenset(int(id_, 16) for id_ in likes_left if id_ not in read)
+        weights = dict.fromkeys(taste.skips, recommend.SKIP_WEIGHT) | dict.fromkeys(taste.dislikes, 1.0)
+        weights = {id_: weight for id_, weight in weights.items() if id_ not in given}
+        more, too_many = list[Query](), dict[int, float]()
+        if len(weights) > recommend.MOST_SPEAK:
+            too_many = {int(id_, 16): weight for id_, weight in weights.items()}
+        else:
+            more = self._known(space, list(weights))
+        counts = [1.0] * len(far) + [weights[q.like.id] for q in more if q.like]
         if not near:
             raise InputError(
                 f"nothing to go by: profile {profile!r} likes nothing that is here; say so with `soundkin like`, "
                 "or give likes"
             )
         played = {int(id_, 16): opinion.played for id_, opinion in known.items() if opinion.played}
-        return Seeds(tuple(near), tuple(far), tuple(weights), frozenset(), played)
+        return Seeds(tuple(near), (*far, *more), tuple(counts), unwanted, too_many, played)
+
+    def _first_known(self, space: Space, ids: Sequence[str], n: int) -> list[Query]:
+        """Return queries for the first n of some tracks that are in the library and in the space."""
+        found = list[Query]()
+        for start in range(0, len(ids), max(n, 1)):
+            if len(found) >= n:
+                break
+            found += self._known(space, ids[start : start + n])
+        return found[:n]
 
     def _known(self, space: Space, ids: Sequence[str]) -> list[Query]:
         """Return queries for those tracks that are in the library and in the space."""

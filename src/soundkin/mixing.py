@@ -5,6 +5,7 @@ done in `recommend`.
 """
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from soundkin import playlists, recommend
 from soundkin.embed import Space
-from soundkin.errors import InputError, SoundkinError
+from soundkin.errors import InputError, NotFound, SoundkinError
 from soundkin.filters import And, Filter, HasId
 from soundkin.index import Index
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
@@ -103,6 +104,10 @@ class Mixing(ABC):
     @abstractmethod
     def space(self, name: str | None = None) -> Space:
         """Choose a space; see `Library.space`."""
+
+    @abstractmethod
+    def find(self, query: str | os.PathLike[str]) -> Track:
+        """Find the one track that a query names; see `Library.find`."""
 
     @abstractmethod
     def closeness(self, space: Space) -> Closeness:
@@ -219,6 +224,10 @@ class Mixing(ABC):
             raise InputError("a radio wants something to begin with: a track, or a profile that likes some")
         where = self._filter(filters, profile)
         seeds = self._seeds(asked, (), profile, chosen)
+        seeds, far = (
+            recommend.nearest_dislikes(self._reader(), self._current_index(), chosen, seeds),
+            seeds.far,
+        )
         home = seeds.likes[: len(asked)] if asked else _some(seeds.likes, seed)
         weights = seeds.weights or (1.0,) * len(seeds.dislikes)
         avoided = list(zip(seeds.dislikes, weights, strict=True))
@@ -231,7 +240,7 @@ class Mixing(ABC):
 
         return Radio(
             self._reader(), self._current_index(), chosen, home, self.closeness(chosen), avoided, where, variety,
-            seed, note,
+            seed, note, far,
         )  # fmt: skip
 
     def mix(
@@ -296,7 +305,7 @@ class Mixing(ABC):
         chosen, record = self.space(space), self._reader()
         parts = [self._filter(filters, profile), mood(moods, record.numbers, record.distinct("key"))]
         if cluster is not None:
-            parts.append(HasId(frozenset(int(t.id, 16) for t in self._cluster(cluster, chosen).tracks)))
+            parts.append(self._is_in_cluster(cluster, chosen))
         wanted = [part for part in parts if part is not None]
         where = And(tuple(wanted)) if len(wanted) > 1 else wanted[0] if wanted else None
         count = n or (MIX_TRACKS if length is None else self._count_for(length))
@@ -313,6 +322,48 @@ class Mixing(ABC):
         )  # fmt: skip
         hits = [*first, *self._shuffled(hits, chosen, seed, variety)]
         return hits[:count] if length is None else cut(hits, lambda hit: hit.duration, length)[: n or None]
+
+    def why_nothing(
+        self,
+        filters: str | Sequence[str] = (),
+        profile: str | None = None,
+        query: Asked | None = None,
+        likes: Iterable[Asked] = (),
+        dislikes: Iterable[Asked] = (),
+        moods: Sequence[str] = (),
+        cluster: int | None = None,
+        space: str | None = None,
+    ) -> str:
+        """Say which condition of a question leaves nothing.
+
+        Parameters
+        ----------
+        filters, profile, query, likes, dislikes, moods, cluster, space
+            As they were given to `similar` (that has a query), `recommend` or `mix`, whose answer was empty.
+
+        Returns
+        -------
+        str
+            One line that suggests what to leave out.
+        """
+        chosen, record = self.space(space), self._reader()
+        conditions = dict[str, Filter]()
+        for text in [filters] if isinstance(filters, str) else filters:
+            one = self._filter([text], profile)
+            conditions |= {repr(text): one} if one is not None else {}
+        for word in moods:
+            one = mood([word], record.numbers, record.distinct("key"))
+            conditions |= {f"mood {word!r}": one} if one is not None else {}
+        if cluster is not None:
+            conditions[f"cluster {cluster}"] = self._is_in_cluster(cluster, chosen)
+        known = [
+            self._number(asked) for asked in (*likes, *dislikes, *([query] if query is not None else []))
+        ]
+        numbers = {number for number in known if number is not None}
+        if query is None and profile is not None:
+            taste = recommend.taste_of(record.opinions(profile), time.time())
+            numbers.update(int(id_, 16) for id_ in (*taste.likes, *taste.dislikes, *taste.skips))
+        return recommend.why_nothing(self._current_index(), chosen, conditions, numbers)
 
     def clusters(self, space: str | None = None) -> list[Cluster]:
         """Put the tracks that sound alike together.
@@ -357,6 +408,10 @@ class Mixing(ABC):
             The same recording first, then likely other versions of a piece.
         """
         return duplicates(self._reader(), self.space(space).id)
+
+    def without_fingerprint(self) -> int:
+        """Count the tracks that have no fingerprint, so that `duplicates` misses copies of them that were cut."""
+        return len(self._reader().without_fingerprint())
 
     def find_list(self, path: str | os.PathLike[str], space: str | None = None) -> list[Found]:
         """Find the tracks of a playlist in the library: by path, then by tags, then by sound.
@@ -449,6 +504,16 @@ class Mixing(ABC):
         if not 1 <= number <= len(made):
             raise InputError(f"cluster {number}: there are {len(made)}; see `soundkin playlist --clusters`")
         return made[number - 1]
+
+    def _is_in_cluster(self, number: int, space: Space) -> Filter:
+        return HasId(frozenset(int(track.id, 16) for track in self._cluster(number, space).tracks))
+
+    def _number(self, asked: Asked) -> int | None:
+        """Return the number that an index has for a track; None for what is not in the library."""
+        try:
+            return int((asked if isinstance(asked, Track) else self.find(asked)).id or "", 16)
+        except (NotFound, ValueError):
+            return None
 
     def _count_for(self, length: float) -> int:
         """Return how many tracks surely fill a length: half as many again as usual ones would."""

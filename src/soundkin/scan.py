@@ -341,6 +341,8 @@ class ScanOptions:
         Forget tracks whose files are gone.
     device : str
         Where encoders run: "auto", "cpu", "cuda", ...; those of ours always run on the CPU.
+    fingerprints : bool
+        Hear those tracks again that have no fingerprint.
     """
 
     encoders: tuple[str, ...] = ()
@@ -350,6 +352,7 @@ class ScanOptions:
     retry: bool = False
     prune: bool = False
     device: str = "auto"
+    fingerprints: bool = False
 
 
 class Scan:
@@ -435,6 +438,9 @@ class Scan:
         for space in spaces:
             for path in self._record.missing(space.id):
                 lacking[path].append(space.id)
+        if self._options.fingerprints:  # they come with any space
+            for path in self._record.without_fingerprint():
+                lacking[path] = lacking[path] or [embedder.spaces[0].id]
         return lacking
 
     def _note_failures(self, found: Found, failed: Mapping[str, tuple[int, int]]) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from soundkin.library import Library
     from soundkin.scan import ScanReport
 
+_PRINTS = "`soundkin index PATHS --fingerprints` makes them"
 _PRUNE = "soundkin index FOLDER --prune forgets them"
 
 
@@ -59,6 +60,9 @@ _PRUNE = "soundkin index FOLDER --prune forgets them"
 @click.option("--nice/--no-nice", default=True, help="Give way to other programs.  [default: nice]")
 @click.option("--prune", is_flag=True, help="Forget tracks whose files are gone.")
 @click.option("--retry", is_flag=True, help="Try again what failed or was damaged.")
+@click.option(
+    "--fingerprints", is_flag=True, help="Also hear tracks again that have no fingerprint, for duplicates."
+)
 @click.option("--watch", is_flag=True, help="Then keep the library up to date until interrupted.")
 @qdrant_options
 @json_option
@@ -72,6 +76,7 @@ def index(
     nice: bool,
     prune: bool,
     retry: bool,
+    fingerprints: bool,
     watch: bool,
     qdrant: str | None,
     api_key: str | None,
@@ -83,7 +88,7 @@ def index(
 
     if watch and as_json:
         raise click.UsageError("--watch reports again and again, --json prints one document: use one of them")
-    options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune, device)
+    options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune, device, fingerprints)
     with Library.open(folder, qdrant, api_key) as library:
         try:
             with scan_progress() as progress:
@@ -117,7 +122,9 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
         for space, n, active in state.spaces
     ]
     if as_json:
-        told = {"gone": state.gone, "writer": state.writer}
+        told = {
+            "gone": state.gone, "writer": state.writer, "without_fingerprint": state.without_fingerprint,
+        }  # fmt: skip
         print_json({"folder": state.folder, **asdict(state.summary), "spaces": spaces, **told})
         return
     summary = state.summary
@@ -140,6 +147,16 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
             *(
                 [("gone", f"{count_of(state.gone, 'track')} whose files are not there ({_PRUNE})")]
                 if state.gone
+                else []
+            ),
+            *(
+                [
+                    (
+                        "prints",
+                        f"{count_of(state.without_fingerprint, 'track')} without a fingerprint: {_PRINTS}",
+                    )
+                ]
+                if state.without_fingerprint
                 else []
             ),
             *([("writing", state.writer)] if state.writer else []),

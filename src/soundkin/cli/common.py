@@ -1,6 +1,7 @@
 """What the commands share: the group they belong to, options, and printing."""
 
 import contextlib
+import itertools
 import json
 import logging
 import math
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _SECONDS = frozenset({"duration", "seconds", "audio_seconds", "elapsed", "added", "at"})  # keys of --json
+_NOTICED = 0.02  # when a later track is more similar by so much, the order is explained
 _WIDE = 100  # columns of a terminal that has room for reasons
 
 
@@ -129,10 +131,11 @@ def print_answer(
     library: "Library",
     hits: list["Hit"],
     document: Any,
-    filters: Sequence[str],
+    asked: dict[str, Any],  # with what, as `Library.why_nothing` takes it
     m3u: str | None,
     why: bool,
     as_json: bool,
+    order: str = "",
 ) -> None:
     """Print an answer, write it as a playlist if asked to, and say so when there is nothing, or nothing close."""
     from soundkin.scan import printable
@@ -142,12 +145,14 @@ def print_answer(
 
         write_m3u8(m3u, [hit for hit in hits if hit.there])
         say(f"wrote {printable(m3u)}")
-    if not hits and filters:
-        say(library.why_nothing(filters))
+    if not hits and asked["filters"]:
+        say(library.why_nothing(**asked))
     if as_json:
         print_json(document)
     else:
         print_hits(hits, why, library.scanning() if not hits else "")
+        if any(later.similarity > hit.similarity + _NOTICED for hit, later in itertools.pairwise(hits)):
+            say(order)
 
 
 def print_hits(hits: list["Hit"], why: bool = False, scanning: str = "") -> None:

@@ -226,8 +226,8 @@ def playlist(
             _print_clusters(library.clusters(space), as_json)
             return
         hits = library.mix(likes, profile, moods, cluster, n, length, list(filters), space, rules, seed)
-        if not hits and filters:
-            say(library.why_nothing(filters))
+        if not hits:
+            say(library.why_nothing(filters, profile, None, likes, (), moods, cluster, space))
     named = [*moods, *likes, *([profile] if profile else []), *([f"cluster {cluster}"] if cluster else [])]
     _write(output, hits, f"Mix: {', '.join(named)}", relative)
     if as_json:
@@ -255,6 +255,11 @@ def duplicates(folder: str | None, space: str | None, kind: str | None, as_json:
 
     with Library.open(folder) as library:
         groups = [group for group in library.duplicates(space) if kind in (None, group.kind)]
+        if lack := library.without_fingerprint():
+            say(
+                f"{count_of(lack, 'track')} without a fingerprint, of which only copies of the same length are found: "
+                "`soundkin index PATHS --fingerprints` makes them"
+            )
     if as_json:
         print_json([_group(group) for group in groups])
     elif not groups:

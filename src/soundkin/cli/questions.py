@@ -17,6 +17,8 @@ from soundkin.cli.common import (
     why_option,
 )
 
+_ORDER = "ordered by how rare such a similarity is for both tracks: what resembles everything comes later"
+
 
 class Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
     """Seconds, or m:ss, or h:mm:ss."""
@@ -98,4 +100,6 @@ def similar(
         document: dict[str, Any] = {"query": query or text, "space": asked, "hits": ranked(hits)}
         if at is not None:
             document |= {"at": at, "seconds": seconds}
-        print_answer(library, hits, document, filters, m3u, why, as_json)
+        again = {"filters": filters, "profile": profile, "query": query, "space": asked.split("+")[0]}
+        order = "ordered by the nearest moment" if moments else _ORDER
+        print_answer(library, hits, document, again, m3u, why, as_json, order)

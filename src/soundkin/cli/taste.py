@@ -44,6 +44,11 @@ variety_options = grouped(
 )  # fmt: skip
 
 
+_ORDER = (
+    "similarity is that with the like a track follows; the order weighs all likes and dislikes, and variety"
+)
+
+
 def variety_of(per_artist: int | None, per_album: int | None, diversity: float | None) -> "Variety":
     """Return the rules that options ask for; what is not said stays as it is by default."""
     from soundkin.recommend import Variety
@@ -201,4 +206,7 @@ def recommend(
             "profile": profile, "likes": likes, "dislikes": dislikes, "strategy": strategy,
             "space": library.space(space).id, "hits": ranked(hits),
         }  # fmt: skip
-        print_answer(library, hits, document, filters, m3u, why, as_json)
+        asked = {
+            "filters": filters, "profile": profile, "likes": likes, "dislikes": dislikes, "space": space,
+        }  # fmt: skip
+        print_answer(library, hits, document, asked, m3u, why, as_json, _ORDER)

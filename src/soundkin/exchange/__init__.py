@@ -1,14 +1,15 @@
 """Vectors leave a library and enter another with what is known of their tracks, so that nothing is embedded twice.
 
-The suffix of the file decides its format. All hold the same: one row per track with the fields of `Track`, its vector,
-and the space of the vectors as JSON next to the id it must have.
+The suffix of the file decides its format. All hold the same: one row per track with the fields of `Track`, its vector
+and fingerprint, and the space of the vectors as JSON next to the id it must have.
 
 ``.npz``
     Arrays ``ids``, ``vectors`` (float32 (n, d)) and one per other field of `Track`: text as unicode, missing numbers as
-    NaN, the genres of a track as a JSON list; ``space`` and ``space_id``. No pickles.
+    NaN, the genres of a track as a JSON list; ``fingerprints``, the bytes of all in a row, and ``fingerprint_sizes``;
+    ``space`` and ``space_id``. No pickles.
 ``.parquet``
-    A column per field, ``vector`` (fixed-size list of float32) and ``path_bytes``; the schema's metadata has the space
-    under ``soundkin.space`` and ``soundkin.space_id``. Needs the extra ``parquet``.
+    A column per field, ``vector`` (fixed-size list of float32), ``fingerprint`` and ``path_bytes``; the schema's
+    metadata has the space under ``soundkin.space`` and ``soundkin.space_id``. Needs the extra ``parquet``.
 ``.sqlite``, ``.db``
     Tables ``songs_vectors (song_id, embedding)`` with little-endian float64 blobs, ``songs`` and ``space (id, json)``.
     A file by others that has only ``songs_vectors`` can be read too.
@@ -66,6 +67,8 @@ class ImportReport:
         Neither the library nor the disk has it.
     refused : int
         The vector is not usable, or the file on disk is not the one that was exported.
+    fingerprints : int
+        Tracks of the library that had no fingerprint and got one.
     left_out : list of str
         The first few of the unmatched and refused, with reasons.
     """
@@ -77,6 +80,7 @@ class ImportReport:
     added: int = 0
     unmatched: int = 0
     refused: int = 0
+    fingerprints: int = 0
     left_out: list[str] = field(default_factory=list)
 
     def _refuse(self, name: str, reason: str) -> None:
@@ -183,7 +187,9 @@ def take(record: Record, space: Space) -> Exported:
     if len(tracks) < len(ids):  # another process removed some in between
         place = {id_: i for i, id_ in enumerate(ids)}
         vectors = vectors[[place[track.id] for track in tracks]]
-    return Exported(space, tracks, vectors)
+    prints = record.fingerprints([track.id for track in tracks])
+    places = {place: prints[track.id] for place, track in enumerate(tracks) if track.id in prints}
+    return Exported(space, tracks, vectors, places)
 
 
 def merge(record: Record, content: Exported | Foreign, activate: bool = False) -> ImportReport:
@@ -221,8 +227,10 @@ def merge(record: Record, content: Exported | Foreign, activate: bool = False) -
             space.id, [id_ for id_, _ in found], vectors[[i for _, i in found]]
         )
         if isinstance(content, Exported):
+            prints = content.fingerprints
+            report.fingerprints = record.add_fingerprints({id_: prints[i] for id_, i in found if i in prints})
             for file, i in new:
-                record.put(_embedded(content.tracks[i], file, {space.id: vectors[i]}))
+                record.put(_embedded(content.tracks[i], file, {space.id: vectors[i]}, prints.get(i, b"")))
     return report
 
 
@@ -320,11 +328,11 @@ def _folded(artist: str, title: str) -> tuple[str, str]:
     return fold(artist), fold(title)
 
 
-def _embedded(track: Track, file: FileState, vectors: dict[str, Array]) -> Embedded:
+def _embedded(track: Track, file: FileState, vectors: dict[str, Array], fingerprint: bytes) -> Embedded:
     """Return a track as what the record takes; the opposite of `rows.to_track`."""
     tags = {f.name: getattr(track, f.name) for f in fields(Tags)} | {"bpm": track.tagged_bpm}
     analysis = {f.name: getattr(track, f.name) for f in fields(Analysis)}
     return Embedded(
         file, track.content, track.duration, track.sample_rate, track.channels, track.format,
-        Tags(**tags), Analysis(**analysis), vectors,
+        Tags(**tags), Analysis(**analysis), vectors, fingerprint=fingerprint,
     )  # fmt: skip

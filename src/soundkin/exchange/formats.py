@@ -3,6 +3,7 @@
 Each format is a pair of functions. What they read is checked in one place, because a file may come from anywhere.
 """
 
+import itertools
 import json
 import math
 import os
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from soundkin.audio import Listening
 from soundkin.embed import Space, content_hash
-from soundkin.errors import InputError, MissingExtra, SoundkinError
+from soundkin.errors import InputError, MissingExtra, SoundkinError, StoreError
+from soundkin.fingerprint import sketch
 from soundkin.record import Track
 from soundkin.record.rows import storable
 from soundkin.scan import printable
@@ -41,11 +43,14 @@ class Exported:
         As they were in the library that was exported.
     vectors : float32 (n, d)
         One per track.
+    fingerprints : dict of int to bytes
+        Of those tracks that have one, by their places.
     """
 
     space: Space
     tracks: list[Track]
     vectors: Array
+    fingerprints: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,6 +184,7 @@ class Rows:
     space_id: str
     columns: Mapping[str, Sequence[Any]]
     vectors: Any
+    fingerprints: Sequence[bytes | None] = ()
 
 
 def exported(rows: Rows) -> Exported:
@@ -195,7 +201,16 @@ def exported(rows: Rows) -> Exported:
     checked = {name: [_checked(name, value) for value in column] for name, column in columns.items()}
     if len({len(vectors), *map(len, checked.values())}) > 1:
         raise ValueError("columns of different lengths")
-    return Exported(space, [Track(*values) for values in zip(*checked.values(), strict=True)], vectors)
+    tracks = [Track(*values) for values in zip(*checked.values(), strict=True)]
+    prints = {place: bytes(one) for place, one in enumerate(rows.fingerprints) if one}
+    if rows.fingerprints and len(rows.fingerprints) != len(vectors):
+        raise ValueError("fingerprints and vectors of different numbers")
+    try:
+        for one in prints.values():
+            sketch(one)
+    except StoreError as error:
+        raise ValueError(str(error)) from error
+    return Exported(space, tracks, vectors, prints)
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -254,6 +269,9 @@ def _write_npz(file: Path, exported: Exported) -> None:
     arrays = {name: _array(name, [getattr(t, name) for t in exported.tracks]) for name in KINDS}
     arrays["ids"] = arrays.pop("id")
     arrays["vectors"] = exported.vectors
+    prints = [exported.fingerprints.get(place, b"") for place in range(len(exported.tracks))]
+    arrays["fingerprints"] = np.frombuffer(b"".join(prints), np.uint8)
+    arrays["fingerprint_sizes"] = np.array([len(one) for one in prints], np.int64)
     arrays["space"], arrays["space_id"] = np.array(exported.space.to_json()), np.array(exported.space.id)
     with open(file, "wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
@@ -277,7 +295,12 @@ def _read_npz(file: Path) -> Rows:
         columns["id"] = archive["ids"].tolist()
         if "genres" in columns:
             columns["genres"] = list(map(json.loads, columns["genres"]))
-        return Rows(str(archive["space"]), str(archive["space_id"]), columns, archive["vectors"])
+        prints = list[bytes | None]()
+        if "fingerprints" in archive:
+            ends = [0, *np.cumsum(archive["fingerprint_sizes"]).tolist()]
+            whole = archive["fingerprints"].tobytes()
+            prints = [whole[begin:end] for begin, end in itertools.pairwise(ends)]
+        return Rows(str(archive["space"]), str(archive["space_id"]), columns, archive["vectors"], prints)
 
 
 # ---- .parquet
@@ -302,6 +325,8 @@ def _write_parquet(file: Path, exported: Exported) -> None:
         for name, (kind, _) in KINDS.items()
     }
     columns["path_bytes"] = pa.array([os.fsencode(t.path) for t in exported.tracks], pa.binary())
+    prints = map(exported.fingerprints.get, range(len(exported.tracks)))
+    columns["fingerprint"] = pa.array(prints, pa.binary())
     numbers = pa.array(exported.vectors.reshape(-1), pa.float32())
     columns["vector"] = pa.FixedSizeListArray.from_arrays(numbers, exported.space.dims)
     told = {"soundkin.space": exported.space.to_json(), "soundkin.space_id": exported.space.id}
@@ -325,7 +350,9 @@ def _read_parquet(file: Path) -> Rows:
     vectors = table["vector"].cast(pa.list_(pa.float32(), dims)).combine_chunks()
     if vectors.null_count:
         raise ValueError("a vector is missing")
-    return Rows(space, space_id, columns, vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dims))
+    prints = table["fingerprint"].to_pylist() if "fingerprint" in table.column_names else ()
+    rows = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, dims)
+    return Rows(space, space_id, columns, rows, prints)
 
 
 # ---- .sqlite
@@ -340,13 +367,14 @@ _SQL_TYPES = {str: "TEXT", int: "INTEGER", float: "REAL", tuple: "TEXT"}
 def _write_sqlite(file: Path, exported: Exported) -> None:
     first = ", ".join(f"{name} TEXT" for name in (*_SONG, "genre", "file"))
     rest = ", ".join(f'"{name}" {"BLOB" if name == "path" else _SQL_TYPES[KINDS[name][0]]}' for name in _REST)
-    marks = ", ".join("?" * (len(_SONG) + 2 + len(_REST)))
+    marks = ", ".join("?" * (len(_SONG) + 3 + len(_REST)))
     songs = [[_SQL.get(name, storable)(getattr(t, name)) for name in _SONG.values()] for t in exported.tracks]
-    for row, t in zip(songs, exported.tracks, strict=True):
+    for place, (row, t) in enumerate(zip(songs, exported.tracks, strict=True)):
         row += [storable(t.genres[0] if t.genres else ""), storable(t.path)]
         row += [_SQL.get(name, storable)(getattr(t, name)) for name in _REST]
+        row.append(exported.fingerprints.get(place))
     with closing(sqlite3.connect(file)) as db, db:
-        db.execute(f"CREATE TABLE songs ({first}, {rest}, PRIMARY KEY (song_id))")
+        db.execute(f"CREATE TABLE songs ({first}, {rest}, fingerprint BLOB, PRIMARY KEY (song_id))")
         db.execute("CREATE TABLE songs_vectors (song_id TEXT PRIMARY KEY, embedding BLOB)")
         db.execute("CREATE TABLE space (id TEXT, json TEXT)")
         db.execute("INSERT INTO space VALUES (?, ?)", (exported.space.id, exported.space.to_json()))
@@ -374,9 +402,9 @@ def _read_sqlite(file: Path) -> Rows | tuple[list[str], Array]:
     columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     columns["path"] = list(map(os.fsdecode, columns["path"]))
     columns["genres"] = list(map(json.loads, columns["genres"]))
-    blobs = columns.pop("embedding")
+    blobs, prints = columns.pop("embedding"), columns.pop("fingerprint", ())
     none = np.empty((0, Space.from_json(space).dims), np.float32)
-    return Rows(space, space_id, columns, _floats(blobs) if blobs else none)
+    return Rows(space, space_id, columns, _floats(blobs) if blobs else none, prints)
 
 
 def _read_foreign(db: sqlite3.Connection) -> tuple[list[str], Array]:

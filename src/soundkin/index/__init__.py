@@ -23,7 +23,17 @@ import numpy.typing as npt
 
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import And, Filter, HasId, Not
-from soundkin.index.points import BATCH, Mark, Point, batched, check_id, check_points, check_spaces, unit_rows
+from soundkin.index.points import (
+    BATCH,
+    Mark,
+    Point,
+    batched,
+    check_id,
+    check_ids,
+    check_points,
+    check_spaces,
+    unit_rows,
+)
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -43,7 +53,10 @@ __all__ = [
 STRATEGIES = ("best", "sum", "average")
 """How `Index.recommend` brings examples together, as Qdrant calls them: best score, sum of scores, average vector."""
 
-_FETCH_EXTRA = 1000  # up to so many excluded points it is cheaper to fetch more than to filter
+_FETCH_EXTRA = 100  # so many more than asked for twice are fetched in the hope that enough of them are wanted
+_COUNT_FROM = (
+    1000  # the engines reserve memory for as many as they are asked for: then never for more than there are
+)
 _EQUALS = 8
 
 
@@ -296,21 +309,29 @@ class Index(ABC):
     ) -> list[tuple[int, float]]:
         if k < 1:
             raise InputError(f"search: got k={k}, wanted how many to find; give 1 or more")
-        unwanted = frozenset(map(check_id, exclude))
+        unwanted = check_ids(exclude)
         # A few more than asked for, so that of equals at the end (copies of a file) the same ones stay, on any engine.
-        extra = len(unwanted) + _EQUALS
-        if extra > _FETCH_EXTRA:
+        most = k + _EQUALS
+        limit = most + min(len(unwanted), most + _FETCH_EXTRA)
+        hits = self._at_most(space, target, limit, where)
+        wanted = [hit for hit in hits if hit[0] not in unwanted]
+        if (
+            len(wanted) < most and len(hits) == limit
+        ):  # what is near is unwanted: the engine has to look past it
             skip = Not(HasId(unwanted))
-            where, extra = (skip if where is None else And((where, skip))), _EQUALS
-        limit = k + extra
-        if limit > _FETCH_EXTRA:  # the engines reserve memory for as many as they are asked for
+            wanted = self._at_most(space, target, most, skip if where is None else And((where, skip)))
+        return sorted(wanted, key=lambda hit: (-round(hit[1], 6), hit[0]))[:k]
+
+    def _at_most(
+        self, space: str, target: Target, limit: int, where: Filter | None
+    ) -> list[tuple[int, float]]:
+        if limit > _COUNT_FROM:
             limit = min(limit, max(1, self.count()))
         hits = self._search(space, target, limit, where, exact=False)
         if len(hits) < limit:
             # a graph search can lose its way under a filter; only an exact one may say that there are no more
             hits = self._search(space, target, limit, where, exact=True)
-        wanted = [hit for hit in hits if hit[0] not in unwanted]
-        return sorted(wanted, key=lambda hit: (-round(hit[1], 6), hit[0]))[:k]
+        return hits
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -231,6 +231,30 @@ def check_id(point_id: int) -> int:
     if not 0 <= number < 2**64:
         raise InputError(f"point id: got {point_id!r}, wanted an unsigned 64-bit number; use the track's id")
     return number
+
+
+def check_ids(ids: Collection[int]) -> frozenset[int]:
+    """Make ids plain ints.
+
+    Parameters
+    ----------
+    ids : collection of int
+        Any kinds of integers.
+
+    Returns
+    -------
+    frozenset of int
+        The same numbers.
+
+    Raises
+    ------
+    InputError
+        One of them is no unsigned 64-bit number.
+    """
+    # thousands come with every question of somebody who likes thousands: looked at as a whole where that is enough
+    if set(map(type, ids)) == {int} and min(ids) >= 0 and max(ids) < 2**64:
+        return frozenset(ids)
+    return frozenset(map(check_id, ids))
 
 
 def _check_payload(point: Point) -> dict[str, Any]:

@@ -6,17 +6,18 @@ a list from repeating itself, `reasons` says why. All of it are functions on a r
 gives them their arguments.
 """
 
-from soundkin.recommend.blend import STRATEGIES, Seeds, recommend
+from soundkin.recommend.blend import STRATEGIES, Seeds, nearest_dislikes, recommend
 from soundkin.recommend.closeness import SAMPLE, Closeness
 from soundkin.recommend.copies import is_copy, moments_alike, windows_of
 from soundkin.recommend.hits import Hit, Moment, Query
 from soundkin.recommend.neighbours import Near, nearest, similar, unwanted_of, with_windows
+from soundkin.recommend.nothing import why_nothing
 from soundkin.recommend.reasons import reasons
-from soundkin.recommend.tastes import SKIP_WEIGHT, taste_of
+from soundkin.recommend.tastes import MOST_SPEAK, SKIP_WEIGHT, speakers, taste_of
 from soundkin.recommend.variety import Variety, pick
 
 __all__ = [
-    "SAMPLE", "SKIP_WEIGHT", "STRATEGIES", "Closeness", "Hit", "Moment", "Near", "Query", "Seeds", "Variety", "is_copy",
-    "moments_alike", "nearest", "pick", "reasons", "recommend", "similar", "taste_of", "unwanted_of", "windows_of",
-    "with_windows",
+    "MOST_SPEAK", "SAMPLE", "SKIP_WEIGHT", "STRATEGIES", "Closeness", "Hit", "Moment", "Near", "Query", "Seeds",
+    "Variety", "is_copy", "moments_alike", "nearest", "nearest_dislikes", "pick", "reasons", "recommend", "similar",
+    "speakers", "taste_of", "unwanted_of", "why_nothing", "windows_of", "with_windows",
 ]  # fmt: skip

@@ -5,25 +5,29 @@ index, and every candidate is weighed against every like. What speaks for it add
 unrelated track is as close, like by like (Fisher's way to combine tests, Statistical Methods for Research Workers,
 1925): one like that it is surprisingly close to counts for more than many that it is a little closer to than usual,
 and several that agree count for more than one.
+
+The candidates come from Qdrant's recommendation by best score, and so do the answers of the other strategies, which
+are Qdrant's. Its fusion of ranks (prefetch and reciprocal rank fusion) is not used: ranks that tie come in another
+order from each engine, and what is fused finds less. benchmarks/bench_fusion.py prints how often and how much.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.embed import Space
 from soundkin.errors import InputError
-from soundkin.filters import Filter
+from soundkin.filters import Filter, HasId
 from soundkin.index import STRATEGIES as _OF_THE_INDEX
 from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import likely_copies, same_recordings
+from soundkin.recommend.copies import COPY_SIMILARITY, likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
 from soundkin.recommend.neighbours import hit_of, is_copy_of, read, with_windows
-from soundkin.recommend.tastes import condense, tastes_of
+from soundkin.recommend.tastes import MOST_SPEAK, condense, tastes_of
 from soundkin.recommend.variety import Variety, pick, repeats
 from soundkin.record import Record, Track
 
@@ -36,6 +40,11 @@ STRATEGIES = ("agreement", *_OF_THE_INDEX)
 _POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 6, 40, 4096
 # Candidates are looked for near so many sounds; they are weighed against every like.
 _MOST_SOUGHT = 12
+# Copies of likes that others speak for are looked for among so many neighbours of each track.
+_NEIGHBOURS = 4
+_BEST_OF_A_COPY = 0.5 + 0.5 * COPY_SIMILARITY / (
+    1 + COPY_SIMILARITY
+)  # what "best" scores it, see `index.Examples`
 _FORGOTTEN_DAYS = 90.0
 _DAY = 86_400.0
 
@@ -51,7 +60,10 @@ class Seeds:
     weights : tuple of float
         How much each dislike counts, 0 to 1; default all 1.
     unwanted : frozenset of int
-        Tracks that are no answer, by the numbers that an index has for them. The likes and dislikes never are.
+        More tracks that are no answer, nor are copies of them, by the numbers that an index has for them: likes that
+        others speak for. The likes and dislikes never are.
+    far : mapping of int to float
+        More dislikes and their weights, by those numbers; the `MOST_SPEAK` of them that are nearest to the likes count.
     played : mapping of int to float
         When tracks were played last, seconds since 1970, by those numbers.
     """
@@ -60,6 +72,7 @@ class Seeds:
     dislikes: tuple[Query, ...] = ()
     weights: tuple[float, ...] = ()
     unwanted: frozenset[int] = frozenset()
+    far: Mapping[int, float] = field(default_factory=dict)
     played: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -130,19 +143,15 @@ def recommend(
     if k < 1:
         raise InputError(f"k={k}; wanted how many tracks to recommend, 1 or more")
     rules = rules or Variety()
+    seeds = nearest_dislikes(record, index, space, seeds)
     size = _POOL_PER_HIT * k
     while True:
         found, is_all = _candidates(index, space.id, seeds, size, strategy, where)
         pool = _weigh(record, space, seeds, found, usual, strategy)
         if discover is not None:
             pool.scores = _prefer_forgotten(pool, seeds, discover)
-        artists, albums = [t.artist for t in pool.tracks], [t.album for t in pool.tracks]
-        places = pick(
-            pool.scores, pool.vectors, artists, albums, k, rules,
-            same_recordings(record, space.id, pool.tracks, pool.vectors),
-            shares=pool.shares, due=pool.due,
-        )  # fmt: skip
-        chosen = [artists[p] for p in places], [albums[p] for p in places]
+        places = _choose(record, index, space, seeds, pool, k, rules)
+        chosen = [pool.tracks[p].artist for p in places], [pool.tracks[p].album for p in places]
         if is_all or (len(places) == k and (size >= _MOST or not repeats(*chosen, rules))):
             break
         size *= 4
@@ -159,6 +168,34 @@ def recommend(
     return out
 
 
+def nearest_dislikes(record: Record, index: Index, space: Space, seeds: Seeds) -> Seeds:
+    """Read, of dislikes that are too many to weigh each, those that are nearest to the likes.
+
+    Parameters
+    ----------
+    record, index, space : Record, Index, Space
+        As for `recommend`.
+    seeds : Seeds
+        With at least one like.
+
+    Returns
+    -------
+    Seeds
+        Without any that are `far`; those are no answer.
+    """
+    if not seeds.far:
+        return seeds
+    sounds = condense(np.stack([query.vector for query in seeds.likes]), _MOST_SOUGHT)
+    near = index.recommend(space.id, sounds, [], MOST_SPEAK, "best", HasId(frozenset(seeds.far)))
+    tracks, vectors = read(record, space, [number for number, _ in near])
+    more = tuple(Query(vector, track) for vector, track in zip(vectors, tracks, strict=True))
+    weights = (seeds.weights or (1.0,) * len(seeds.dislikes)) + tuple(
+        seeds.far[int(track.id, 16)] for track in tracks
+    )
+    unwanted = seeds.unwanted | seeds.far.keys()
+    return replace(seeds, dislikes=seeds.dislikes + more, weights=weights, unwanted=unwanted, far={})
+
+
 def _candidates(
     index: Index, space: str, seeds: Seeds, size: int, strategy: str, where: Filter | None
 ) -> tuple[dict[int, float], bool]:
@@ -170,7 +207,7 @@ def _candidates(
         dislikes = [query.vector for query in seeds.dislikes]
         found = index.recommend(space, likes, dislikes, size, strategy, where, unwanted)
         return dict(found), len(found) < size
-    sounds, _, _ = condense(likes, _MOST_SOUGHT)
+    sounds = condense(likes, _MOST_SOUGHT)
     taste = tastes_of(sounds)
     n = taste.max() + 1
     each = max(_LEAST_PER_TASTE, math.ceil(size / n))
@@ -191,25 +228,22 @@ def _weigh(
         vectors[~copies],
     )
     numbers = [int(track.id, 16) for track in tracks]
-    sounds, weights, nearest = condense(np.stack([query.vector for query in seeds.likes]))
-    are_known = np.array([query.is_known for query in seeds.likes])[nearest]
-    evidence = usual.evidence(vectors, sounds, are_known)
+    sounds = np.stack([query.vector for query in seeds.likes])
+    evidence = usual.evidence(vectors, sounds, np.array([query.is_known for query in seeds.likes]))
     scores, shares, due = np.array([found[n] for n in numbers], np.float64), None, None
     if strategy == "agreement" and numbers:
         taste = tastes_of(sounds)
-        scores, shares = _agree(evidence, weights, taste)
-        due = np.bincount(taste, weights).astype(np.float32) / weights.sum()
+        scores, shares = _agree(evidence, taste)
+        due = (np.bincount(taste) / len(taste)).astype(np.float32)
         scores *= _pushed(usual, vectors, seeds, evidence.max(axis=1))
-    follows = nearest[evidence.argmax(axis=1)] if numbers else nearest[:0]
+    follows = evidence.argmax(axis=1) if numbers else np.zeros(0, np.intp)
     best = evidence.max(axis=1) if numbers else np.zeros(0)
     return _Pool(numbers, tracks, vectors, scores, shares, due, follows, best)
 
 
-def _agree(evidence: Floats, weights: Array, taste: NDArray[np.intp]) -> tuple[Floats, Array]:
+def _agree(evidence: Floats, taste: NDArray[np.intp]) -> tuple[Floats, Array]:
     """Add up what speaks for each candidate, and say what part of it comes from each taste."""
-    per_taste = np.stack(
-        [evidence[:, taste == t] @ weights[taste == t] for t in range(taste.max() + 1)], axis=1
-    )
+    per_taste = np.stack([evidence[:, taste == t].sum(axis=1) for t in range(taste.max() + 1)], axis=1)
     total = per_taste.sum(axis=1)
     return total, (per_taste / np.maximum(total, 1e-12)[:, None]).astype(np.float32)
 
@@ -234,10 +268,46 @@ def _prefer_forgotten(pool: _Pool, seeds: Seeds, now: float) -> Floats:
     return (pool.scores - lowest) * (1 - 0.5 ** (np.maximum(age, 0) / _FORGOTTEN_DAYS))
 
 
+def _choose(
+    record: Record, index: Index, space: Space, seeds: Seeds, pool: _Pool, k: int, rules: Variety
+) -> list[int]:
+    """Pick k of the candidates, none of them a copy of what is unwanted."""
+    artists, albums = [t.artist for t in pool.tracks], [t.album for t in pool.tracks]
+    same = same_recordings(record, space.id, pool.tracks, pool.vectors)
+    struck = list[int]()
+    while True:
+        places = pick(
+            pool.scores, pool.vectors, artists, albums, k, rules, same, shares=pool.shares, due=pool.due,
+            never=struck,
+        )  # fmt: skip
+        new = _copies_of_unwanted(record, index, space, seeds, pool, places)
+        if not new:
+            return places
+        struck += new
+
+
+def _copies_of_unwanted(
+    record: Record, index: Index, space: Space, seeds: Seeds, pool: _Pool, places: list[int]
+) -> list[int]:
+    """Tell which of the chosen are copies of tracks that are unwanted, which the index finds near them."""
+    if not seeds.unwanted or not places:
+        return []
+    vectors = pool.vectors[places]
+    # without a filter for thousands of ids, which takes longer: copies come first among the neighbours
+    near = index.recommend(space.id, vectors, [], _NEIGHBOURS * len(places) + _LEAST_PER_TASTE, "best")
+    met = [number for number, score in near if score >= _BEST_OF_A_COPY and number in seeds.unwanted]
+    tracks, others = read(record, space, met)
+    known = tuple(Query(vector, track) for vector, track in zip(others, tracks, strict=True))
+    copies = _copies(record, space, known, [pool.tracks[p] for p in places], vectors)
+    return [place for place, copy in zip(places, copies, strict=True) if copy]
+
+
 def _copies(
     record: Record, space: Space, known: tuple[Query, ...], tracks: list[Track], vectors: Array
 ) -> NDArray[np.bool_]:
     """Tell which candidates are a recording that is liked or disliked already."""
+    if not known:
+        return np.zeros(len(tracks), bool)
     cosines = vectors @ np.stack([query.vector for query in known]).T
     copies = np.zeros(len(tracks), bool)
     for place, i in np.argwhere(likely_copies(tracks, [query.like for query in known], cosines)):

@@ -16,6 +16,8 @@ Array = NDArray[np.float32]
 COPY_SECONDS = 2.5
 COPY_SIMILARITY = 0.8
 COPY_FINGERPRINT = 0.85
+# What sounds so alike may also lack more, or have more silence: excerpts of 3 s no longer meet where more is cut off.
+CUT_SECONDS = 6.0
 # Fingerprints decide by themselves; what does not sound alike at all need not be compared.
 FINGERPRINT_SIMILARITY = 0.4
 # Where one of the two has no fingerprint, their windows are compared, which misses copies that were trimmed.
@@ -58,16 +60,33 @@ def is_copy(
     if a.content and a.content == b.content:
         return True
     apart = abs(a.duration - b.duration)
-    if apart > COPY_SECONDS or similarity < FINGERPRINT_SIMILARITY:
+    if apart > reach_of(similarity) or similarity < FINGERPRINT_SIMILARITY:
         return False
     if fingerprint_a and fingerprint_b:
-        return compare(fingerprint_a, fingerprint_b, COPY_SECONDS).score >= COPY_FINGERPRINT
-    if similarity < COPY_SIMILARITY:
+        return compare(fingerprint_a, fingerprint_b, reach_of(similarity)).score >= COPY_FINGERPRINT
+    if similarity < COPY_SIMILARITY or apart > COPY_SECONDS:
         return False
     if windows_a is not None and windows_b is not None and min(len(windows_a), len(windows_b)) >= FEW_WINDOWS:
         return moments_alike(windows_a, windows_b) >= COPY_MOMENTS
     same_tempo = abs(a.bpm - b.bpm) <= FEW_BPM if a.bpm is not None and b.bpm is not None else a.bpm == b.bpm
     return similarity >= FEW_SIMILARITY and apart <= FEW_SECONDS and same_tempo and a.key == b.key
+
+
+def reach_of(similarity: float) -> float:
+    """Say how much two copies may be shifted, and differ in length.
+
+    Parameters
+    ----------
+    similarity : float
+        Cosine of their vectors.
+
+    Returns
+    -------
+    float
+        Seconds. Fingerprints that may be slid farther fit by chance more often; a copy that was only cut still sounds
+        like the whole, so that of other pairs it need not be asked.
+    """
+    return CUT_SECONDS if similarity >= COPY_SIMILARITY else COPY_SECONDS
 
 
 def moments_alike(a: Array, b: Array) -> float:
@@ -133,14 +152,14 @@ def same_recordings(
 
     def same(place: int) -> list[int]:
         track, cosines = tracks[place], vectors @ vectors[place]
-        likely = np.flatnonzero(
-            (cosines >= COPY_SIMILARITY) & (np.abs(long - track.duration) <= COPY_SECONDS)
-        )
+        likely = np.flatnonzero((cosines >= COPY_SIMILARITY) & (np.abs(long - track.duration) <= CUT_SECONDS))
         found = list(contents.get(track.content, []))
         for other in likely.tolist():
             if other == place or other in found:
                 continue
             prints = fingerprint(place), fingerprint(other)
+            if not all(prints) and abs(long[other] - track.duration) > COPY_SECONDS:
+                continue
             heard = (None, None) if all(prints) else (windows(place), windows(other))
             if is_copy(track, tracks[other], float(cosines[other]), *heard, *prints):
                 found.append(other)
@@ -170,7 +189,7 @@ def likely_copies(
     """
     long = np.array([track.duration for track in tracks])
     others_long = np.array([track.duration if track else -np.inf for track in others])
-    likely = (cosines >= COPY_SIMILARITY) & (np.abs(long[:, None] - others_long) <= COPY_SECONDS)
+    likely = (cosines >= COPY_SIMILARITY) & (np.abs(long[:, None] - others_long) <= CUT_SECONDS)
     places: dict[str, list[int]] = {}
     for j, other in enumerate(others):
         if other and other.content:

@@ -17,6 +17,7 @@ from soundkin.recommend.copies import (
     COPY_SIMILARITY,
     FINGERPRINT_SIMILARITY,
     is_copy,
+    reach_of,
     same_recordings,
     windows_of,
 )
@@ -339,14 +340,14 @@ def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine:
     """
     if query.like is None or not query.whole:
         return False
-    likely = cosine >= FINGERPRINT_SIMILARITY and abs(query.like.duration - track.duration) <= COPY_SECONDS
-    if not likely:
+    apart = abs(query.like.duration - track.duration)
+    if cosine < FINGERPRINT_SIMILARITY or apart > reach_of(cosine):
         return is_copy(query.like, track, cosine)
     prints = record.fingerprints([query.like.id, track.id])
     own, other = query.fingerprint or prints.get(query.like.id, b""), prints.get(track.id, b"")
     if own and other:
         return is_copy(query.like, track, cosine, None, None, own, other)
-    if cosine < COPY_SIMILARITY:
+    if cosine < COPY_SIMILARITY or apart > COPY_SECONDS:
         return False
     windows = with_windows(record, space, query).windows, windows_of(record, track.id, space.id)
     return is_copy(query.like, track, cosine, *windows)

@@ -1,6 +1,6 @@
 """A queue without an end, which follows what is said of its tracks as they come."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ class Radio(Iterator[Hit]):
         Another one, another order.
     note : callable, optional
         Called with "play", "like", "dislike" or "skip", and the track.
+    unwanted : collection of int
+        Tracks that never come, by their numbers in the index; what is to be kept away from never does.
 
     Raises
     ------
@@ -76,6 +78,7 @@ class Radio(Iterator[Hit]):
         rules: Variety | None = None,
         seed: int = 0,
         note: Note | None = None,
+        unwanted: Collection[int] = (),
     ) -> None:
         if not home:
             raise InputError(
@@ -83,14 +86,15 @@ class Radio(Iterator[Hit]):
             )
         self._record, self._index, self._space, self._usual = record, index, space, usual
         self._home, self._where, self._rules, self._note = list(home), where, rules or Variety(), note
-        self._liked, self._avoided = list[Query](), list(avoided)
+        self._liked, self._avoided, self._left = list[Query](), list(avoided), list[tuple[Query, float]]()
         self._known: dict[int, Query] = {}  # tracks by their numbers in the index, read once
         self._near: dict[bytes, list[int]] = {}  # what was found near each sound that is followed
         self._heard = list[int]()
         self._dice = np.random.default_rng(seed)
         own = [int(query.like.id, 16) for query in self._home if query.like is not None and query.like.id]
         self._begun = set(own)
-        self._unwanted = {int(q.like.id, 16) for q, _ in avoided if q.like is not None and q.like.id}
+        own = [int(q.like.id, 16) for q, _ in avoided if q.like is not None and q.like.id]
+        self._unwanted = {*own, *unwanted}
 
     def __iter__(self) -> "Radio":
         return self
@@ -151,9 +155,7 @@ class Radio(Iterator[Hit]):
     def _avoid(self, query: Query, weight: float) -> None:
         assert query.like is not None
         self._liked = [q for q in self._liked if q is not query]
-        self._avoided = [*(pair for pair in self._avoided if pair[0] is not query), (query, weight)][
-            -_AVOIDED:
-        ]
+        self._left = [*(pair for pair in self._left if pair[0] is not query), (query, weight)][-_AVOIDED:]
         if weight == 1.0:
             self._unwanted.add(int(query.like.id, 16))
 
@@ -165,7 +167,7 @@ class Radio(Iterator[Hit]):
         """Return what the next track should be near, with weights."""
         follow = [(query, 1.0) for query in [*self._home, *self._liked]]
         last = self._known.get(self._heard[-1]) if self._heard else None
-        if last is not None and all(last is not query for query, _ in [*follow, *self._avoided]):
+        if last is not None and all(last is not query for query, _ in [*follow, *self._left]):
             follow.append((last, _LAST))
         return follow
 
@@ -209,8 +211,8 @@ class Radio(Iterator[Hit]):
         tracks = [row.like for row in rows if row.like is not None]
         speaks = self._evidence(vectors, follow)
         scores = speaks.sum(axis=1)
-        if self._avoided:
-            against = self._evidence(vectors, self._avoided).max(axis=1)
+        if avoided := [*self._avoided, *self._left]:
+            against = self._evidence(vectors, avoided).max(axis=1)
             scores = scores * np.maximum(1 - np.square(against / np.maximum(speaks.max(axis=1), 1e-9)), 1e-6)
         scores = scores * np.exp(_WANDER * self._dice.standard_normal(len(scores)))
         artists, albums = [t.artist for t in tracks], [t.album for t in tracks]

@@ -1,7 +1,7 @@
 """Putting likes that sound alike together: the tastes of a person, and few enough sounds to compare with."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ SKIP_WEIGHT = 0.5
 _SKIPS_COUNT = 30 * 86_400.0
 _MOST_PLAYED = 64
 
-MOST_LIKES = 256
-"""With more likes, those that sound alike are compared as one: what a recommendation costs stays as it is."""
+MOST_SPEAK = 256
+"""Of more likes so many speak, and of more dislikes the nearest so many: what a recommendation costs stays as it is."""
 _MOST_TASTES = 8
 _ROUNDS = 8
 
@@ -29,7 +29,7 @@ class Taste:
     Parameters
     ----------
     likes, dislikes, skips : list of str
-        Track ids.
+        Track ids, the latest first.
     """
 
     likes: list[str]
@@ -53,11 +53,13 @@ def taste_of(opinions: Mapping[str, Opinion], now: float) -> Taste:
         Where nothing is liked, what was played most speaks instead. A skip counts for a month, unless the track was
         played or liked since.
     """
-    likes = [id_ for id_, o in opinions.items() if o.verdict == "like"]
-    dislikes = [id_ for id_, o in opinions.items() if o.verdict == "dislike"]
-    skips = [
-        id_ for id_, o in opinions.items() if not o.verdict and o.skipped > max(o.played, now - _SKIPS_COUNT)
-    ]
+    said: dict[str, list[tuple[float, str]]] = {"like": [], "dislike": [], "": []}
+    for id_, o in opinions.items():
+        if o.verdict:
+            said[o.verdict].append((-o.said, id_))
+        elif o.skipped > max(o.played, now - _SKIPS_COUNT):
+            said[""].append((-o.skipped, id_))
+    likes, dislikes, skips = ([id_ for _, id_ in sorted(side)] for side in said.values())
     if not likes:
         gone = {*dislikes, *skips}
         often = [id_ for id_, o in opinions.items() if o.plays > o.skips and id_ not in gone]
@@ -81,7 +83,27 @@ def tastes_of(vectors: Array) -> NDArray[np.intp]:
     return _clusters(vectors, min(_MOST_TASTES, math.ceil(math.sqrt(len(vectors)))))
 
 
-def condense(vectors: Array, most: int = MOST_LIKES) -> tuple[Array, Array, NDArray[np.intp]]:
+def speakers(likes: Sequence[str], most: int = MOST_SPEAK) -> list[str]:
+    """Order likes so that the first of them can speak for all.
+
+    Parameters
+    ----------
+    likes : sequence of str
+        Track ids, the latest first.
+    most : int
+        So many speak, or fewer.
+
+    Returns
+    -------
+    list of str
+        All of them: first half of `most` the latest, so that a new like is felt at once, then the others by their ids.
+        Ids are digests of the music: that order is as good as drawn by lot, and the same each time.
+    """
+    latest = likes[: most - most // 2]
+    return [*latest, *sorted(likes[len(latest) :])]
+
+
+def condense(vectors: Array, most: int) -> Array:
     """Let few sounds stand for many likes.
 
     Parameters
@@ -93,23 +115,14 @@ def condense(vectors: Array, most: int = MOST_LIKES) -> tuple[Array, Array, NDAr
 
     Returns
     -------
-    sounds : float32 (m, d)
+    float32 (m, d)
         Of unit length: the likes themselves, or the middle of each group of them.
-    weights : float32 (m,)
-        How many likes each stands for.
-    likes : int (m,)
-        Place of a like that each is nearest to.
     """
-    n = len(vectors)
-    if n <= most:
-        return vectors, np.ones(n, np.float32), np.arange(n)
+    if len(vectors) <= most:
+        return vectors
     group = _clusters(vectors, most)
     sums = _sums(vectors, group, int(group.max()) + 1)
-    middles = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
-    nearness = np.einsum("nd,nd->n", vectors, middles[group])
-    order = np.lexsort((np.arange(n), -nearness, group))  # of each group the nearest comes first
-    nearest = order[np.searchsorted(group[order], np.arange(len(sums)))]
-    return middles, np.bincount(group).astype(np.float32), nearest
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
 
 
 def _clusters(vectors: Array, k: int) -> NDArray[np.intp]:

@@ -64,6 +64,7 @@ def pick(
     before: Sequence[int] = (),
     shares: Array | None = None,
     due: Array | None = None,
+    never: Sequence[int] = (),
 ) -> list[int]:
     """Choose k candidates one after the other, each the best that the rules allow after those before it.
 
@@ -94,6 +95,8 @@ def pick(
         What part of the list each taste should have; sums to 1. Candidates of a taste that has had less so far are
         preferred, so that the strongest one does not take the whole list (as xQuAD does for the meanings of a
         question: Santos et al., WWW 2010).
+    never : sequence of int
+        Places of candidates that do not come.
 
     Returns
     -------
@@ -111,6 +114,7 @@ def pick(
         (_numbered(names), limit) for names, limit in ((artists, rules.per_artist), (albums, rules.per_album))
     ]
     free = np.ones(len(scores), bool)
+    free[list(never)] = False
     heard, chosen = list(before), list[int]()
     for place in before:
         _strike(free, place, same)

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.fingerprint import SKETCH_DIMS, compare, sketch
-from soundkin.recommend.copies import COPY_FINGERPRINT, COPY_SECONDS, COPY_SIMILARITY, is_copy, windows_of
+from soundkin.recommend.copies import (
+    COPY_FINGERPRINT,
+    COPY_SECONDS,
+    COPY_SIMILARITY,
+    CUT_SECONDS,
+    is_copy,
+    reach_of,
+    windows_of,
+)
 from soundkin.record import Record, Track
 from soundkin.record.rows import fold
 
@@ -189,13 +197,16 @@ def _like_lengths(
     ids: Sequence[str], seconds: NDArray[np.float64], vectors: Array, sketches: Array
 ) -> Iterator[list[tuple[str, str, float]]]:
     """Yield pairs of tracks, sorted by length, that are about as long and may be one recording, with their cosines."""
-    ends = np.searchsorted(seconds, seconds + COPY_SECONDS, side="right")
+    ends = np.searchsorted(seconds, seconds + CUT_SECONDS, side="right")
     for first in range(0, len(ids), _ROWS):
         last = min(first + _ROWS, len(ids))
         there = slice(first, ends[last - 1])
         cosines = vectors[first:last] @ vectors[there].T
         glances = sketches[first:last] @ sketches[there].T
-        likely = (cosines >= COPY_SIMILARITY) | ((cosines >= _GLANCE_SIMILARITY) & (glances >= _GLANCE))
+        near = seconds[there] - seconds[first:last, None] <= COPY_SECONDS
+        likely = (cosines >= COPY_SIMILARITY) | (
+            near & (cosines >= _GLANCE_SIMILARITY) & (glances >= _GLANCE)
+        )
         yield [
             (ids[first + i], ids[first + j], float(cosines[i, j]))
             for i, j in np.argwhere(likely).tolist()
@@ -210,7 +221,7 @@ def _as_recording(
     apart = abs(a.duration - b.duration)
     evidence = [f"sounds alike {cosine:.2f}", f"lengths {apart:.1f} s apart"]
     if a.id in prints and b.id in prints:
-        fits = compare(prints[a.id], prints[b.id], COPY_SECONDS)
+        fits = compare(prints[a.id], prints[b.id], reach_of(cosine))
         if fits.score < COPY_FINGERPRINT:
             return None
         shifted = (

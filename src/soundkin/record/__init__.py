@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from soundkin.embed import Embedded, Failure, FileState, Space
 from soundkin.errors import InputError, NotFound, StoreError
+from soundkin.fingerprint import LEAST_SECONDS
 from soundkin.record.feedback import FeedbackTables
 from soundkin.record.layouts import LayoutTables
 from soundkin.record.opening import (
@@ -899,6 +900,41 @@ class Record(FeedbackTables, LayoutTables, RunTables):
                 chunk,
             )
         return found
+
+    def add_fingerprints(self, fingerprints: Mapping[str, bytes]) -> int:
+        """Give tracks fingerprints that were made elsewhere; a track that has one keeps it.
+
+        Parameters
+        ----------
+        fingerprints : mapping of str to bytes
+            By track id; tracks that are not there are passed over.
+
+        Returns
+        -------
+        int
+            How many got one.
+        """
+        before = self._db.total_changes
+        self._db.executemany(
+            "INSERT OR IGNORE INTO fingerprints SELECT number, ? FROM tracks WHERE id = ?",
+            [(bytes_, storable(id_)) for id_, bytes_ in fingerprints.items()],
+        )
+        return self._db.total_changes - before
+
+    def without_fingerprint(self) -> list[str]:
+        """Return the files of tracks without a fingerprint that are long enough to have one.
+
+        Returns
+        -------
+        list of str
+            Paths, in the order in which they came into the record.
+        """
+        rows = self._rows(
+            "SELECT path FROM tracks WHERE duration > ? AND number NOT IN (SELECT track FROM fingerprints) "
+            "ORDER BY number",
+            (LEAST_SECONDS,),
+        )
+        return [os.fsdecode(row[0]) for row in rows]
 
     def missing(self, space_id: str) -> list[str]:
         """Return the files that have no vector in a space.
