@@ -2,7 +2,7 @@ import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig } from "vitest/config";
 
 // `npm run dev` asks a server that runs beside it: `soundkin serve`, or the one in SOUNDKIN_URL.
-const server = process.env.SOUNDKIN_URL ?? "http://127.0.0.1:8642";
+const server = process.env.SOUNDKIN_URL ?? "http://127.0.0.1:8765";
 
 export default defineConfig({
   plugins: [svelte()],
