@@ -41,6 +41,11 @@ export function bytes(n: number): string {
   return `${unit === 0 || n >= 100 ? Math.round(n) : n.toFixed(1)} ${units[unit]}`;
 }
 
+/** Who made a track: its artist or, where no tag says, the folder that it lies in. */
+export function maker(track: { artist: string; path: string }): string {
+  return track.artist || track.path.split("/").at(-2) || "Unknown artist";
+}
+
 /** The part of a file's path that tells people where they are: its last two folders and its name. */
 export function shortPath(path: string): string {
   const parts = path.split("/");

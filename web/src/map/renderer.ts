@@ -16,7 +16,7 @@ void main() {
   shade = colour;
 }`;
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 uniform float size;
 in vec4 shade;
 out vec4 pixel;
