@@ -364,7 +364,7 @@ def test_a_click_on_the_map_plays_that_track(app: App) -> None:
 
 def test_the_points_are_drawn_where_they_can_be_clicked(app: App) -> None:
     spots = shown_map(app)
-    app.page.get_by_label("Colour").select_option("mine")  # all grey: what is not paper is a point
+    app.page.get_by_label("Colour by").select_option("mine")  # all grey: what is not paper is a point
     time.sleep(0.5)
     track = lone(app, spots, 30)[0]
     x, y = spots[track]
@@ -426,8 +426,8 @@ def test_a_playlist_is_made_put_in_order_and_exported(app: App, tmp_path: Path) 
     assert download.value.suggested_filename.endswith(".m3u8")
     download.value.save_as(tmp_path / "list.m3u8")
     paths = {track["id"]: track["path"] for track in tracks}
-    entries = playlists.read(tmp_path / "list.m3u8").entries
-    assert [Path(entry.path or "") for entry in entries] == [Path(paths[each]) for each in wanted]
+    entries = playlists.read(tmp_path / "list.m3u8")
+    assert [Path(entry.paths[0]) for entry in entries] == [Path(paths[each]) for each in wanted]
 
 
 def test_the_library_page_tells_of_a_scan(app: App) -> None:

@@ -74,7 +74,7 @@ function ring(pen: CanvasRenderingContext2D, points: readonly Point[], radius: n
 }
 
 function names(pen: CanvasRenderingContext2D, over: Over, ink: string, paper: string, font: string): void {
-  pen.font = `560 13px ${font}`;
+  pen.font = `540 12px ${font}`;
   pen.textAlign = "center";
   pen.textBaseline = "middle";
   const taken: { left: number; right: number; y: number }[] = [];
