@@ -47,6 +47,6 @@ test("ids keep their 64 bits and their leading zeros", () => {
   expect(find("0000000000000003")).toBeUndefined();
 });
 
-test("a name stands in the middle of its group", () => {
-  expect(labels(parsed(made()))).toEqual([{ text: "ünlike", tracks: 3, x: 0.5, y: 0.5 }]);
+test("a name stands over the middle of its group", () => {
+  expect(labels(parsed(made()))).toEqual([{ text: "ünlike", tracks: 3, x: 0.5, y: 0 }]);
 });

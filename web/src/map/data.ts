@@ -80,16 +80,16 @@ export interface Label {
   readonly tracks: number;
 }
 
-/** Where the name of each group belongs: at the median of its points; the largest first. */
+/** Where the name of each group belongs: over the middle of its points; the largest first. */
 export function labels(data: MapData): Label[] {
   const members: number[][] = data.clusters.map(() => []);
   for (let i = 0; i < data.count; i++) members[data.cluster[i]!]?.push(i);
-  const middle = (of: number[], axis: 0 | 1): number => {
+  const middle = (of: number[], axis: 0 | 1, part: number): number => {
     const sorted = Float32Array.from(of, (i) => data.places[2 * i + axis]!).sort();
-    return sorted[sorted.length >> 1]!;
+    return sorted[Math.floor(sorted.length * part)]!;
   };
   return members
-    .map((of, c) => ({ text: data.clusters[c]!, tracks: of.length, x: of.length ? middle(of, 0) : 0, y: of.length ? middle(of, 1) : 0 }))
+    .map((of, c) => ({ text: data.clusters[c]!, tracks: of.length, x: of.length ? middle(of, 0, 0.5) : 0, y: of.length ? middle(of, 1, 0.1) : 0 }))
     .filter((label) => label.tracks)
     .sort((a, b) => b.tracks - a.tracks);
 }

@@ -79,7 +79,7 @@ function names(pen: CanvasRenderingContext2D, over: Over, ink: string, paper: st
   pen.textBaseline = "middle";
   const taken: { left: number; right: number; y: number }[] = [];
   for (const name of over.names) {
-    const [x, y] = [name.x * over.view.scale + over.view.left, name.y * over.view.scale + over.view.top];
+    const [x, y] = [name.x * over.view.scale + over.view.left, name.y * over.view.scale + over.view.top - over.size / 2 - 10];
     const half = pen.measureText(name.text).width / 2 + 8;
     const clash = taken.some((other) => Math.abs(other.y - y) < 26 && x - half < other.right && x + half > other.left);
     if (clash) continue; // the larger group was first
