@@ -16,6 +16,7 @@ import math
 import os
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,8 @@ from numpy.typing import NDArray
 
 from soundkin import exchange, fusion, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage
-from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, embed_files, is_gone
+from soundkin.browsing import Browsing
+from soundkin.embed import Embedded, Embedder, Failure, FileState, Outcome, Space, Task, embed_files, is_gone
 from soundkin.encoders import DEFAULT, FOLDER_FILES, find, load_encoder
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, glob, parse
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 Array = NDArray[np.float32]
+Listener = Callable[[Task, list[str], Listening], Outcome]
 
 log = logging.getLogger(__name__)
 
@@ -118,10 +121,10 @@ def default_folder() -> Path:
     return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
 
 
-class Library(Mixing):
+class Library(Mixing, Browsing):
     """A folder that holds the record, the index and the encoders of one collection of music.
 
-    Open it with `Library.open`; use it as a context manager, or `close` it.
+    Open it with `Library.open`; use it as a context manager, or `close` it. Several threads may ask at once.
 
     Parameters
     ----------
@@ -131,12 +134,21 @@ class Library(Mixing):
         URL of a Qdrant server, or a client, that holds the index instead of the folder.
     api_key : str, optional
         Key of that server.
+    listener : callable, optional
+        Embeds one file for a question: given the task, the encoders and how they hear, what came of it. By default a
+        worker process is started for each; a server keeps some ready.
     """
 
     def __init__(
-        self, folder: Path, qdrant: "str | QdrantClient | None" = None, api_key: str | None = None
+        self,
+        folder: Path,
+        qdrant: "str | QdrantClient | None" = None,
+        api_key: str | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.folder = folder
+        self._listener = listener or _listen_once
+        self._guard = threading.RLock()  # of what is opened and brought up to date on demand
         self._where: str | Path | QdrantClient = qdrant or folder / "index"
         self._api_key, self._is_remote = api_key, qdrant is not None
         self._record: Record | None = None
@@ -152,6 +164,7 @@ class Library(Mixing):
         folder: str | os.PathLike[str] | None = None,
         qdrant: "str | QdrantClient | None" = None,
         api_key: str | None = None,
+        listener: Listener | None = None,
     ) -> Self:
         """Open a library.
 
@@ -163,13 +176,15 @@ class Library(Mixing):
             URL of a Qdrant server that holds the index, or a client that is ready.
         api_key : str, optional
             Its key.
+        listener : callable, optional
+            What embeds files for questions, see `Library`.
 
         Returns
         -------
         Library
             Nothing is read or made before it is needed.
         """
-        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key)
+        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener)
 
     # ---- writing
 
@@ -468,13 +483,15 @@ class Library(Mixing):
         full = [s for s in heirs if best.id not in active and self._is_full(s)]
         return max(full, key=rank, default=best)
 
-    def find(self, query: str | os.PathLike[str]) -> Track:
+    def find(self, query: str | os.PathLike[str], files: bool = True) -> Track:
         """Find the one track that a query names.
 
         Parameters
         ----------
         query : str or path-like
             An id, a path, or words of title, artist, album or file name.
+        files : bool
+            False takes nothing for a path: for questions from people who must not ask what is on this disk.
 
         Returns
         -------
@@ -491,7 +508,7 @@ class Library(Mixing):
         record, text = self._reader(), os.fspath(query)
         with contextlib.suppress(NotFound, InputError):
             return record.track(text)
-        if (track := record.by_path(absolute(text))) is not None:
+        if files and (track := record.by_path(absolute(text))) is not None:
             return track
         matches = record.search(text)
         if not matches:
@@ -530,7 +547,7 @@ class Library(Mixing):
 
     def similar(
         self,
-        query: str | os.PathLike[str] | Track | Array | None = None,
+        query: str | os.PathLike[str] | Track | Query | Array | None = None,
         k: int = 10,
         filters: str | Sequence[str] | Filter | None = None,
         space: str | None = None,
@@ -547,8 +564,8 @@ class Library(Mixing):
 
         Parameters
         ----------
-        query : str, path-like, Track or float32 (d,)
-            An id, a file (in the library or not), words, a track, or a vector of the space.
+        query : str, path-like, Track, Query or float32 (d,)
+            An id, a file (in the library or not), words, a track, what `hear` heard in the space, or a vector of it.
         k : int
             How many.
         filters : str, sequence of str, or Filter, optional
@@ -595,7 +612,7 @@ class Library(Mixing):
         chosen = self.asked(space, text)
         if query is None:
             queries = {chosen[0]: self._described(text or "", chosen[0])}
-        elif len(chosen) > 1 and (isinstance(query, np.ndarray) or moments or versions or variety):
+        elif len(chosen) > 1 and (isinstance(query, Query | np.ndarray) or moments or versions or variety):
             raise InputError(
                 f"a vector, moments, versions and variety are of one space; {len(chosen)} came: "
                 "name the one that is meant"
@@ -692,6 +709,52 @@ class Library(Mixing):
             return f"no track passes all filters; without {' or without '.join(map(repr, one))} some do"
         alone = [text for text in filters if not some([text])]
         return f"no track passes: leave out {' and '.join(map(repr, alone or filters))}"
+
+    def hear(self, path: str | os.PathLike[str], space: str | None = None) -> Query:
+        """Listen to a file, of which the library keeps nothing.
+
+        Parameters
+        ----------
+        path : path-like
+            Any audio file.
+        space : str, optional
+            A space id or the name of an encoder.
+
+        Returns
+        -------
+        Query
+            To ask with in that space; it says what is known of the file, too.
+
+        Raises
+        ------
+        NotFound
+            There is no such file or space.
+        DecodeError
+            The file is no audio.
+        """
+        return self._outside(absolute(path), self.space(space))
+
+    def tidy(self) -> bool:
+        """Build the index anew when much was added since it was built, which makes questions fast again.
+
+        Questions are answered meanwhile, from the index as it is.
+
+        Returns
+        -------
+        bool
+            Whether it was built.
+
+        Raises
+        ------
+        StoreError
+            It could not be; the index there is as true as before, only slower.
+        """
+        if self._current_index().outside_graph() < _SMALL:
+            return False
+        self._rebuild(self._reader())
+        with self._guard:
+            self._close_index()
+        return True
 
     def closeness(self, space: Space) -> Closeness:
         """Return what similarities are usual in a space of this library.
@@ -807,10 +870,11 @@ class Library(Mixing):
 
     def close(self) -> None:
         """Let go of the files."""
-        self._close_index()
-        if self._record is not None:
-            self._record.close()
-        self._record = None
+        with self._guard:
+            self._close_index()
+            if self._record is not None:
+                self._record.close()
+            self._record = None
 
     def __enter__(self) -> Self:
         return self
@@ -878,9 +942,10 @@ class Library(Mixing):
         return os.fspath(home) if home.is_dir() else name
 
     def _reader(self) -> Record:
-        if self._record is None:
-            self._record = Record.open(self.folder)
-        return self._record
+        with self._guard:
+            if self._record is None:
+                self._record = Record.open(self.folder)
+            return self._record
 
     def _is_full(self, space: Space) -> bool:
         record = self._reader()
@@ -908,7 +973,9 @@ class Library(Mixing):
 
         return parse([filters] if isinstance(filters, str) else filters, known, ids_of)
 
-    def _query(self, query: str | os.PathLike[str] | Track | Array, space: Space) -> Query:
+    def _query(self, query: str | os.PathLike[str] | Track | Query | Array, space: Space) -> Query:
+        if isinstance(query, Query):
+            return query
         if isinstance(query, np.ndarray):
             return Query(query)
         if not isinstance(query, Track):
@@ -950,10 +1017,10 @@ class Library(Mixing):
         return Query(self.embedder(space).encoders[space.id].text(text), is_text=True)
 
     def _moment(
-        self, query: str | os.PathLike[str] | Track | Array, space: Space, at: float, seconds: float
+        self, query: str | os.PathLike[str] | Track | Query | Array, space: Space, at: float, seconds: float
     ) -> Query:
         """Embed a moment of a track, in the library or not."""
-        if isinstance(query, np.ndarray):
+        if isinstance(query, Query | np.ndarray):
             raise InputError("a vector has no moments: give a file, an id, words or a track")
         hop = min(seconds, Listening.named(space.listening).seconds)
         passage = Passage(None, max(hop, MIN_SECONDS), at, seconds)
@@ -1016,7 +1083,7 @@ class Library(Mixing):
         task = Task(FileState(path, status.st_size, status.st_mtime_ns))
         names, listening = [self._encoder_source(space.encoder)], passage or Listening.named(space.listening)
         # In a worker, as in a scan: a file that hangs or crashes a decoder must not take the asker with it.
-        ((_, outcome),) = embed_files([task], names, listening, jobs=1)
+        outcome = self._listener(task, names, listening)
         if isinstance(outcome, Failure):
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
@@ -1027,6 +1094,10 @@ class Library(Mixing):
 
     def _current_index(self) -> Index:
         """Return an index that reflects the record as it is now; the record itself where there can be none."""
+        with self._guard:
+            return self._followed_index()
+
+    def _followed_index(self) -> Index:
         record = self._reader()
         if self._fallback is None or time.monotonic() >= self._try_again:
             try:
@@ -1117,6 +1188,12 @@ def _called(spaces: list[Space], name: str | None) -> list[Space]:
     exact = [s for s in spaces if name == s.id or s.encoder in (name, wanted)]
     begins = {s.encoder for s in spaces if s.encoder.startswith(name)} if name else set()
     return exact or [s for s in spaces if len(begins) == 1 and s.encoder in begins]
+
+
+def _listen_once(task: Task, names: list[str], listening: Listening) -> Outcome:
+    """Embed one file in a worker that ends with it."""
+    ((_, outcome),) = embed_files([task], names, listening, jobs=1)
+    return outcome
 
 
 def _unit(vector: Array) -> Array:

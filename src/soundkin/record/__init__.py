@@ -28,6 +28,7 @@ import numpy.typing as npt
 from soundkin.embed import Embedded, Failure, FileState, Space
 from soundkin.errors import InputError, NotFound, StoreError
 from soundkin.record.feedback import FeedbackTables
+from soundkin.record.listing import ListingTables
 from soundkin.record.opening import (
     lock_for_writing,
     open_to_note,
@@ -67,7 +68,7 @@ _NUMBERS = ("bpm", "energy", "loudness", "duration")
 _DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format")
 
 
-class Record(FeedbackTables):
+class Record(FeedbackTables, ListingTables):
     """The record of one library; open it with `Record.open`, close it with `with` or `close()`.
 
     Any method raises StoreError when the file cannot be read or written. Reading from several threads is

@@ -1,6 +1,6 @@
 """What requests and answers look like: the types behind the OpenAPI document."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +11,7 @@ Verdict = Literal["", "like", "dislike"]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Number = Annotated[int, Field(ge=1, le=500)]
 
-_FILTERS = Field([], description='Filters as in the command: "genre=samba", "year>=1990"; all must hold')
+_FILTERS: Any = Field([], description='Filters as in the command: "genre=samba", "year>=1990"; all must hold')
 
 
 class Asked(BaseModel):
@@ -169,10 +169,12 @@ class VarietyRules(Asked):
 
 
 class SimilarRequest(Asked):
-    """What is it like? Exactly one of `query` and `text`."""
+    """A sound that others should be like: exactly one of `query` and `text`."""
 
     query: Text | None = Field(None, description="An id, or words of artist, title and album")
-    text: Text | None = Field(None, description="What it should sound like, in words; needs a space that reads")
+    text: Text | None = Field(
+        None, description="What it should sound like, in words; needs a space that reads"
+    )
     k: Number = 10
     filters: Filters = _FILTERS
     space: str | None = Field(None, max_length=500)
@@ -185,7 +187,7 @@ class SimilarRequest(Asked):
 
 
 class RecommendRequest(Asked):
-    """What would somebody like?"""
+    """Somebody's taste, given here or remembered."""
 
     likes: list[Text] = Field([], max_length=100, description="Ids or words")
     dislikes: list[Text] = Field([], max_length=100)
@@ -199,7 +201,7 @@ class RecommendRequest(Asked):
 
 
 class PathRequest(Asked):
-    """How does one get from one track to another?"""
+    """Two ends of a path."""
 
     start: Text
     end: Text
@@ -218,15 +220,19 @@ class PathAnswer(Answer):
 
 
 class RadioRequest(Asked):
-    """What comes next? The listener keeps the state: what was heard and said so far."""
+    """A radio; the listener keeps its state: what was heard and said so far."""
 
-    queries: list[Text] = Field([], max_length=20, description="Where it begins; empty: what the profile likes")
+    queries: list[Text] = Field(
+        [], max_length=20, description="Where it begins; empty: what the profile likes"
+    )
     n: int = Field(5, ge=1, le=50)
     heard: list[Id] = Field([], max_length=1000, description="What it has played so far, oldest first")
     liked: list[Id] = Field([], max_length=200)
     disliked: list[Id] = Field([], max_length=200)
     skipped: list[Id] = Field([], max_length=200)
-    profile: str | None = Field(None, max_length=100, description="Whose dislikes and skips are kept away from")
+    profile: str | None = Field(
+        None, max_length=100, description="Whose dislikes and skips are kept away from"
+    )
     filters: Filters = _FILTERS
     space: str | None = Field(None, max_length=500)
     variety: VarietyRules | None = None
@@ -460,6 +466,8 @@ class EncoderInfo(BaseModel):
     about: str
     licence: str
     dims: int | None
+    here: bool = Field(description="Whether its weights are on this machine")
+    missing: str = Field(description="What would install what runs it; empty when that is here")
     reads: bool = Field(description="Whether it understands words")
     spaces: list[str] = Field(description="Ids of its spaces in this library")
 
@@ -487,6 +495,13 @@ class Session(BaseModel):
     version: str
     moods: list[str] = Field(description="Words for mixes")
     scan: bool = Field(description="Whether scans can be started from here")
+
+
+class Working(BaseModel):
+    """Something that takes long is being made: ask again."""
+
+    state: Literal["working"]
+    retry: int = Field(description="Seconds to wait before asking again")
 
 
 class Health(BaseModel):
