@@ -2,8 +2,8 @@
 
     app = create_app("~/my-library")
 
-What a request may do is settled in `guard`, who somebody is in `accounts`; `routes` read requests and send answers; what
-takes long or may hang is done in workers (`pool`, `jobs`, `media`, `scanning`).
+What a request may do is settled in `guard`, who somebody is in `accounts`; `routes` read requests and send answers;
+what takes long or may hang is done in workers (`pool`, `jobs`, `media`, `scanning`).
 """
 
 import os

@@ -1,7 +1,7 @@
 """Who may ask: users, tokens and sessions; and the playlists they keep.
 
-All of it lies in one small SQLite file beside the record, readable by its owner alone. Passwords are kept as scrypt makes
-them, tokens and sessions as their SHA-256: who steals the file cannot log in with it.
+All of it lies in one small SQLite file beside the record, readable by its owner alone. Passwords are kept as scrypt
+makes them, tokens and sessions as their SHA-256: who steals the file cannot log in with it.
 """
 
 import hashlib
@@ -26,7 +26,9 @@ _SHORTEST = 8
 _SCRYPT = {"n": 1 << 15, "r": 8, "p": 3, "maxmem": 64 << 20}
 _TABLES = """
 CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, salt BLOB NOT NULL, key BLOB NOT NULL, created REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS tokens (hash TEXT PRIMARY KEY, user TEXT NOT NULL, label TEXT NOT NULL, created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS tokens (
+    hash TEXT PRIMARY KEY, user TEXT NOT NULL, label TEXT NOT NULL, created REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, user TEXT NOT NULL, expires REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS playlists (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, tracks TEXT NOT NULL, changed REAL NOT NULL -- tracks: a JSON list of ids

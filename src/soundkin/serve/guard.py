@@ -120,16 +120,14 @@ class Guard:
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.request(method, route, told["status"], seconds)
             # The route, not the path: what somebody asked for is nobody's business.
-            log.info(
-                json.dumps(
-                    {
-                        "method": method,
-                        "route": route,
-                        "status": told["status"],
-                        "ms": round(seconds * 1000, 1),
-                    }
-                )
-            )
+            if log.isEnabledFor(logging.INFO):
+                noted: dict[str, Any] = {
+                    "method": method,
+                    "route": route,
+                    "status": told["status"],
+                    "ms": round(seconds * 1000, 1),
+                }
+                log.info(json.dumps(noted))
 
     def _rooted(self, scope: Scope) -> str:
         """Settle what is the path below the root, whether or not the proxy has cut the root off."""

@@ -1,7 +1,7 @@
 """Answers that take long: maps, clusters, duplicates. Made in a worker, kept until the library has changed.
 
-What is kept is handed out at once, also while a newer one is being made: a picture of the library as it was a minute ago
-is worth more than none.
+What is kept is handed out at once, also while a newer one is being made: a picture of the library as it was a minute
+ago is worth more than none.
 """
 
 import importlib.util

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
-from soundkin.errors import InputError
+from soundkin.errors import DecodeError, InputError
 from soundkin.library import Library
 from soundkin.recommend import STRATEGIES
 from soundkin.serve import models
@@ -81,7 +81,10 @@ def _like_upload(
     library: Library, path: str, name: str, asked: models.SimilarRequest, profile: str
 ) -> models.UploadAnswer:
     spaces = library.asked(asked.space)
-    query = library.hear(path, spaces[0].id)
+    try:
+        query = library.hear(path, spaces[0].id)
+    except DecodeError as error:  # where it lay for a moment is nobody's business
+        raise DecodeError(str(error).replace(path, "the file")) from error
     what = query if len(spaces) == 1 else path
     hits = library.similar(what, asked.k, asked.filters, asked.space, moments=asked.moments, profile=profile)
     answer = answer_of(library, hits, "+".join(one.id for one in spaces), profile, asked.filters)
@@ -90,7 +93,7 @@ def _like_upload(
 
 @asynccontextmanager
 async def _sent(request: Request) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
-    """Put the file of a form into a folder of its own, which goes when we are done; its path, its name, the other fields."""
+    """Put the file of a form into a folder that goes when we are done; its path, its name, the other fields."""
     async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
