@@ -1,15 +1,15 @@
 """How fast the server answers, and how much memory it takes, with a library of 100,000 tracks.
 
-    python benchmarks/bench_taste.py --help   # for real music; a library of any origin will do here
-    python benchmarks/bench_serve.py LIBRARY --check
+    python benchmarks/bench_serve.py --check
 
-It starts `soundkin serve` on a copy of the library's folder, as a process of its own, and asks it from this one over
-loopback: similar at 50 requests a second for 60 s, then recommend, then both while files are uploaded. Requests begin
-when they are due, whether or not those before have been answered, and what is timed begins when they are due: a
-server that stalls cannot hide it. The client takes a part of the machine, which a real one would not.
+The library is made up, as in bench_recommend.py, but in the space of the built-in encoder, so that uploads can be
+heard. It starts `soundkin serve` as a process of its own, and asks it from this one over loopback: similar at 50
+requests a second for 60 s, then recommend, then uploads, then similar while files are uploaded. Requests begin when they
+are due, whether or not those before have been answered, and what is timed begins when they are due: a server that stalls
+cannot hide it. The client takes a part of the machine, which a real one would not.
 
-Memory is the resident set of the server process at its end, without the workers, which end when they are idle; and of
-all of it together.
+Memory is the resident set of the server process at its end; and of all of it with its workers, which end when they are
+idle.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import json
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,8 +27,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from bench_recommend import fill
 from common import Bystanders, Targets, environment, table, write_audio
 
+from soundkin.embed import Embedder
+from soundkin.encoders import DEFAULT
 from soundkin.library import Library
 
 RATE = 50.0
@@ -186,19 +188,21 @@ def measure(server: Server, ids: list[str], seconds: float, targets: Targets) ->
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("library", type=Path)
+    parser.add_argument("-n", type=int, default=100_000, help="tracks")
+    parser.add_argument("--folder", type=Path, help="where the made-up library is kept for the next run")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
     options = parser.parse_args()
     targets = Targets()
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as folder:
-        copy = Path(folder) / "library"
-        shutil.copytree(options.library, copy, ignore=shutil.ignore_patterns("writer.lock", "cache"))
-        with Library.open(copy) as library:
+        home = options.folder or Path(folder)
+        if not (home / "record.sqlite").exists():
+            fill(home, options.n, 0, Embedder([DEFAULT]).spaces[0])
+        with Library.open(home) as library:
             ids, _ = library.vectors()
             library.similar(ids[0])  # the index is there before the server starts
         print(f"{len(ids)} tracks, {os.cpu_count()} cores\n")
-        server = Server(copy)
+        server = Server(home)
         try:
             measure(server, ids, options.seconds, targets)
         finally:
