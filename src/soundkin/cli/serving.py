@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _PORT = 8765
 _STOP_SECONDS = 10
+_SWITCH_SECONDS = 0.0005
 
 
 @cli.command()
@@ -109,6 +110,8 @@ def _run(app: "FastAPI", host: str, port: int, root_path: str, log: bool) -> Non
         timeout_graceful_shutdown=_STOP_SECONDS, ws="none", h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
     server = Server(config)
+    # A question computes for some ms; whoever reads from the network or sends to it should not wait for 5 each time.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         server.run()
     except SystemExit as error:  # it could not listen, and has logged why

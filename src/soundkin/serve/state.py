@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_THREADS = 4  # questions at once: the index answers one at a time, and threads more than that only wait
+_THREADS = 2  # questions at once: the index answers one at a time, and threads more than that only wait
 _WAITING_UPLOADS = 8
 _LOOK_SECONDS = 1.0  # how long a new user may stay unseen
 _SECONDS = 10.0  # how long the status, which looks at every file, is not asked for again
