@@ -38,8 +38,20 @@ def copied(source: Path, target: Path) -> Path:
 def running(folder: Path, *arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Run `soundkin serve`; yield its address, and the process."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "soundkin.cli", "serve", "--library", str(folder), "--port", "0", *arguments]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "soundkin.cli",
+        "serve",
+        "--library",
+        str(folder),
+        "--port",
+        "0",
+        *arguments,
+    ]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert process.stdout is not None
         found = re.search(r"http://\S+(?=/ )", line := process.stdout.readline())

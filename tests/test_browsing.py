@@ -23,11 +23,13 @@ def leaves(shared):
     }  # fmt: skip
     assert set(texts) == {field for field, kind in FIELDS.items() if kind == "text"}
     numbers = [field for field, kind in FIELDS.items() if kind == "number"]
-    values = st.sampled_from([0.0, 0.4, 5.9, 90.0, 118.0, 1990.0, 2001.0, tracks[0].duration, tracks[0].added])
+    values = st.sampled_from(
+        [0.0, 0.4, 5.9, 90.0, 118.0, 1990.0, 2001.0, tracks[0].duration, tracks[0].added]
+    )
     match = st.sampled_from(sorted(texts)).flatmap(
-        lambda f: st.lists(st.sampled_from(["nobody's", *filter(None, texts[f])]), min_size=1, max_size=3).map(
-            lambda v: Match(f, tuple(v))
-        )
+        lambda f: st.lists(
+            st.sampled_from(["nobody's", *filter(None, texts[f])]), min_size=1, max_size=3
+        ).map(lambda v: Match(f, tuple(v)))
     )
     span = st.builds(Range, st.sampled_from(numbers), gte=values, lt=values)
     few = st.lists(st.sampled_from(tracks)).map(lambda some: HasId(frozenset(int(t.id, 16) for t in some)))
@@ -57,7 +59,9 @@ def test_sqlite_lets_pass_what_filters_mean(shared, points, data):
 def test_pages_put_together_are_the_whole_list_in_order(shared, order, descending):
     pages = [shared.page(order=order, descending=descending, offset=at, limit=7)[1] for at in range(0, 40, 7)]
     whole = [track for page in pages for track in page]
-    assert [t.id for t in whole] == [t.id for t in shared.page(order=order, descending=descending, limit=500)[1]]
+    assert [t.id for t in whole] == [
+        t.id for t in shared.page(order=order, descending=descending, limit=500)[1]
+    ]
     assert sorted(t.id for t in whole) == sorted(t.id for t in shared.tracks())
     values = [(t.name if order == "title" else getattr(t, order)) for t in whole]
     known = [v.lower() if isinstance(v, str) else v for v in values if v not in (None, "")]
@@ -95,7 +99,9 @@ def test_a_chip_asks_for_its_value_and_no_other(value):
         assert '"' in value or not value.strip()
 
 
-@pytest.mark.parametrize("value", ["AC/DC", "Simon and Garfunkel", "not I", "Earth, Wind & Fire", "a=b", ")", "and"])
+@pytest.mark.parametrize(
+    "value", ["AC/DC", "Simon and Garfunkel", "not I", "Earth, Wind & Fire", "a=b", ")", "and"]
+)
 def test_names_that_the_language_of_filters_could_misread(value):
     assert parse([filter_for("artist", value)], lambda _: [value, "x"]) == Match("artist", (value,))
 

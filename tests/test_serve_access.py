@@ -98,7 +98,12 @@ def test_a_login_opens_and_a_logout_closes(locked):
 def test_a_cookie_alone_changes_nothing(locked):
     log_in(locked)
     asked = {"name": "x"}
-    for headers in ({}, {"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
+    for headers in (
+        {},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+    ):
         assert locked.post(f"{API}/profiles", json=asked, headers=headers).status_code == 403
     for headers in ({"sec-fetch-site": "same-origin"}, SAME):
         assert locked.post(f"{API}/profiles", json=asked, headers=headers).status_code in (201, 400)
@@ -109,14 +114,18 @@ def test_another_site_cannot_use_an_open_server(folder):
         for headers in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
             assert client.post(f"{API}/profiles", json={"name": "x"}, headers=headers).status_code == 403
         assert client.get(f"{API}/tracks", headers={"sec-fetch-site": "cross-site"}).status_code == 403
-        assert client.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200  # a link that leads here
+        assert (
+            client.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
+        )  # a link that leads here
 
 
 def test_a_token_asks_in_the_name_of_its_user(locked, folder):
     token = Accounts(folder).token("ana", "player")
     headers = {"authorization": f"Bearer {token}"}
     assert locked.get(f"{API}/session", headers=headers).json()["user"] == "ana"
-    assert locked.post(f"{API}/profiles", json={"name": "x"}, headers=headers).status_code == 201  # no Origin needed
+    assert (
+        locked.post(f"{API}/profiles", json={"name": "x"}, headers=headers).status_code == 201
+    )  # no Origin needed
     assert locked.get("/metrics", headers=headers).status_code == 200
     for wrong in ("Bearer nonsense", f"Basic {token}", "Bearer", f"Bearer {token}x"):
         assert locked.get(f"{API}/tracks", headers={"authorization": wrong}).status_code == 401
@@ -133,13 +142,17 @@ def test_who_is_removed_is_out_at_once(locked, folder):
     assert log_in(locked).status_code == 401
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "", "local host", "[", "music.example:80"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "", "local host", "[", "music.example:80"]
+)
 def test_a_name_that_is_not_ours_is_refused(folder, host):
     with client_of(folder) as client:
         assert client.get(f"{API}/tracks", headers={"host": host}).status_code == 421
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1:8765", "[::1]:8765", "Music.example", "10.0.0.7"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:1", "127.0.0.1:8765", "[::1]:8765", "Music.example", "10.0.0.7"]
+)
 def test_names_that_are_ours(folder, host):
     with client_of(folder, hosts=["music.example"]) as client:
         assert client.get("/healthz", headers={"host": host}).status_code == 200
@@ -214,7 +227,11 @@ def test_accounts_are_readable_by_their_owner_alone(tmp_path):
 def test_accounts_refuse_what_is_unusable(tmp_path):
     accounts = Accounts(tmp_path)
     accounts.add("ana", PASSWORD)
-    for name, password, words in (("ana", PASSWORD, "already"), ("b", "short", "8 or more"), (" ", PASSWORD, "1 to")):
+    for name, password, words in (
+        ("ana", PASSWORD, "already"),
+        ("b", "short", "8 or more"),
+        (" ", PASSWORD, "1 to"),
+    ):
         with pytest.raises(InputError, match=words):
             accounts.add(name, password)
     for ask in (lambda: accounts.remove("ben"), lambda: accounts.token("ben", "x")):

@@ -46,7 +46,12 @@ def music(tmp_path_factory):
     for name, (suffix, _) in FORMATS.items():
         loud = np.repeat(np.linspace(0.1, 0.8, 4), RATE)[:, None]
         (folder / name).mkdir()
-        write(folder / name / f"{name}{suffix}", (tone(4, RATE, (1.0, 1.0)) * loud).astype(np.float32), RATE, name)
+        write(
+            folder / name / f"{name}{suffix}",
+            (tone(4, RATE, (1.0, 1.0)) * loud).astype(np.float32),
+            RATE,
+            name,
+        )
     (folder / "mp3" / "Cover.PNG").write_bytes(picture(900, 600))
     return folder
 

@@ -141,7 +141,8 @@ class Radio(Iterator[Hit]):
         self._read(list(dict.fromkeys(number for part in numbers for number in part)))
         played, likes, dislikes, skips = ([n for n in part if n in self._known] for part in numbers)
         self._heard = played[-_HEARD:]
-        self._dice = np.random.default_rng([len(heard), *self._dice.integers(2**31, size=2).tolist()])
+        if heard:  # or the next track would be chosen with the dice of the first
+            self._dice = np.random.default_rng([len(heard), *self._dice.integers(2**31, size=2).tolist()])
         for number in dislikes:
             self._avoid(self._known[number], 1.0)
         for number in skips:
