@@ -1,5 +1,6 @@
 """Commands of the server: start it, and say who may log in."""
 
+import gc
 import getpass
 import ipaddress
 import os
@@ -110,6 +111,8 @@ def _run(app: "FastAPI", host: str, port: int, root_path: str, log: bool) -> Non
         timeout_graceful_shutdown=_STOP_SECONDS, ws="none", h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
     server = Server(config)
+    gc.collect()
+    gc.freeze()  # what is imported stays: looking through it for garbage again and again would be a pause each time
     # A question computes for some ms; whoever reads from the network or sends to it should not wait for 5 each time.
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
