@@ -4,10 +4,9 @@
 
 The library is made up, as in bench_recommend.py, but in the space of the built-in encoder, so that uploads can be
 heard. It starts `soundkin serve` as a process of its own, and asks it from this one over loopback: similar at 50
-requests a second for 60 s, then recommend at 10 a
-second, then uploads, then similar while files are uploaded. Requests begin when they
-are due, whether or not those before have been answered, and what is timed begins when they are due: a server that stalls
-cannot hide it. The client takes a part of the machine, which a real one would not.
+requests a second for 60 s, then recommend at 10 a second, then uploads, then similar while files are uploaded. Requests
+begin when they are due, whether or not those before have been answered, and what is timed begins when they are due: a
+server that stalls cannot hide it. The client takes a part of the machine, which a real one would not.
 
 Memory is the resident set of the server process at its end; and of all of it with its workers, which end when they are
 idle.

@@ -37,7 +37,10 @@ def flac(tracks):
 
 @pytest.mark.parametrize(
     ("asked", "cut"),
-    [("bytes=0-99", slice(0, 100)), ("bytes=100-", slice(100, None)), ("bytes=-7", slice(-7, None)), ("bytes=5-5", slice(5, 6))],
+    [
+        ("bytes=0-99", slice(0, 100)), ("bytes=100-", slice(100, None)), ("bytes=-7", slice(-7, None)),
+        ("bytes=5-5", slice(5, 6)),
+    ],
 )  # fmt: skip
 def test_a_part_of_a_file(server, flac, asked, cut):
     address, data = flac
@@ -106,6 +109,12 @@ def test_more_uploads_than_it_takes_are_sent_away(server, made):
     assert codes == {200, 429}
     assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 429)
     assert upload(0).status_code == 200
+
+
+def read(pipe):
+    """Return what a process wrote."""
+    assert pipe is not None
+    return pipe.read()
 
 
 def events(address):
@@ -183,7 +192,7 @@ def test_it_stops_in_order_also_with_listeners(made, tmp_path, how):
         process.send_signal(how)
         assert list(states) == []  # the line is closed, not cut
         assert process.wait(20) == 0
-        assert "stopped" in process.stderr.read()
+        assert "stopped" in read(process.stderr)
     with sqlite3.connect(folder / "record.sqlite") as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -243,7 +252,7 @@ def test_the_log_names_nobody(made, tmp_path):
         httpx.get(f"{address}{API}/nothing/secret")
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-        lines = [json.loads(line) for line in process.stderr.read().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in read(process.stderr).splitlines() if line.startswith("{")]
     assert [line["status"] for line in lines] == [200, 404]
     assert "secret" not in json.dumps(lines)
     assert "127.0.0.1" not in json.dumps(lines)
