@@ -170,7 +170,7 @@ def measure(server: Server, ids: list[str], seconds: float, targets: Targets) ->
         "recommend, p99", row("recommend", load(server, seconds / 2, recommend, RECOMMEND_RATE)), 60, " ms"
     )
     quiet = others.cores()
-    upload(server, file)  # the first starts the worker
+    first = upload(server, file)  # it starts the worker
     taken = [upload(server, file) for _ in range(_UPLOADS)]
     targets.at_most("upload of 4 minutes, median", float(np.median(taken)), 2, " s")
     done = threading.Event()
@@ -187,6 +187,7 @@ def measure(server: Server, ids: list[str], seconds: float, targets: Targets) ->
     own, together = server.memory()
     targets.at_most("memory of the server", own, 700, " MB")
     table(("requests", "n", "p50 ms", "p90 ms", "p99 ms", "longest ms"), rows)
+    print(f"first upload, which starts the worker: {first:.2f} s; the next ones: {max(taken):.2f} s at most")
     print(f"memory with workers: {together:.0f} MB; cores busy with others: {quiet:.2f}\n")
 
 
