@@ -97,6 +97,7 @@ def test_cheap_requests_are_quick_while_files_are_listened_to(server, made, trac
     assert sorted(waited)[len(waited) // 2] < max(0.1, sorted(taken[1:])[4] / 2)
 
 
+@pytest.mark.slow
 def test_more_uploads_than_it_takes_are_sent_away(server, made):
     data = made.outside.read_bytes()
 
@@ -154,6 +155,7 @@ def test_a_scan_is_told_of_and_its_tracks_are_found(made, tmp_path):
         assert len(httpx.post(f"{address}{API}/similar", json={"query": ids[0]}).json()["hits"]) == 2
 
 
+@pytest.mark.slow
 def test_answers_come_while_another_process_writes(server, tracks, made, tmp_path):
     folder = copied(made.library, tmp_path / "library")
     with (
@@ -170,6 +172,7 @@ def test_answers_come_while_another_process_writes(server, tracks, made, tmp_pat
         assert httpx.get(f"{address}{API}/status").json()["writer"]
 
 
+@pytest.mark.slow
 def test_what_changes_outside_is_seen(made, tmp_path):
     folder = copied(made.library, tmp_path / "library")
     with running(folder) as (address, _):
@@ -183,7 +186,7 @@ def test_what_changes_outside_is_seen(made, tmp_path):
         assert gone not in {hit["id"] for hit in hits}
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_it_stops_in_order_also_with_listeners(made, tmp_path, how):
     folder = copied(made.library, tmp_path / "library")
     with running(folder) as (address, process):
@@ -245,6 +248,7 @@ def test_users_are_made_listed_and_removed(tmp_path, capsys, monkeypatch):
     assert command("remove", "ana")[0] == 1
 
 
+@pytest.mark.slow
 def test_the_log_names_nobody(made, tmp_path):
     folder = copied(made.library, tmp_path / "library")
     with running(folder, "--log") as (address, process):
