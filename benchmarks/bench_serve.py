@@ -4,10 +4,9 @@
 
 The library is made up, as in bench_recommend.py, but in the space of the built-in encoder, so that uploads can be
 heard. It starts `soundkin serve` as a process of its own, and asks it from this one over loopback: similar at 50
-requests a second for 60 s, then recommend at 10 a
-second, then uploads, then similar while files are uploaded. Requests begin when they
-are due, whether or not those before have been answered, and what is timed begins when they are due: a server that stalls
-cannot hide it. The client takes a part of the machine, which a real one would not.
+requests a second for 60 s, then recommend at 10 a second, then uploads, then similar while files are uploaded. Requests
+begin when they are due, whether or not those before have been answered, and what is timed begins when they are due: a
+server that stalls cannot hide it. The client takes a part of the machine, which a real one would not.
 
 Memory is the resident set of the server process at its end; and of all of it with its workers, which end when they are
 idle.
@@ -171,7 +170,7 @@ def measure(server: Server, ids: list[str], seconds: float, targets: Targets) ->
         "recommend, p99", row("recommend", load(server, seconds / 2, recommend, RECOMMEND_RATE)), 60, " ms"
     )
     quiet = others.cores()
-    upload(server, file)  # the first starts the worker
+    first = upload(server, file)  # it starts the worker
     taken = [upload(server, file) for _ in range(_UPLOADS)]
     targets.at_most("upload of 4 minutes, median", float(np.median(taken)), 2, " s")
     done = threading.Event()
@@ -188,6 +187,7 @@ def measure(server: Server, ids: list[str], seconds: float, targets: Targets) ->
     own, together = server.memory()
     targets.at_most("memory of the server", own, 700, " MB")
     table(("requests", "n", "p50 ms", "p90 ms", "p99 ms", "longest ms"), rows)
+    print(f"first upload, which starts the worker: {first:.2f} s; the next ones: {max(taken):.2f} s at most")
     print(f"memory with workers: {together:.0f} MB; cores busy with others: {quiet:.2f}\n")
 
 

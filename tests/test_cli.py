@@ -16,11 +16,14 @@ import pytest
 from badfiles import make_bad_files
 
 from soundkin import cli
+from soundkin.cli.collection import _command
+from soundkin.cli.common import print_hits
 from soundkin.embed import Embedded, FileState
 from soundkin.encoders import ENCODERS
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import SoundkinError
 from soundkin.library import Library
+from soundkin.recommend import Hit
 from soundkin.record import Record
 from soundkin.tags import Tags
 
@@ -51,9 +54,9 @@ def start(*arguments, **keywords):
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         **keywords.pop("env", {}),
     }
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | keywords
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | keywords
     return subprocess.Popen(
-        [sys.executable, "-m", "soundkin.cli", *map(str, arguments)], text=True, env=environment, **streams
+        [sys.executable, "-m", "soundkin.cli", *map(str, arguments)], text=True, env=environment, **options
     )
 
 
@@ -225,8 +228,23 @@ def test_ambiguous_words_list_the_choices(run, library):
     assert (code, out) == (1, "")
     assert first.startswith("error: 'zzyzx' matches several tracks")
     assert [m and m[1] for m in (re.fullmatch(r"  [0-9a-f]{16}  Nobody - (.*)", line) for line in choices)] == [
-        "Zzyzx 0", "Zzyzx 1", "Zzyzx 2",
+        "Zzyzx 0 (0:06)", "Zzyzx 1 (0:06)", "Zzyzx 2 (0:06)",
     ]  # fmt: skip
+    for i in range(2):  # the same name: the file tells them apart, and what only contains it is no choice
+        put(library.folder, f"/nowhere/same/{i}.mp3", title="Zzyzx", artist="Nobody")
+    _, _, err = run("similar", "zzyzx", "--library", library.folder)
+    assert [line.split(")  ")[1] for line in err.splitlines()[1:]] == ["same/0.mp3", "same/1.mp3"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 140])
+def test_rank_similarity_and_length_are_whole_on_any_terminal(monkeypatch, capsys, columns):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    long = "long words " * 20
+    print_hits([Hit("0" * 16, "/a.mp3", long, long, long, 3754.0, 0.875, (long, long)) for _ in range(12)])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "0.875" in line]
+    assert [line[:2] for line in lines] == [[str(i), "0.875"] for i in range(1, 13)]
+    assert all("1:02:34" in line for line in lines)
 
 
 def test_odd_names_are_printed_so_that_a_terminal_is_safe(run, library):
@@ -414,6 +432,17 @@ def test_version(run):
     assert re.fullmatch(r"soundkin \d+\.\d+\.\d+\n", out)
 
 
+def test_the_demo_says_what_to_type_where_the_shell_does_not_find_the_command(tmp_path, monkeypatch):
+    installed = tmp_path / "bin dir" / "soundkin"
+    installed.parent.mkdir()
+    installed.touch(0o755)
+    monkeypatch.setattr("sys.argv", [str(installed)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _command() == f"'{installed}'"
+    monkeypatch.setenv("PATH", str(installed.parent))
+    assert _command() == "soundkin"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("as_json", [False, True])
 def test_demo(run, tmp_path, as_json):
@@ -514,7 +543,13 @@ def test_ctrl_c_keeps_what_was_done(made, tmp_path):
     music = tmp_path / "music"
     for i in range(20):
         shutil.copytree(made.music, music / str(i))
-    with start("index", music, "-j", 1, "--library", tmp_path / "library") as process:
+
+    def listen_to_ctrl_c():  # which is ignored where the tests run in the background of a shell
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with start(
+        "index", music, "-j", 1, "--library", tmp_path / "library", preexec_fn=listen_to_ctrl_c
+    ) as process:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not committed(tmp_path / "library"):
             time.sleep(0.05)

@@ -83,7 +83,9 @@ def similar(query, *words, text=None, **more):
 QUESTIONS = {
     "by id": similar("{a}"),
     "by words": similar("{words}"),
-    "filtered": similar("{a}", ("--filter", "duration>1"), ("--filter", "genre={genre}"), filters=["duration>1", "genre={genre}"]),
+    "filtered": similar(
+        "{a}", ("--filter", "duration>1"), ("--filter", "genre={genre}"), filters=["duration>1", "genre={genre}"]
+    ),
     "nothing left": similar("{a}", ("--filter", "year>2900"), filters=["year>2900"]),
     "liked by Ana": similar("{a}", ("--filter", "liked"), ("--profile", "Ana"), filters=["liked"], profile="Ana"),
     "another space": similar("{a}", ("--space", "descriptors"), space="descriptors"),
@@ -115,7 +117,8 @@ QUESTIONS = {
         "/radio", {"queries": ["{a}"], "n": 5, "seed": 2},
     ),
     "a mix": Question(
-        "mix", {"likes": ["{b}"], "moods": ["calm"], "n": 4}, ("playlist", "--like", "{b}", "--mood", "calm", "-n", "4"),
+        "mix", {"likes": ["{b}"], "moods": ["calm"], "n": 4},
+        ("playlist", "--like", "{b}", "--mood", "calm", "-n", "4"),
         "/mix", {"likes": ["{b}"], "moods": ["calm"], "n": 4},
     ),
 }  # fmt: skip
@@ -127,7 +130,9 @@ ERRORS = {
     "half a filter": similar("{a}", ("--filter", "year>"), filters=["year>"]),
     "an unknown space": similar("{a}", ("--space", "openl3"), space="openl3"),
     "a moment after the end": similar("{a}", ("--at", "5000"), at=5000.0),
-    "moments of two spaces": similar("{a}", ("--space", "cnn+descriptors"), ("--moments",), space="cnn+descriptors", moments=True),
+    "moments of two spaces": similar(
+        "{a}", ("--space", "cnn+descriptors"), ("--moments",), space="cnn+descriptors", moments=True
+    ),
     "nobody reads": Question(
         "similar", {"text": "slow piano"}, ("similar", "--text", "slow piano"), "/similar", {"text": "slow piano"}
     ),
@@ -138,8 +143,12 @@ ERRORS = {
     "nobody of that name": Question(
         "recommend", {"profile": "Bob"}, ("recommend", "--profile", "Bob"), "/recommend", {"profile": "Bob"}
     ),
-    "a path to itself": Question("path", {"start": "{a}", "end": "{a}"}, ("path", "{a}", "{a}"), "/path", {"start": "{a}", "end": "{a}"}),
-    "an unknown mood": Question("mix", {"moods": ["mauve"]}, ("playlist", "--mood", "mauve"), "/mix", {"moods": ["mauve"]}),
+    "a path to itself": Question(
+        "path", {"start": "{a}", "end": "{a}"}, ("path", "{a}", "{a}"), "/path", {"start": "{a}", "end": "{a}"}
+    ),
+    "an unknown mood": Question(
+        "mix", {"moods": ["mauve"]}, ("playlist", "--mood", "mauve"), "/mix", {"moods": ["mauve"]}
+    ),
 }  # fmt: skip
 
 

@@ -408,6 +408,10 @@ def test_the_page_of_the_api_names_every_route(client):
         for method in methods:
             assert f"<code>{method.upper()} {path}</code>" in text
     assert "<script" not in text
+    assert "&lt;a" not in text
+    for name in ("SimilarRequest", "Answer", "Track"):  # a request, an answer, a part of one
+        assert f"<a href='#{name}'>{name}</a>" in text
+        assert f"<h3 id='{name}'>{name}</h3>" in text
     page = (Path(__file__).parent.parent / "docs" / "api.md").read_text("utf-8")
     for path in document["paths"]:
         assert path.removeprefix(API).replace("{track_id}", "{id}").replace("{list_id}", "{id}") in page

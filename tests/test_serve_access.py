@@ -9,6 +9,7 @@ from serving import API, BASE, client_of, copied
 from starlette.routing import Route
 
 from soundkin.errors import InputError, NotFound
+from soundkin.library import Library
 from soundkin.serve.accounts import Accounts, Throttle
 from soundkin.serve.guard import OPEN
 
@@ -192,7 +193,7 @@ def test_every_answer_tells_browsers_what_not_to_do(locked):
 
 def test_a_bug_is_told_without_its_traceback(folder, monkeypatch):
     with client_of(folder) as client:
-        monkeypatch.setattr(client.app.state.shared.browser, "profiles", lambda: 1 / 0)
+        monkeypatch.setattr(Library, "profiles", lambda self: 1 / 0)
         answer = client.get(f"{API}/profiles")
     assert answer.status_code == 500
     assert answer.json()["error"]["kind"] == "internal"

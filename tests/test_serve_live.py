@@ -37,7 +37,10 @@ def flac(tracks):
 
 @pytest.mark.parametrize(
     ("asked", "cut"),
-    [("bytes=0-99", slice(0, 100)), ("bytes=100-", slice(100, None)), ("bytes=-7", slice(-7, None)), ("bytes=5-5", slice(5, 6))],
+    [
+        ("bytes=0-99", slice(0, 100)), ("bytes=100-", slice(100, None)), ("bytes=-7", slice(-7, None)),
+        ("bytes=5-5", slice(5, 6)),
+    ],
 )  # fmt: skip
 def test_a_part_of_a_file(server, flac, asked, cut):
     address, data = flac
@@ -94,6 +97,7 @@ def test_cheap_requests_are_quick_while_files_are_listened_to(server, made, trac
     assert sorted(waited)[len(waited) // 2] < max(0.1, sorted(taken[1:])[4] / 2)
 
 
+@pytest.mark.slow
 def test_more_uploads_than_it_takes_are_sent_away(server, made):
     data = made.outside.read_bytes()
 
@@ -106,6 +110,12 @@ def test_more_uploads_than_it_takes_are_sent_away(server, made):
     assert codes == {200, 429}
     assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 429)
     assert upload(0).status_code == 200
+
+
+def read(pipe):
+    """Return what a process wrote."""
+    assert pipe is not None
+    return pipe.read()
 
 
 def events(address):
@@ -145,6 +155,7 @@ def test_a_scan_is_told_of_and_its_tracks_are_found(made, tmp_path):
         assert len(httpx.post(f"{address}{API}/similar", json={"query": ids[0]}).json()["hits"]) == 2
 
 
+@pytest.mark.slow
 def test_answers_come_while_another_process_writes(server, tracks, made, tmp_path):
     folder = copied(made.library, tmp_path / "library")
     with (
@@ -161,6 +172,7 @@ def test_answers_come_while_another_process_writes(server, tracks, made, tmp_pat
         assert httpx.get(f"{address}{API}/status").json()["writer"]
 
 
+@pytest.mark.slow
 def test_what_changes_outside_is_seen(made, tmp_path):
     folder = copied(made.library, tmp_path / "library")
     with running(folder) as (address, _):
@@ -174,7 +186,7 @@ def test_what_changes_outside_is_seen(made, tmp_path):
         assert gone not in {hit["id"] for hit in hits}
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_it_stops_in_order_also_with_listeners(made, tmp_path, how):
     folder = copied(made.library, tmp_path / "library")
     with running(folder) as (address, process):
@@ -183,7 +195,7 @@ def test_it_stops_in_order_also_with_listeners(made, tmp_path, how):
         process.send_signal(how)
         assert list(states) == []  # the line is closed, not cut
         assert process.wait(20) == 0
-        assert "stopped" in process.stderr.read()
+        assert "stopped" in read(process.stderr)
     with sqlite3.connect(folder / "record.sqlite") as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -236,6 +248,7 @@ def test_users_are_made_listed_and_removed(tmp_path, capsys, monkeypatch):
     assert command("remove", "ana")[0] == 1
 
 
+@pytest.mark.slow
 def test_the_log_names_nobody(made, tmp_path):
     folder = copied(made.library, tmp_path / "library")
     with running(folder, "--log") as (address, process):
@@ -243,7 +256,7 @@ def test_the_log_names_nobody(made, tmp_path):
         httpx.get(f"{address}{API}/nothing/secret")
         process.send_signal(signal.SIGTERM)
         process.wait(20)
-        lines = [json.loads(line) for line in process.stderr.read().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in read(process.stderr).splitlines() if line.startswith("{")]
     assert [line["status"] for line in lines] == [200, 404]
     assert "secret" not in json.dumps(lines)
     assert "127.0.0.1" not in json.dumps(lines)

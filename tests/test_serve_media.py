@@ -4,6 +4,8 @@ import asyncio
 import io
 import os
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -34,7 +36,7 @@ def picture(wide, high, codec="png", form="rgb24"):
 def seen(data):
     """Return the size of a JPEG and the colours of its left and right, red green blue."""
     assert data[:3] == b"\xff\xd8\xff"
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")
     high, wide, _ = pixels.shape
     return (wide, high), pixels[high // 2, wide // 4].tolist(), pixels[high // 2, 3 * wide // 4].tolist()
@@ -196,11 +198,10 @@ def test_who_asks_for_the_same_waits_for_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(media.Media, "_ask", ask)
     store = media.Media(tmp_path / "cache")
 
-    class Track:
-        path, content, id = str(tmp_path / "a.mp3"), "c" * 32, "0" * 16
+    track: Any = SimpleNamespace(path=str(tmp_path / "a.mp3"), content="c" * 32, id="0" * 16)
 
     async def both():
-        return await asyncio.gather(*(store.peaks(Track) for _ in range(5)))
+        return await asyncio.gather(*(store.peaks(track) for _ in range(5)))
 
     assert asyncio.run(both()) == [b"x"] * 5
     assert len(begun) == 1

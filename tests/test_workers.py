@@ -33,6 +33,16 @@ def refuse_to_start():
     raise RuntimeError("no licence for this planet")
 
 
+def killed_at_start(folder, times):
+    """Be killed while starting, as often as asked."""
+    starts = len(os.listdir(folder))
+    with open(os.path.join(folder, str(starts)), "x"):
+        pass
+    if starts < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make_task("hello")
+
+
 FACTORY = f"{__name__}:make_task"
 
 
@@ -80,6 +90,18 @@ def test_an_exception_is_our_bug_and_is_raised():
 def test_workers_that_cannot_start_are_reported_with_the_cause():
     with pytest.raises(SoundkinError, match="no licence for this planet"):
         list(workers.run(f"{__name__}:refuse_to_start", (), ["a"], 1, lambda task: 5.0))
+
+
+def test_a_worker_killed_while_it_starts_is_started_again(tmp_path):
+    def done(times):
+        folder = tmp_path / str(times)
+        folder.mkdir()
+        factory = f"{__name__}:killed_at_start"
+        return list(workers.run(factory, (str(folder), times), ["a"], 1, lambda task: 30.0))
+
+    assert done(2) == [("a", "hello a")]
+    with pytest.raises(SoundkinError, match="cannot start: killed by signal 9; run: soundkin doctor"):
+        done(99)
 
 
 def test_a_file_in_the_current_folder_does_not_run_in_place_of_a_module(tmp_path, monkeypatch):

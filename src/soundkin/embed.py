@@ -304,7 +304,9 @@ class Embedder:
         if not descriptions:
             return Failure(task.file, "decode", "no excerpt of it can be decoded")
         if result.analysis.loudness is None or result.analysis.loudness < _SILENCE_DBFS:
-            return Failure(task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS")
+            return Failure(
+                task.file, "silent", f"no sound above {_SILENCE_DBFS:.0f} dBFS (NaN counts as silence)"
+            )
         return result
 
     def _encode(

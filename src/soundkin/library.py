@@ -156,6 +156,10 @@ class Library(Mixing, Browsing):
         self._fallback: ExactIndex | None = None  # the vectors of the record, while the index cannot be had
         self._try_again = 0.0  # when to look for the index again, on the monotonic clock
         self._embedders: dict[str, Embedder] = {}
+        self._counted: tuple[int, dict[str, int]] = (
+            -1,
+            {},
+        )  # vectors in each space, with the revision of the record
         self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
     @classmethod
@@ -470,7 +474,7 @@ class Library(Mixing, Browsing):
             raise NotFound(f"no space {name!r} in this library; there is: {known}")
         if len(spaces) == 1:
             return spaces[0]
-        counts = record.counts().vectors
+        counts = self._vectors_in_spaces()
         order = {space.id: place for place, space in enumerate(spaces)}
         active = {space.id for space in record.active_spaces()}
 
@@ -516,11 +520,10 @@ class Library(Mixing, Browsing):
                 f"nothing in the library matches {printable(text)!r}: no id, no file, no words{self.scanning()}"
             )
         exact = [t for t in matches if fold(text) in (fold(t.name), fold(f"{t.artist} {t.name}"))]
-        if len(exact) == 1:
-            return exact[0]
-        if len(matches) > 1:
-            raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", matches)
-        return matches[0]
+        choices = exact or matches
+        if len(choices) > 1:
+            raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", choices)
+        return choices[0]
 
     def asked(self, names: str | None = None, text: str | None = None) -> list[Space]:
         """Choose the spaces of a question.
@@ -947,6 +950,13 @@ class Library(Mixing, Browsing):
             if self._record is None:
                 self._record = Record.open(self.folder)
             return self._record
+
+    def _vectors_in_spaces(self) -> dict[str, int]:
+        """Count the vectors of each space, once for each state of the record: it reads through all of them."""
+        revision = self._reader().revision
+        if self._counted[0] != revision:
+            self._counted = revision, self._reader().counts().vectors
+        return self._counted[1]
 
     def _is_full(self, space: Space) -> bool:
         record = self._reader()

@@ -411,7 +411,8 @@ class Scan:
         known = record.files()
         again = record.damaged_files() if self._options.retry else ()
         todo = plan(found, roots, known, avoided, lacking, again)
-        report.found, report.unchanged, report.known_bad = len(found.files), todo.unchanged, todo.known_bad
+        report.found = len(found.files) + len(found.failures)
+        report.unchanged, report.known_bad = todo.unchanged, todo.known_bad
         with record.batch():
             self._note_failures(found, failed)
             self._embed(todo, known)

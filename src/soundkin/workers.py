@@ -29,6 +29,7 @@ from soundkin.errors import SoundkinError
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
+_STARTS = 3
 # One thread per process: the processes are the parallelism, and more threads would only fight over the cores.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _PARENT_CHECK_SECONDS = 2.0
@@ -154,6 +155,10 @@ class _Feed:
             self._closed = True
 
 
+class _Killed(SoundkinError):
+    """A worker was killed while it started, as the system does when memory is short."""
+
+
 class _Supervisor(threading.Thread):
     """A thread that owns one child: feeds it, times it, replaces it when it dies."""
 
@@ -187,7 +192,7 @@ class _Supervisor(threading.Thread):
 
     def _do(self, task: Any) -> Any:
         if self._child is None:
-            self._child = _Child(self._setup)
+            self._child = self._new_child()
         if self._stopped:  # while the child started, so that `stop` did not see it
             self._child.end()
         seconds = self._timeout(task)
@@ -204,6 +209,12 @@ class _Supervisor(threading.Thread):
             log.debug("a worker failed:\n%s", value)
             raise SoundkinError(f"a worker failed, which is a bug: {value.strip().splitlines()[-1]}")
         return value
+
+    def _new_child(self) -> "_Child":
+        for _ in range(_STARTS - 1):
+            with contextlib.suppress(_Killed):
+                return _Child(self._setup)
+        return _Child(self._setup)
 
     def stop(self) -> None:
         """End the child, if there is one; the thread buries it."""
@@ -235,8 +246,15 @@ class _Child:
             ) from error
         self.timed_out = False
         if self.ask(setup, _START_SECONDS) is None:
+            code = self._process.wait()
             words = self._last_words()
             self.bury()
+            if self.timed_out:
+                words = f"not ready after {_START_SECONDS:.0f} s"
+            elif code < 0:
+                raise _Killed(
+                    f"a worker process cannot start: killed by signal {-code}; run: soundkin doctor"
+                )
             raise SoundkinError(f"a worker process cannot start: {words}; run: soundkin doctor")
 
     def ask(self, message: Any, seconds: float) -> tuple[bool, Any] | None:

@@ -7,7 +7,10 @@ JSON document.
 import io
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,8 +25,11 @@ from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     serving,
     taste,
 )
-from soundkin.cli.common import cli, name_of, say
+from soundkin.cli.common import cli, clock, name_of, say
 from soundkin.errors import SoundkinError
+
+if TYPE_CHECKING:
+    from soundkin.record import Track
 
 __all__ = ["cli", "main"]
 
@@ -67,14 +73,23 @@ def _run(arguments: list[str]) -> int:
         if debug:
             raise
         say(f"error: {error}")
-        choices = getattr(error, "choices", [])
-        for track in choices[:_CHOICES]:
-            say(f"  {track.id}  {name_of(track)}")
-        if len(choices) > _CHOICES:
-            say(f"  ... and {len(choices) - _CHOICES} more: add words")
+        _say_choices(getattr(error, "choices", []))
         return error.exit_status
     except Exception as error:
         if debug:
             raise
         say(f"internal error: {type(error).__name__}: {error}; run again with --debug and report it")
         return _OUR_BUG
+
+
+def _say_choices(choices: "list[Track]") -> None:
+    """List what words may have meant; where names are the same, files tell them apart."""
+    from soundkin.scan import printable
+
+    named = Counter(map(name_of, choices))
+    for track in choices[:_CHOICES]:
+        name = name_of(track)
+        file = f"  {printable(os.path.join(*Path(track.path).parts[-2:]))}" if named[name] > 1 else ""
+        say(f"  {track.id}  {name} ({clock(track.duration)}){file}")
+    if len(choices) > _CHOICES:
+        say(f"  ... and {len(choices) - _CHOICES} more: add words, or say which by its id or file")

@@ -3,7 +3,10 @@
 import json
 import os
 import shlex
+import shutil
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -263,10 +266,19 @@ def demo(folder: str | None, tracks: int, seconds: float, seed: int, as_json: bo
         click.echo(f"\nWhat sounds like {name_of(track)} ({', '.join(track.genres)})?")
         print_hits(hits)
     query, place = examples[0][0].title, shlex.quote(os.fspath(home / "library"))
+    command = _command()
     click.echo(
-        f"\nAsk this library yourself:\n  soundkin similar {json.dumps(query)} --library {place}\n"
-        'Then your own music:\n  soundkin index ~/Music\n  soundkin similar "words of a title, or a file"'
+        f"\nAsk this library yourself:\n  {command} similar {json.dumps(query)} --library {place}\n"
+        f'Then your own music:\n  {command} index ~/Music\n  {command} similar "words of a title, or a file"'
     )
+
+
+def _command() -> str:
+    """Return what to type for this command: its path where the shell would not find it."""
+    called, found = Path(sys.argv[0]), shutil.which("soundkin")
+    if called.name != "soundkin" or (found and os.path.samefile(found, called)):
+        return "soundkin"
+    return shlex.quote(os.fspath(called))
 
 
 @cli.command()

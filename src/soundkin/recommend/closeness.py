@@ -22,6 +22,8 @@ Array = NDArray[np.float32]
 
 SAMPLE = 4000
 """So many tracks speak for a library: the two moments are then known to about 1/60 of a deviation."""
+CLOSE = 0.5
+"""Half-way from unrelated tracks to the same recording: that is close, whatever chance brings."""
 _PAIRS = 1000
 # Fewer tracks do not say what is usual: cosines then count as they are, and a style with one track is no news.
 _FEW = 100

@@ -11,7 +11,7 @@ from soundkin.embed import Space, is_gone
 from soundkin.errors import NotFound
 from soundkin.filters import Filter
 from soundkin.index import Index
-from soundkin.recommend.closeness import Closeness
+from soundkin.recommend.closeness import CLOSE, Closeness
 from soundkin.recommend.copies import (
     COPY_SECONDS,
     COPY_SIMILARITY,
@@ -242,7 +242,7 @@ def hit_of(
     usual : Closeness
         Of the space.
     close : bool
-        Whether the answer is closer than chance.
+        Whether the answer as a whole is closer than chance.
     follows : bool
         Whether the query is one like of several.
     moments : tuple of Moment, optional
@@ -260,11 +260,11 @@ def hit_of(
     why += map(in_words, moments[:1])
     if follows and like is not None:
         why.append(f"follows {like.artist} - {like.name}" if like.artist else f"follows {like.name}")
+    similarity = usual.similarity(cosine, query.vector if query.is_text else None)
     return Hit(
         track.id, track.path, track.title, track.artist, track.album, track.duration,
-        round(usual.similarity(cosine, query.vector if query.is_text else None), 4), tuple(why),
-        round(cosine, 4), moments,
-        like.id if follows and like is not None else "", close, not is_gone(track.path),
+        round(similarity, 4), tuple(why), round(cosine, 4), moments,
+        like.id if follows and like is not None else "", close or similarity >= CLOSE, not is_gone(track.path),
     )  # fmt: skip
 
 

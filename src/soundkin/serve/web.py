@@ -18,9 +18,9 @@ _BASE = re.compile(rb'<base href="[^"]*"\s*/?>')
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".webmanifest": "application/manifest+json"}
 
 _STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:75rem;margin:3rem auto;padding:0 1rem;color-scheme:light dark}"
     "code{font-size:.9em}table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left;"
-    "vertical-align:top}h2{margin-top:2.5rem}"
+    "vertical-align:top}h2{margin-top:2.5rem}td:first-child{white-space:nowrap}a{color:inherit}"
 )
 
 
@@ -99,17 +99,17 @@ def api_page(document: dict[str, Any], root: str) -> Response:
     sections: dict[str, list[str]] = {}
     for path, methods in document["paths"].items():
         for method, about in methods.items():
-            parameters = ", ".join(p["name"] for p in about.get("parameters", ()))
-            body = about.get("requestBody", {}).get("content", {})
-            sent = ", ".join(filter(None, (parameters, *(_shape(kind["schema"]) for kind in body.values()))))
-            cells = (f"{method.upper()} {path}", about.get("description", ""), sent)
-            row = "".join(
-                f"<td>{_code(cell) if i != 1 else html.escape(cell)}</td>" for i, cell in enumerate(cells)
+            cells = (
+                _code(f"{method.upper()} {path}"),
+                html.escape(about.get("description", "")),
+                ", ".join(_taken(about)),
+                ", ".join(_given(about)),
             )
+            row = "".join(f"<td>{cell}</td>" for cell in cells)
             sections.setdefault(about.get("tags", ["other"])[0], []).append(f"<tr>{row}</tr>")
+    head = "<tr><th>route<th>what it does<th>takes<th>gives</tr>"
     tables = "".join(
-        f"<h2>{html.escape(tag)}</h2><table><tr><th>route<th>what it does<th>takes</tr>{''.join(rows)}</table>"
-        for tag, rows in sections.items()
+        f"<h2>{html.escape(tag)}</h2><table>{head}{''.join(rows)}</table>" for tag, rows in sections.items()
     )
     types = "".join(
         f"<h3 id='{html.escape(name)}'>{html.escape(name)}</h3><p>{html.escape(about.get('description', ''))}</p>"
@@ -125,6 +125,20 @@ def api_page(document: dict[str, Any], root: str) -> Response:
     return page(
         "Soundkin API", f"<h1>Soundkin API</h1><p>For machines: {link}.</p>{tables}<h2>Types</h2>{types}"
     )
+
+
+def _taken(about: dict[str, Any]) -> list[str]:
+    """Say, as HTML, what a route takes: parameters of its address, and a body."""
+    body = about.get("requestBody", {}).get("content", {})
+    named = [_code(parameter["name"]) for parameter in about.get("parameters", ())]
+    return named + [_shape(kind["schema"]) for kind in body.values()]
+
+
+def _given(about: dict[str, Any]) -> list[str]:
+    """Say, as HTML, what a route gives when all is well."""
+    answers = [answer.get("content", {}) for code, answer in about["responses"].items() if code[0] == "2"]
+    shapes = [kind["schema"] for content in answers for kind in content.values() if kind.get("schema")]
+    return [_shape(schema) for schema in shapes]
 
 
 def _code(text: str) -> str:
