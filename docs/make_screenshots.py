@@ -58,7 +58,7 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tracks", type=int, default=240)
+    parser.add_argument("--tracks", type=int, default=120)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         synth.write_library(Path(folder, "music"), arguments.tracks, 20.0)
@@ -79,22 +79,22 @@ def main() -> None:
                 assert server.stdout is not None
                 url = next(m[0] for line in server.stdout if (m := re.search(r"http://[^\s/]+/", line)))
                 tracks = ask(url, "tracks?limit=500")["tracks"]
-                for track in tracks[::40]:
+                for track in tracks[::20]:
                     ask(url, "feedback", {"kind": "like", "tracks": [track["id"]]})
                 with sync_playwright() as playwright:
                     browser = playwright.chromium.launch(
                         executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=FLAGS
                     )
                     page = browser.new_page(viewport=SIZE, color_scheme="light")
-                    page.goto(f"{url}#/like/{tracks[100]['id']}")
+                    page.goto(f"{url}#/like/{tracks[50]['id']}")
                     page.locator("main [data-track]").first.wait_for()
                     play(page)
                     save(page, "app.png")
                     page = browser.new_page(viewport=SIZE, color_scheme="dark")
-                    page.goto(f"{url}#/tracks?f=genre%3D{tracks[100]['genres'][0]}")
+                    page.goto(f"{url}#/tracks?f=genre%3D{tracks[50]['genres'][0]}")
                     page.locator("main [data-track]").first.wait_for()
                     play(page)
-                    ends = {"start": tracks[20]["id"], "end": tracks[200]["id"], "n": 10}
+                    ends = {"start": tracks[10]["id"], "end": tracks[100]["id"], "n": 10}
                     way = [hit["id"] for hit in ask(url, "path", ends)["hits"]]
                     page.evaluate(
                         "place => { location.hash = place }", "#/map?" + "&".join(f"path={i}" for i in way)

@@ -547,7 +547,7 @@ def test_nothing_jumps_while_a_page_loads(app: App) -> None:
 
 def test_the_benchmark_of_the_web_app_runs() -> None:
     script = Path(__file__).parents[1] / "benchmarks/bench_web.py"
-    command = [sys.executable, script, "--points", "2000", "--loads", "1"]
+    command = [sys.executable, os.fspath(script), "--points", "2000", "--loads", "1"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     weight = re.search(r"(\d+) kB in all", said)
     assert weight is not None
