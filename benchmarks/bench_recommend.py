@@ -30,7 +30,7 @@ DIMS, WINDOWS = 128, 12
 SPACE = Space("made", "0" * 64, "none", 3.0, 3.0, "12x3s", "mean", DIMS)
 
 
-def fill(folder: Path, n: int, seed: int) -> tuple[list[str], NDArray[np.int64]]:
+def fill(folder: Path, n: int, seed: int, space: Space = SPACE) -> tuple[list[str], NDArray[np.int64]]:
     """Make the record of a library: ids in order, and the cluster of each."""
     rows, cluster = clustered(n, DIMS, seed)
     rng = np.random.default_rng(seed + 1)  # not that of the clusters, or the years would go along with them
@@ -39,7 +39,7 @@ def fill(folder: Path, n: int, seed: int) -> tuple[list[str], NDArray[np.int64]]
     noise = rng.normal(size=(64, WINDOWS, DIMS)).astype(np.float32) * 0.05
     ids = []
     with Record.open(folder, write=True) as record:
-        record.add_space(SPACE)
+        record.add_space(space)
         with record.batch(every=20_000, seconds=1e9):
             for i, row in enumerate(rows):
                 tags = Tags(
@@ -49,7 +49,7 @@ def fill(folder: Path, n: int, seed: int) -> tuple[list[str], NDArray[np.int64]]
                 analysis = Analysis(bpm=60.0 + i % 120, key="", energy=(i % 100) / 100, loudness=-14.0)
                 made = Embedded(
                     FileState(f"/music/{i // 12}/{i}.mp3", 1, 1), f"{i:032x}", 120.0 + i % 300, 44100, 2, "mp3", tags,
-                    analysis, {SPACE.id: row}, {SPACE.id: (starts, row + noise[i % 64])},
+                    analysis, {space.id: row}, {space.id: (starts, row + noise[i % 64])},
                 )  # fmt: skip
                 ids.append(record.put(made))
     return ids, cluster

@@ -49,6 +49,8 @@ _CONTAINERS = (
     "aac,ac3,aiff,ape,asf,au,caf,dsf,dff,eac3,flac,flv,iff,m4a,matroska,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,ogg,"
     "tta,w64,wav,webm,wv"
 )
+SAFE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+"""With what ffmpeg opens files that come from anywhere."""
 # Samples read at a time, all channels together: an excerpt of the default length in stereo is one block.
 _BLOCK = 1 << 20
 # What a header announces and the file lacks is damage from here on: less is a codec's padding, or rounding.
@@ -664,10 +666,9 @@ class _Av:
         av.logging.set_level(av.logging.PANIC)
         _refuse_lying_riff(path)
         self._errors = (av.FFmpegError, ValueError, EOFError, MemoryError)
-        options = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
         try:
             # With its protocol, because ffmpeg takes a name like "concat:x.mp3" for one.
-            self._container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+            self._container = av.open(f"file:{path}", options=SAFE_OPTIONS, metadata_errors="replace")
         except self._errors as error:
             raise DecodeError(f"ffmpeg: {_one_line(error)}") from error
         try:

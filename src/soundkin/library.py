@@ -18,6 +18,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,19 @@ from numpy.typing import NDArray
 
 from soundkin import exchange, fusion, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage
-from soundkin.embed import Embedded, Embedder, Failure, FileState, Space, Task, cores, embed_files, is_gone
+from soundkin.browsing import Browsing
+from soundkin.embed import (
+    Embedded,
+    Embedder,
+    Failure,
+    FileState,
+    Outcome,
+    Space,
+    Task,
+    cores,
+    embed_files,
+    is_gone,
+)
 from soundkin.encoders import DEFAULT, FOLDER_FILES, find
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, glob, parse
@@ -62,6 +75,7 @@ if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
 Array = NDArray[np.float32]
+Listener = Callable[[Task, list[str], Listening], Outcome]
 
 log = logging.getLogger(__name__)
 
@@ -125,10 +139,10 @@ def default_folder() -> Path:
     return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
 
 
-class Library(Mixing):
+class Library(Mixing, Browsing):
     """A folder that holds the record, the index and the encoders of one collection of music.
 
-    Open it with `Library.open`; use it as a context manager, or `close` it.
+    Open it with `Library.open`; use it as a context manager, or `close` it. Several threads may ask at once.
 
     Parameters
     ----------
@@ -138,12 +152,21 @@ class Library(Mixing):
         URL of a Qdrant server, or a client, that holds the index instead of the folder.
     api_key : str, optional
         Key of that server.
+    listener : callable, optional
+        Embeds one file for a question: given the task, the encoders and how they hear, what came of it. By default a
+        worker process is started for each; a server keeps some ready.
     """
 
     def __init__(
-        self, folder: Path, qdrant: "str | QdrantClient | None" = None, api_key: str | None = None
+        self,
+        folder: Path,
+        qdrant: "str | QdrantClient | None" = None,
+        api_key: str | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self.folder = folder
+        self._listener = listener or _listen_once
+        self._guard = threading.RLock()  # of what is opened and brought up to date on demand
         self._where: str | Path | QdrantClient = qdrant or folder / "index"
         self._api_key, self._is_remote = api_key, qdrant is not None
         self._record: Record | None = None
@@ -151,6 +174,10 @@ class Library(Mixing):
         self._fallback: ExactIndex | None = None  # the vectors of the record, while the index cannot be had
         self._try_again = 0.0  # when to look for the index again, on the monotonic clock
         self._embedders: dict[str, Embedder] = {}
+        self._counted: tuple[int, dict[str, int]] = (
+            -1,
+            {},
+        )  # vectors in each space, with the revision of the record
         self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
     @classmethod
@@ -159,6 +186,7 @@ class Library(Mixing):
         folder: str | os.PathLike[str] | None = None,
         qdrant: "str | QdrantClient | None" = None,
         api_key: str | None = None,
+        listener: Listener | None = None,
     ) -> Self:
         """Open a library.
 
@@ -170,13 +198,15 @@ class Library(Mixing):
             URL of a Qdrant server that holds the index, or a client that is ready.
         api_key : str, optional
             Its key.
+        listener : callable, optional
+            What embeds files for questions, see `Library`.
 
         Returns
         -------
         Library
             Nothing is read or made before it is needed.
         """
-        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key)
+        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener)
 
     # ---- writing
 
@@ -482,7 +512,7 @@ class Library(Mixing):
             raise NotFound(f"no space {name!r} in this library; there is: {known}")
         if len(spaces) == 1:
             return spaces[0]
-        counts = record.counts().vectors
+        counts = self._vectors_in_spaces()
         order = {space.id: place for place, space in enumerate(spaces)}
         active = {space.id for space in record.active_spaces()}
 
@@ -495,13 +525,15 @@ class Library(Mixing):
         full = [s for s in heirs if best.id not in active and self._is_full(s)]
         return max(full, key=rank, default=best)
 
-    def find(self, query: str | os.PathLike[str]) -> Track:
+    def find(self, query: str | os.PathLike[str], files: bool = True) -> Track:
         """Find the one track that a query names.
 
         Parameters
         ----------
         query : str or path-like
             An id, a path, or words of title, artist, album or file name.
+        files : bool
+            False takes nothing for a path: for questions from people who must not ask what is on this disk.
 
         Returns
         -------
@@ -518,7 +550,7 @@ class Library(Mixing):
         record, text = self._reader(), os.fspath(query)
         with contextlib.suppress(NotFound, InputError):
             return record.track(text)
-        if (track := record.by_path(absolute(text))) is not None:
+        if files and (track := record.by_path(absolute(text))) is not None:
             return track
         matches = record.search(text)
         if not matches:
@@ -557,7 +589,7 @@ class Library(Mixing):
 
     def similar(
         self,
-        query: str | os.PathLike[str] | Track | Array | None = None,
+        query: str | os.PathLike[str] | Track | Query | Array | None = None,
         k: int = 10,
         filters: str | Sequence[str] | Filter | None = None,
         space: str | None = None,
@@ -574,8 +606,8 @@ class Library(Mixing):
 
         Parameters
         ----------
-        query : str, path-like, Track or float32 (d,)
-            An id, a file (in the library or not), words, a track, or a vector of the space.
+        query : str, path-like, Track, Query or float32 (d,)
+            An id, a file (in the library or not), words, a track, what `hear` heard in the space, or a vector of it.
         k : int
             How many.
         filters : str, sequence of str, or Filter, optional
@@ -622,7 +654,7 @@ class Library(Mixing):
         chosen = self.asked(space, text)
         if query is None:
             queries = {chosen[0]: self._described(text or "", chosen[0])}
-        elif len(chosen) > 1 and (isinstance(query, np.ndarray) or moments or versions or variety):
+        elif len(chosen) > 1 and (isinstance(query, Query | np.ndarray) or moments or versions or variety):
             raise InputError(
                 f"a vector, moments, versions and variety are of one space; {len(chosen)} came: "
                 "name the one that is meant"
@@ -692,6 +724,28 @@ class Library(Mixing):
             self._reader(), self._current_index(), chosen, seeds, k, self.closeness(chosen), strategy, where,
             variety, time.time() if discover else None,
         )  # fmt: skip
+
+    def tidy(self) -> bool:
+        """Build the index anew when much was added since it was built, which makes questions fast again.
+
+        Questions are answered meanwhile, from the index as it is.
+
+        Returns
+        -------
+        bool
+            Whether it was built.
+
+        Raises
+        ------
+        StoreError
+            It could not be; the index there is as true as before, only slower.
+        """
+        if self._current_index().outside_graph() < _SMALL:
+            return False
+        self._rebuild(self._reader())
+        with self._guard:
+            self._close_index()
+        return True
 
     def closeness(self, space: Space) -> Closeness:
         """Return what similarities are usual in a space of this library.
@@ -830,10 +884,11 @@ class Library(Mixing):
 
     def close(self) -> None:
         """Let go of the files."""
-        self._close_index()
-        if self._record is not None:
-            self._record.close()
-        self._record = None
+        with self._guard:
+            self._close_index()
+            if self._record is not None:
+                self._record.close()
+            self._record = None
 
     def __enter__(self) -> Self:
         return self
@@ -902,9 +957,17 @@ class Library(Mixing):
         return os.fspath(home) if home.is_dir() else name
 
     def _reader(self) -> Record:
-        if self._record is None:
-            self._record = Record.open(self.folder)
-        return self._record
+        with self._guard:
+            if self._record is None:
+                self._record = Record.open(self.folder)
+            return self._record
+
+    def _vectors_in_spaces(self) -> dict[str, int]:
+        """Count the vectors of each space, once for each state of the record: it reads through all of them."""
+        revision = self._reader().revision
+        if self._counted[0] != revision:
+            self._counted = revision, self._reader().counts().vectors
+        return self._counted[1]
 
     def _is_full(self, space: Space) -> bool:
         record = self._reader()
@@ -932,7 +995,9 @@ class Library(Mixing):
 
         return parse([filters] if isinstance(filters, str) else filters, known, ids_of)
 
-    def _query(self, query: str | os.PathLike[str] | Track | Array, space: Space) -> Query:
+    def _query(self, query: str | os.PathLike[str] | Track | Query | Array, space: Space) -> Query:
+        if isinstance(query, Query):
+            return query
         if isinstance(query, np.ndarray):
             return Query(query)
         if not isinstance(query, Track):
@@ -974,10 +1039,10 @@ class Library(Mixing):
         return Query(self.embedder(space).encoders[space.id].text(text), is_text=True)
 
     def _moment(
-        self, query: str | os.PathLike[str] | Track | Array, space: Space, at: float, seconds: float
+        self, query: str | os.PathLike[str] | Track | Query | Array, space: Space, at: float, seconds: float
     ) -> Query:
         """Embed a moment of a track, in the library or not."""
-        if isinstance(query, np.ndarray):
+        if isinstance(query, Query | np.ndarray):
             raise InputError("a vector has no moments: give a file, an id, words or a track")
         hop = min(seconds, Listening.named(space.listening).seconds)
         passage = Passage(None, max(hop, MIN_SECONDS), at, seconds)
@@ -1056,7 +1121,7 @@ class Library(Mixing):
         task = Task(FileState(path, status.st_size, status.st_mtime_ns))
         names, listening = [self._encoder_source(space.encoder)], passage or Listening.named(space.listening)
         # In a worker, as in a scan: a file that hangs or crashes a decoder must not take the asker with it.
-        ((_, outcome),) = embed_files([task], names, listening, jobs=1)
+        outcome = self._listener(task, names, listening)
         if isinstance(outcome, Failure):
             raise DecodeError(f"{printable(path)}: {outcome.reason}")
         assert isinstance(outcome, Embedded)
@@ -1069,6 +1134,10 @@ class Library(Mixing):
 
     def _current_index(self) -> Index:
         """Return an index that reflects the record as it is now; the record itself where there can be none."""
+        with self._guard:
+            return self._followed_index()
+
+    def _followed_index(self) -> Index:
         record = self._reader()
         if self._fallback is None or time.monotonic() >= self._try_again:
             try:
@@ -1182,6 +1251,12 @@ def _called(spaces: list[Space], name: str | None) -> list[Space]:
     exact = [s for s in spaces if name == s.id or s.encoder in (name, wanted)]
     begins = {s.encoder for s in spaces if s.encoder.startswith(name)} if name else set()
     return exact or [s for s in spaces if len(begins) == 1 and s.encoder in begins]
+
+
+def _listen_once(task: Task, names: list[str], listening: Listening) -> Outcome:
+    """Embed one file in a worker that ends with it."""
+    ((_, outcome),) = embed_files([task], names, listening, jobs=1)
+    return outcome
 
 
 def _unit(vector: Array) -> Array:

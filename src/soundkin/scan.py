@@ -440,7 +440,7 @@ class Scan:
                 lacking[path].append(space.id)
         if self._options.fingerprints:  # they come with any space
             for path in self._record.without_fingerprint():
-                lacking[path] = lacking[path] or [embedder.spaces[0].id]
+                lacking[path] = lacking[path] or [spaces[0].id]
         return lacking
 
     def _note_failures(self, found: Found, failed: Mapping[str, tuple[int, int]]) -> None:

@@ -22,6 +22,7 @@ from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     journeys,
     judging,
     questions,
+    serving,
     taste,
 )
 from soundkin.cli.common import cli, clock, name_of, say

@@ -12,7 +12,7 @@ from soundkin.errors import InputError
 from soundkin.playlists import jspf, m3u, xspf
 from soundkin.playlists.entries import Entry, Playable
 
-__all__ = ["SUFFIXES", "Entry", "Playable", "is_playlist", "read", "write", "write_m3u8"]
+__all__ = ["SUFFIXES", "Entry", "Playable", "is_playlist", "read", "text", "write", "write_m3u8"]
 
 _Dump = Callable[[Iterable[Playable], str, str | os.PathLike[str] | None], str]
 _Load = Callable[[bytes, str], list[Entry]]
@@ -56,6 +56,32 @@ def write(
     dump, _ = _format(path)
     folder = os.path.dirname(os.path.abspath(path)) if relative else None
     _put(path, dump(tracks, title, folder))
+
+
+def text(tracks: Iterable[Playable], title: str, kind: str) -> str:
+    """Return a playlist as the text of a file.
+
+    Parameters
+    ----------
+    tracks : iterable of Playable
+        In playing order; their paths are written absolute.
+    title : str
+        Of the playlist.
+    kind : str
+        "m3u8", "xspf" or "jspf".
+
+    Returns
+    -------
+    str
+        What `write` would write.
+
+    Raises
+    ------
+    InputError
+        There is no such format.
+    """
+    dump, _ = _format(f"playlist.{kind}")
+    return dump(tracks, title, None)
 
 
 def read(path: str | os.PathLike[str]) -> list[Entry]:

@@ -125,6 +125,34 @@ class Radio(Iterator[Hit]):
             moments=(),
         )
 
+    def resume(
+        self,
+        heard: Sequence[str],
+        liked: Sequence[str] = (),
+        disliked: Sequence[str] = (),
+        skipped: Sequence[str] = (),
+    ) -> None:
+        """Go on where another radio like this one stopped; nobody is told of what was said to that one.
+
+        Parameters
+        ----------
+        heard : sequence of str
+            Ids of what it played, oldest first.
+        liked, disliked, skipped : sequence of str
+            Ids of what was said of tracks, oldest first. Those that are no longer in the library are passed over.
+        """
+        numbers = [[int(id_, 16) for id_ in ids] for ids in (heard, liked, disliked, skipped)]
+        self._read(list(dict.fromkeys(number for part in numbers for number in part)))
+        played, likes, dislikes, skips = ([n for n in part if n in self._known] for part in numbers)
+        self._heard = played[-_HEARD:]
+        if heard:  # or the next track would be chosen with the dice of the first
+            self._dice = np.random.default_rng([len(heard), *self._dice.integers(2**31, size=2).tolist()])
+        for number in dislikes:
+            self._avoid(self._known[number], 1.0)
+        for number in skips:
+            self._avoid(self._known[number], SKIP_WEIGHT)
+        self._liked = [self._known[n] for n in likes if n not in {*dislikes, *skips}][-_LIKED:]
+
     def like(self, hit: Hit | None = None) -> None:
         """Follow a track from now on; by default the one just played."""
         query = self._said("like", hit)

@@ -30,6 +30,7 @@ from soundkin.errors import InputError, NotFound, StoreError
 from soundkin.fingerprint import LEAST_SECONDS
 from soundkin.record.feedback import FeedbackTables
 from soundkin.record.layouts import LayoutTables
+from soundkin.record.listing import ListingTables
 from soundkin.record.opening import (
     lock_for_writing,
     open_to_note,
@@ -70,7 +71,7 @@ _NUMBERS = ("bpm", "energy", "loudness", "duration")
 _DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format")
 
 
-class Record(FeedbackTables, LayoutTables, RunTables):
+class Record(FeedbackTables, LayoutTables, ListingTables, RunTables):
     """The record of one library; open it with `Record.open`, close it with `with` or `close()`.
 
     Any method raises StoreError when the file cannot be read or written. Reading from several threads is

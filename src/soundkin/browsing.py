@@ -1,0 +1,265 @@
+"""What a library lists: pages of tracks, counts of values, words as they are typed. `Library` inherits it."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from soundkin.errors import InputError
+from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, parse
+from soundkin.record import Record, Track
+from soundkin.record.feedback import DEFAULT_PROFILE
+from soundkin.record.listing import Where
+
+Filters = str | Sequence[str] | Filter | None
+
+FACETS = ("genre", "decade", "tempo", "energy", "key", "format", "feedback", "artist", "album")
+"""What values can be counted of."""
+_ENERGIES = (
+    ("calm", "energy<0.33"),
+    ("medium", "energy>=0.33 and energy<0.66"),
+    ("energetic", "energy>=0.66"),
+)
+_PLAIN = re.compile(r"\w[\w ]*\w|\w")
+_JOINS = re.compile(r"\b(and|or|not)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A value that tracks have.
+
+    Parameters
+    ----------
+    value : str
+        For people.
+    count : int
+        How many of the tracks asked about have it.
+    filter : str
+        The filter that finds them.
+    """
+
+    value: str
+    count: int
+    filter: str
+
+
+class Browsing(ABC):
+    """Lists and counts of a library."""
+
+    @abstractmethod
+    def _reader(self) -> Record: ...
+
+    @abstractmethod
+    def _filter(self, filters: Filters, profile: str | None = None) -> Filter | None: ...
+
+    def page(
+        self,
+        filters: Filters = None,
+        order: str = "artist",
+        descending: bool = False,
+        offset: int = 0,
+        limit: int = 50,
+        profile: str | None = None,
+    ) -> tuple[int, list[Track]]:
+        """List tracks, some at a time.
+
+        Parameters
+        ----------
+        filters : str, sequence of str, or Filter, optional
+            As in `Library.similar`.
+        order : str
+            One of `record.listing.ORDERS`.
+        descending : bool
+            The other way round.
+        offset, limit : int
+            So many are passed over, and so many come at most.
+        profile : str, optional
+            Who asks, for filters like ``liked``.
+
+        Returns
+        -------
+        total : int
+            How many pass the filters.
+        tracks : list of Track
+            In their order.
+
+        Raises
+        ------
+        InputError
+            A filter is unusable, or there is no such order.
+        """
+        where = where_of(self._filter(filters, profile))
+        return self._reader().page(where, order, descending, offset, limit)
+
+    def facets(
+        self, fields: Iterable[str], filters: Filters = None, limit: int = 30, profile: str | None = None
+    ) -> dict[str, list[Facet]]:
+        """Count what values tracks have.
+
+        Parameters
+        ----------
+        fields : iterable of str
+            Of `FACETS`.
+        filters : str, sequence of str, or Filter, optional
+            Only tracks that pass.
+        limit : int
+            At most so many values of a field.
+        profile : str, optional
+            Who asks, also for the counts of "feedback".
+
+        Returns
+        -------
+        dict of str to list of Facet
+            The most frequent value first; decades, tempi and energies in their order.
+
+        Raises
+        ------
+        InputError
+            A filter is unusable, or there is no such field.
+        """
+        wanted = list(fields)
+        for field in wanted:
+            if field not in FACETS:
+                raise InputError(f"no values are counted of {field!r}: use one of {', '.join(FACETS)}")
+        where = self._filter(filters, profile)
+        return {field: self._facet(field, where, limit, profile) for field in wanted}
+
+    def search(self, words: str, limit: int = 20) -> list[Track]:
+        """Return the tracks that words match as they are typed, the best first; see `Record.search`."""
+        return self._reader().search(words, limit)
+
+    def names_like(self, field: str, words: str, limit: int = 5) -> list[Facet]:
+        """Return the artists or albums (`field`) that `words` match as they are typed, at most `limit`."""
+        found = self._reader().names_like(field, words, limit)
+        return [Facet(name, n, text) for name, n in found if (text := filter_for(field, name))]
+
+    def tracks_of(self, ids: Sequence[str]) -> list[Track]:
+        """Return the tracks with these `ids`, in their order; those that are not there are left out."""
+        return list(self._reader().tracks(ids))
+
+    def verdicts(self, profile: str = DEFAULT_PROFILE) -> dict[str, str]:
+        """Return the ids of all that a profile likes or dislikes, with "like" or "dislike"."""
+        record = self._reader()
+        likes, dislikes = (
+            dict.fromkeys(record.tracks_that_are(f"{what}d", profile), what) for what in _VERDICTS
+        )
+        return likes | dislikes
+
+    def played(self, profile: str = DEFAULT_PROFILE) -> set[str]:
+        """Return the ids of all that a profile has played."""
+        return set(self._reader().tracks_that_are("played", profile))
+
+    @property
+    def revision(self) -> int:
+        """Number of the latest change of a track."""
+        return self._reader().revision
+
+    def _facet(self, field: str, where: Filter | None, limit: int, profile: str | None) -> list[Facet]:
+        record, among = self._reader(), where_of(where)
+        if field == "feedback":
+            flags = {
+                flag: self._filter([flag], profile)
+                for flag in ("liked", "disliked", "played", "never-played")
+            }
+            counts = {
+                flag: record.count(where_of(_both(where, its)))
+                for flag, its in flags.items()
+                if its is not None
+            }
+            return [Facet(flag, n, flag) for flag, n in counts.items() if n]
+        counted = record.count_values(field, among)
+        if field == "decade":
+            return [Facet(f"{y}s", n, f"year={y}..{y + 9}") for y, n in sorted(counted)][:limit]
+        if field == "tempo":
+            return [Facet(f"{b}-{b + 19}", n, f"bpm>={b} and bpm<{b + 20}") for b, n in sorted(counted)][
+                :limit
+            ]
+        if field == "energy":
+            return [Facet(_ENERGIES[i][0], n, _ENERGIES[i][1]) for i, n in sorted(counted)]
+        return _merged(field, counted)[:limit]
+
+
+_VERDICTS = ("like", "dislike")
+
+
+def _both(a: Filter | None, b: Filter) -> Filter:
+    return b if a is None else And((a, b))
+
+
+def _merged(field: str, counted: Iterable[tuple[Any, int]]) -> list[Facet]:
+    """Put spellings that differ in case together, as filters do; the most frequent one is shown."""
+    names: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for value, n in counted:
+        key = str(value).casefold()
+        names.setdefault(key, str(value))
+        counts[key] = counts.get(key, 0) + n
+    order = sorted(names, key=lambda key: (-counts[key], key))
+    return [Facet(names[key], counts[key], text) for key in order if (text := filter_for(field, names[key]))]
+
+
+def filter_for(field: str, value: str) -> str:
+    """Write the filter that asks for a value.
+
+    Parameters
+    ----------
+    field : str
+        A text field of `filters.FIELDS`.
+    value : str
+        Any value that a track has.
+
+    Returns
+    -------
+    str
+        What `filters.parse` reads; empty where the language cannot say it.
+    """
+    if _PLAIN.fullmatch(value) and not _JOINS.search(value):
+        return f"{field}={value}"
+    text = f'{field}="{value}"'
+    if '"' not in value and value.strip():
+        return text
+    bare = f"{field}={value}"
+    try:
+        return bare if parse([bare], lambda _: [value]) == Match(field, (value,)) else ""
+    except InputError:
+        return ""
+
+
+def where_of(filters: Filter | None) -> Where:
+    """Translate a filter for SQLite.
+
+    Parameters
+    ----------
+    filters : Filter or None
+        None lets everything pass.
+
+    Returns
+    -------
+    Where
+        It holds for the tracks that `filters.matches` lets pass.
+    """
+    match filters:
+        case None:
+            return Where()
+        case Match(field, values):
+            if field in ("genre", "subgenre"):
+                return Where.having(values, int(field == "subgenre"))
+            return Where.named(values) if field == "title" else Where.among(f"t.{field}", values)
+        case Range(field, gt, gte, lt, lte):
+            column = "CAST(t.added AS INTEGER)" if field == "added" else f"t.{field}"
+            bounds = [(s, v) for s, v in ((">", gt), (">=", gte), ("<", lt), ("<=", lte)) if v is not None]
+            sql = " AND ".join(f"{column} {sign} ?" for sign, _ in bounds)
+            return Where(f"coalesce({sql}, 0)", tuple(value for _, value in bounds))
+        case HasId(ids):
+            return Where.among("t.id", [f"{number:016x}" for number in ids])
+        case Not(part):
+            inner = where_of(part)
+            return Where(f"NOT ({inner.sql})", inner.values)
+        case And(parts) | Or(parts):
+            inside = [where_of(part) for part in parts]
+            sign = " AND " if isinstance(filters, And) else " OR "
+            return Where(
+                f"({sign.join(part.sql for part in inside)})",
+                tuple(v for part in inside for v in part.values),
+            )

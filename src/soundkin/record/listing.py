@@ -1,0 +1,200 @@
+"""Lists of tracks and counts of values, made inside SQLite: pages of a library of any size, in little memory."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soundkin.errors import InputError
+from soundkin.record.rows import COLUMNS, Track, fold, from_row, storable
+
+_NAME = "CASE WHEN t.title != '' THEN t.title ELSE stem_of(t.path) END"
+_ORDERS = {
+    "artist": "t.artist = '', t.artist COLLATE NOCASE {way}, t.album COLLATE NOCASE, t.disc, t.track, t.title, t.id",
+    "title": f"{_NAME} COLLATE NOCASE {{way}}, t.artist COLLATE NOCASE, t.id",
+    "album": "t.album = '', t.album COLLATE NOCASE {way}, t.disc, t.track, t.title, t.id",
+    **{
+        field: f"t.{field} IS NULL, t.{field} {{way}}, t.artist COLLATE NOCASE, t.id"
+        for field in ("year", "added", "duration", "bpm", "energy")
+    },
+}
+ORDERS = tuple(_ORDERS)
+_VALUES = {
+    "genre": ("g.value", ", json_each(t.genres) g"),
+    "artist": ("t.artist", ""),
+    "album": ("t.album", ""),
+    "key": ("t.key", ""),
+    "format": ("t.format", ""),
+    "decade": ("t.year / 10 * 10", ""),
+    "tempo": ("CAST(t.bpm / 20 AS INTEGER) * 20", ""),
+    "energy": (
+        "CASE WHEN t.energy < 0.33 THEN 0 WHEN t.energy < 0.66 THEN 1 WHEN t.energy >= 0.66 THEN 2 END",
+        "",
+    ),
+}
+COUNTED = tuple(_VALUES)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition on the tracks of a record, as SQLite reads it.
+
+    Parameters
+    ----------
+    sql : str
+        About the table ``t``; never NULL.
+    values : tuple
+        For its question marks.
+    """
+
+    sql: str = "1"
+    values: tuple[object, ...] = ()
+
+    @staticmethod
+    def among(column: str, values: Sequence[str]) -> "Where":
+        """Return the condition that a column is one of some values, however many there are."""
+        return Where(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(list(values)),))
+
+    @staticmethod
+    def having(values: Sequence[str], first: int) -> "Where":
+        """Return the condition that one of the genres, from the number `first` on, is one of `values`."""
+        inside = "SELECT 1 FROM json_each(t.genres) g WHERE g.key >= ? AND g.value IN (SELECT value FROM json_each(?))"
+        return Where(f"EXISTS ({inside})", (first, json.dumps(list(values))))
+
+    @staticmethod
+    def named(values: Sequence[str]) -> "Where":
+        """Return the condition that the name people see is one of `values`."""
+        return Where.among(f"({_NAME})", values)
+
+
+class ListingTables:
+    """The part of a record that lists tracks; see `Record`."""
+
+    _db: sqlite3.Connection
+
+    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        raise NotImplementedError
+
+    def _snapshot(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def page(
+        self, where: Where, order: str = "artist", descending: bool = False, offset: int = 0, limit: int = 50
+    ) -> tuple[int, list[Track]]:
+        """Return some of the tracks for which a condition holds.
+
+        Parameters
+        ----------
+        where : Where
+            The condition.
+        order : str
+            One of `ORDERS`; tracks that have no such value come last.
+        descending : bool
+            The other way round.
+        offset, limit : int
+            So many are passed over, and so many come at most.
+
+        Returns
+        -------
+        total : int
+            How many there are in all.
+        tracks : list of Track
+            In their order.
+
+        Raises
+        ------
+        InputError
+            There is no such order.
+        """
+        if order not in _ORDERS:
+            raise InputError(f"no order {order!r}: use one of {', '.join(ORDERS)}")
+        by = _ORDERS[order].format(way="DESC" if descending else "ASC")
+        with self._snapshot():
+            self._teach()
+            total = self.count(where)
+            rows = self._rows(
+                f"SELECT {COLUMNS} FROM tracks t WHERE {where.sql} ORDER BY {by} LIMIT ? OFFSET ?",
+                (*where.values, limit, offset),
+            )
+        return total, [from_row(row) for row in rows]
+
+    def count(self, where: Where) -> int:
+        """Return for how many tracks a condition holds."""
+        with self._snapshot():
+            self._teach()
+            return int(self._rows(f"SELECT count(*) FROM tracks t WHERE {where.sql}", where.values)[0][0])
+
+    def count_values(self, field: str, where: Where) -> list[tuple[Any, int]]:
+        """Count the tracks that have each value of a field.
+
+        Parameters
+        ----------
+        field : str
+            One of `COUNTED`. A decade is its first year, a tempo the least of 20 beats per minute, an energy 0, 1 or 2.
+        where : Where
+            Only tracks for which it holds.
+
+        Returns
+        -------
+        list of (value, int)
+            The most frequent first; without those that have none.
+
+        Raises
+        ------
+        InputError
+            There is no such field.
+        """
+        if field not in _VALUES:
+            raise InputError(f"no values are counted of {field!r}: use one of {', '.join(COUNTED)}")
+        column, more = _VALUES[field]
+        with self._snapshot():
+            self._teach()
+            rows = self._rows(
+                f"SELECT {column} AS v, count(DISTINCT t.number) FROM tracks t{more} WHERE {where.sql} "
+                "GROUP BY v HAVING v IS NOT NULL AND v != '' ORDER BY 2 DESC, 1",
+                where.values,
+            )
+        return [(row[0], row[1]) for row in rows]
+
+    def names_like(self, field: str, words: str, limit: int = 10) -> list[tuple[str, int]]:
+        """Find artists or albums by the beginnings of words.
+
+        Parameters
+        ----------
+        field : str
+            "artist" or "album".
+        words : str
+            What a person typed, the last word maybe unfinished.
+        limit : int
+            At most so many.
+
+        Returns
+        -------
+        list of (str, int)
+            Names with how many tracks have them, the most frequent first.
+        """
+        wanted = [folded for word in words.split()[:32] if (folded := fold(word))]
+        if field not in ("artist", "album"):
+            raise InputError(f"no names of {field!r}: use artist or album")
+        if not wanted:
+            return []
+        rows = self._rows(
+            f"SELECT t.{field}, count(*) FROM words w JOIN tracks t ON t.number = w.track "
+            f"WHERE t.{field} != '' AND {' AND '.join(['instr(w.text, ?)'] * len(wanted))} "
+            "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 500",
+            [f" {word}" for word in wanted],
+        )
+        fits = [(name, n) for name, n in rows if all(f" {word}" in f" {fold(name)}" for word in wanted)]
+        return fits[:limit]
+
+    def _teach(self) -> None:
+        """Give SQLite a function it lacks."""
+        self._db.create_function("stem_of", 1, _stem_of, deterministic=True)
+
+
+def _stem_of(path: bytes) -> str:
+    return str(storable(Path(os.fsdecode(path)).stem))

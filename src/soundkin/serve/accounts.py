@@ -1,0 +1,337 @@
+"""Who may ask: users, tokens and sessions; and the playlists they keep.
+
+All of it lies in one small SQLite file beside the record, readable by its owner alone. Passwords are kept as scrypt
+makes them, tokens and sessions as their SHA-256: who steals the file cannot log in with it.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from soundkin.errors import InputError, NotFound, StoreError
+from soundkin.record.feedback import clean_name
+
+FILE_NAME = "server.sqlite"
+SESSION_SECONDS = 30 * 86_400.0
+_SHORTEST = 8
+# OWASP's Password Storage Cheat Sheet, 2024: N = 2^15, r = 8, p = 3; 32 MB and about a fifth of a second.
+_SCRYPT = {"n": 1 << 15, "r": 8, "p": 3, "maxmem": 64 << 20}
+_TABLES = """
+CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, salt BLOB NOT NULL, key BLOB NOT NULL, created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS tokens (
+    hash TEXT PRIMARY KEY, user TEXT NOT NULL, label TEXT NOT NULL, created REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, user TEXT NOT NULL, expires REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS playlists (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, tracks TEXT NOT NULL, changed REAL NOT NULL -- tracks: a JSON list of ids
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who may log in.
+
+    Parameters
+    ----------
+    name : str
+        As it is kept; a profile of the library has the same name.
+    created : float
+        Seconds since 1970.
+    tokens : tuple of str
+        What their tokens are called.
+    """
+
+    name: str
+    created: float
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A playlist that is kept.
+
+    Parameters
+    ----------
+    id, name : str
+        16 hex digits; what it is called.
+    tracks : tuple of str
+        Track ids, in playing order.
+    changed : float
+        Seconds since 1970.
+    """
+
+    id: str
+    name: str
+    tracks: tuple[str, ...]
+    changed: float
+
+
+class Accounts:
+    """Users and playlists of one library; every method opens the file for itself, so any thread may call.
+
+    Parameters
+    ----------
+    folder : Path
+        The library.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / FILE_NAME
+        self._nobody = secrets.token_bytes(16)
+
+    # ---- users
+
+    def users(self) -> list[User]:
+        """Return every user, by name."""
+        with self._open() as db:
+            labels: dict[str, list[str]] = {}
+            for user, label in db.execute("SELECT user, label FROM tokens ORDER BY created"):
+                labels.setdefault(user, []).append(label)
+            rows = db.execute("SELECT name, created FROM users ORDER BY name").fetchall()
+        return [User(name, created, tuple(labels.get(name, ()))) for name, created in rows]
+
+    def any(self) -> bool:
+        """Tell whether there is a user."""
+        if not self._file.exists():
+            return False
+        with self._open() as db:
+            return db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is not None
+
+    def add(self, name: str, password: str) -> str:
+        """Let somebody in from now on.
+
+        Parameters
+        ----------
+        name : str
+            As for a profile.
+        password : str
+            At least 8 characters.
+
+        Returns
+        -------
+        str
+            The name as it is kept.
+
+        Raises
+        ------
+        InputError
+            The name is unusable or taken, or the password too short.
+        """
+        name = clean_name(name)
+        if len(password) < _SHORTEST:
+            raise InputError(f"a password of {len(password)} characters; wanted {_SHORTEST} or more")
+        salt = secrets.token_bytes(16)
+        row = name, salt, _stretched(password, salt), time.time()
+        with self._open() as db:
+            if db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
+                raise InputError(
+                    f"there is a user {name!r} already: remove them first, or choose another name"
+                )
+            db.execute("INSERT INTO users VALUES (?, ?, ?, ?)", row)
+        return name
+
+    def remove(self, name: str) -> None:
+        """Let somebody in no longer; their sessions and tokens end at once. Raise NotFound for a stranger."""
+        name = clean_name(name)
+        with self._open() as db:
+            if not db.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount:
+                raise NotFound(f"there is no user {name!r}")
+            db.execute("DELETE FROM tokens WHERE user = ?", (name,))
+            db.execute("DELETE FROM sessions WHERE user = ?", (name,))
+
+    def token(self, name: str, label: str) -> str:
+        """Make a token for a program that asks in somebody's name.
+
+        Parameters
+        ----------
+        name : str
+            A user.
+        label : str
+            What it is for.
+
+        Returns
+        -------
+        str
+            The token; it is not kept and cannot be shown again.
+
+        Raises
+        ------
+        NotFound
+            There is no such user.
+        """
+        name, made = clean_name(name), f"sk_{secrets.token_urlsafe(32)}"
+        with self._open() as db:
+            if not db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
+                raise NotFound(f"there is no user {name!r}: soundkin user add {name}")
+            db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?)", (_hash(made), name, label, time.time()))
+        return made
+
+    # ---- asking
+
+    def knows(self, name: str, password: str) -> str | None:
+        """Return the name of the user with this password; None otherwise, and after the same time."""
+        try:
+            name = clean_name(name)
+        except InputError:
+            name = ""
+        with self._open() as db:
+            row = db.execute("SELECT salt, key FROM users WHERE name = ?", (name,)).fetchone()
+        salt, key = row or (self._nobody, b"")
+        return name if hmac.compare_digest(_stretched(password, salt), key) else None
+
+    def log_in(self, name: str) -> str:
+        """Begin a session of a user and return its secret."""
+        secret, now = secrets.token_urlsafe(32), time.time()
+        with self._open() as db:
+            db.execute("DELETE FROM sessions WHERE expires < ?", (now,))
+            db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (_hash(secret), name, now + SESSION_SECONDS))
+        return secret
+
+    def log_out(self, secret: str) -> None:
+        """End a session."""
+        with self._open() as db:
+            db.execute("DELETE FROM sessions WHERE hash = ?", (_hash(secret),))
+
+    def of_session(self, secret: str) -> str | None:
+        """Return whose session this is, or None."""
+        with self._open() as db:
+            found = db.execute(
+                "SELECT user FROM sessions WHERE hash = ? AND expires > ?", (_hash(secret), time.time())
+            ).fetchone()
+        return str(found[0]) if found else None
+
+    def of_token(self, token: str) -> str | None:
+        """Return whose token this is, or None."""
+        with self._open() as db:
+            found = db.execute("SELECT user FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
+        return str(found[0]) if found else None
+
+    # ---- playlists
+
+    def playlists(self) -> list[Kept]:
+        """Return every playlist, by name."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT id, name, tracks, changed FROM playlists ORDER BY name COLLATE NOCASE, id"
+            )
+            return [_kept(row) for row in rows]
+
+    def playlist(self, id_: str) -> Kept:
+        """Return a playlist; raise NotFound when there is none."""
+        with self._open() as db:
+            row = db.execute(
+                "SELECT id, name, tracks, changed FROM playlists WHERE id = ?", (id_,)
+            ).fetchone()
+        if row is None:
+            raise NotFound(f"there is no playlist {id_!r}")
+        return _kept(row)
+
+    def keep_playlist(self, name: str, tracks: Sequence[str], id_: str | None = None) -> Kept:
+        """Keep a playlist.
+
+        Parameters
+        ----------
+        name : str
+            What it is called; several may be called the same.
+        tracks : sequence of str
+            Track ids, in playing order.
+        id_ : str, optional
+            Of the one to replace; default a new one.
+
+        Returns
+        -------
+        Kept
+            As it is now.
+
+        Raises
+        ------
+        NotFound
+            There is none to replace.
+        """
+        kept = Kept(id_ or secrets.token_hex(8), name.strip(), tuple(tracks), time.time())
+        with self._open() as db:
+            if id_ is not None and not db.execute("SELECT 1 FROM playlists WHERE id = ?", (id_,)).fetchone():
+                raise NotFound(f"there is no playlist {id_!r}")
+            db.execute(
+                "INSERT OR REPLACE INTO playlists VALUES (?, ?, ?, ?)",
+                (kept.id, kept.name, json.dumps(kept.tracks), kept.changed),
+            )
+        return kept
+
+    def drop_playlist(self, id_: str) -> None:
+        """Forget a playlist; raise NotFound when there is none."""
+        with self._open() as db:
+            if not db.execute("DELETE FROM playlists WHERE id = ?", (id_,)).rowcount:
+                raise NotFound(f"there is no playlist {id_!r}")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Open the file; what is done inside is done whole or not at all."""
+        try:
+            if new := not self._file.exists():
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))  # before anything is in it
+            with closing(sqlite3.connect(self._file, timeout=10)) as db, db:
+                if new:
+                    db.executescript(_TABLES)
+                yield db
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self._file}: {error}; can this folder be written?") from error
+
+
+def _stretched(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, **_SCRYPT)
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _kept(row: tuple[str, str, str, float]) -> Kept:
+    return Kept(row[0], row[1], tuple(json.loads(row[2])), row[3])
+
+
+class Throttle:
+    """Makes guessing slow: after a few failures one has to wait, each time twice as long.
+
+    Parameters
+    ----------
+    free : int
+        So many failures cost nothing.
+    longest : float
+        Seconds to wait at most.
+    """
+
+    def __init__(self, free: int = 5, longest: float = 900.0) -> None:
+        self._free, self._longest = free, longest
+        self._failed: dict[str, tuple[int, float]] = {}
+
+    def wait(self, who: str) -> float:
+        """Return how many seconds somebody has to wait before they may try again."""
+        count, last = self._failed.get(who, (0, 0.0))
+        if count < self._free:
+            return 0.0
+        return max(0.0, last + min(2.0 ** (count - self._free), self._longest) - time.monotonic())
+
+    def failed(self, who: str) -> None:
+        """Note a failure."""
+        now = time.monotonic()
+        if len(self._failed) > _MOST_KNOWN:
+            self._failed = {w: f for w, f in self._failed.items() if now - f[1] < self._longest}
+        self._failed[who] = self._failed.get(who, (0, 0.0))[0] + 1, now
+
+    def passed(self, who: str) -> None:
+        """Forget the failures of somebody."""
+        self._failed.pop(who, None)
+
+
+_MOST_KNOWN = 10_000

@@ -1,0 +1,89 @@
+"""Logging in and out."""
+
+import math
+from importlib import metadata
+
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
+
+from soundkin.errors import InputError
+from soundkin.recommend.mixes import MOODS
+from soundkin.serve import models
+from soundkin.serve.accounts import SESSION_SECONDS
+from soundkin.serve.guard import COOKIE, Refused, cookie_of
+from soundkin.serve.pool import Busy
+from soundkin.serve.state import Shared, State, profile_of
+
+router = APIRouter(tags=["access"])
+
+
+def _session(shared: State, user: str | None, profile: str, is_in: bool) -> models.Session:
+    return models.Session(
+        user=user,
+        login=not is_in,
+        profile=profile,
+        version=metadata.version("soundkin") if is_in else "",
+        moods=sorted(MOODS),
+        scan=is_in and bool(shared.scanning.folders),
+    )
+
+
+@router.get("/session")
+async def session(shared: Shared, request: Request) -> models.Session:
+    """Say who is asking, and whether they have to log in."""
+    user = request.scope.get("soundkin.user")
+    is_in = user is not None or await shared.open_now()
+    return _session(shared, user, profile_of(request), is_in)
+
+
+@router.post("/session")
+async def log_in(asked: models.Login, shared: Shared, request: Request, response: Response) -> models.Session:
+    """Log in; the answer sets a cookie."""
+    address = request.client.host if request.client else ""
+    name = asked.name.strip().casefold()
+    wait = max(shared.by_address.wait(address), shared.by_name.wait(name))
+    if wait > 0 or shared.logins.statistics().tasks_waiting >= _MOST_WAITING:
+        raise Busy("too many attempts to log in: wait a little", max(1, math.ceil(wait)))
+    async with shared.logins:
+        user = await anyio.to_thread.run_sync(shared.accounts.knows, asked.name, asked.password)
+    if user is None:
+        shared.by_address.failed(address)
+        shared.by_name.failed(name)
+        raise Refused(401, "login", "the name or the password is wrong")
+    shared.by_address.passed(address)
+    shared.by_name.passed(name)
+    secret = await anyio.to_thread.run_sync(_begin, shared, user)
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=int(SESSION_SECONDS),
+        path=request.scope.get("root_path") or "/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return _session(shared, user, user, True)
+
+
+@router.delete("/session", status_code=204)
+async def log_out(shared: Shared, request: Request, response: Response) -> None:
+    """Log out."""
+    secret = cookie_of(request.headers.get("cookie", ""))
+    if secret:
+        await anyio.to_thread.run_sync(shared.accounts.log_out, secret)
+    response.delete_cookie(
+        COOKIE, path=request.scope.get("root_path") or "/", httponly=True, samesite="strict"
+    )
+
+
+_MOST_WAITING = 5
+
+
+def _begin(shared: State, user: str) -> str:
+    """Begin a session; whoever logs in has a profile of their own."""
+    try:
+        if user not in {one.name for one in shared.browser.profiles()}:
+            shared.browser.create_profile(user)
+    except InputError:  # made a moment ago by another request
+        pass
+    return shared.accounts.log_in(user)

@@ -1,0 +1,162 @@
+"""What the routes share: one library to ask, one to browse, workers, and accounts."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+from fastapi import Depends, Request
+
+from soundkin.embed import cores
+from soundkin.errors import SoundkinError, StoreError
+from soundkin.library import Library
+from soundkin.recommend import Variety
+from soundkin.record.feedback import DEFAULT_PROFILE
+from soundkin.serve.accounts import Accounts, Throttle
+from soundkin.serve.jobs import Jobs
+from soundkin.serve.media import Media
+from soundkin.serve.models import VarietyRules
+from soundkin.serve.pool import Busy, Ears
+from soundkin.serve.scanning import Scanning
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_THREADS = 2  # questions at once: the index answers one at a time, and threads more than that only wait
+_WAITING_UPLOADS = 8
+_LOOK_SECONDS = 1.0  # how long a new user may stay unseen
+_SECONDS = 10.0  # how long the status, which looks at every file, is not asked for again
+
+
+class State:
+    """All that one server holds.
+
+    Parameters
+    ----------
+    folder : path-like
+        The library.
+    music : sequence of str
+        Folders that a scan looks into.
+    needs_login : bool
+        Whether to want a login though there is no user.
+    """
+
+    def __init__(self, folder: str | Path, music: Sequence[str], needs_login: bool) -> None:
+        self.ears = Ears(max(1, cores() // 2), _WAITING_UPLOADS)
+        self.library = Library.open(folder, listener=self.ears.listen)
+        # Lists take their time at a large library: with a connection of their own no question waits for them.
+        self.browser = Library.open(folder)
+        self.accounts = Accounts(self.library.folder)
+        self.media = Media(self.library.folder / "cache")
+        self.scanning = Scanning(self.library.folder, music, self.after_scan)
+        self.jobs = Jobs(self.library.folder)
+        self.by_address, self.by_name = Throttle(), Throttle(free=20, longest=60.0)
+        self.logins = anyio.Semaphore(1)  # one password is stretched at a time: each takes a core and 32 MB
+        self.closing = asyncio.Event()  # for answers that never end by themselves
+        self.uploads = 0
+        self._needs_login = needs_login
+        self._looked: tuple[float, bool] = (float("-inf"), False)
+        self._asking, self._browsing = anyio.CapacityLimiter(_THREADS), anyio.CapacityLimiter(2)
+        self._listening = anyio.CapacityLimiter(_WAITING_UPLOADS)
+        self._status: tuple[float, Any] = (0.0, None)
+
+    # ---- running what blocks
+
+    async def ask(self, what: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Call what asks the library, in a thread; once more if its index was renewed just then."""
+        try:
+            return await anyio.to_thread.run_sync(partial(what, *args, **named), limiter=self._asking)
+        except StoreError:
+            return await anyio.to_thread.run_sync(partial(what, *args, **named), limiter=self._asking)
+
+    async def browse(self, what: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Call a method of the browser, in a thread that questions do not need."""
+        return await anyio.to_thread.run_sync(partial(what, *args, **named), limiter=self._browsing)
+
+    async def listen(self, what: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Call a method of the library that waits for a worker to embed something."""
+        return await anyio.to_thread.run_sync(partial(what, *args, **named), limiter=self._listening)
+
+    def begin_upload(self) -> None:
+        """Take a place among the uploads, or raise Busy."""
+        if self.uploads >= _WAITING_UPLOADS:
+            raise Busy(f"{self.uploads} uploads are being listened to already: try again in a moment")
+        self.uploads += 1
+
+    def end_upload(self) -> None:
+        """Give the place back."""
+        self.uploads -= 1
+
+    # ---- who asks
+
+    async def open_now(self) -> bool:
+        """Tell whether nobody needs to log in: on one's own machine, while there is no user."""
+        if self._needs_login:
+            return False
+        at, known = self._looked
+        if time.monotonic() - at > _LOOK_SECONDS:
+            known = not await anyio.to_thread.run_sync(self.accounts.any)
+            self._looked = time.monotonic(), known
+        return known
+
+    # ---- after changes
+
+    def status(self) -> Any:
+        """Return the status of the library, at most ten seconds old."""
+        at, known = self._status
+        if known is None or time.monotonic() - at > _SECONDS:
+            known = self.browser.status()
+            self._status = time.monotonic(), known
+        return known
+
+    def after_scan(self) -> None:
+        """Bring everything up to date when a scan of ours has ended."""
+        self._status = (0.0, None)
+        threading.Thread(target=self._tidy, name="soundkin-tidy", daemon=True).start()
+
+    def _tidy(self) -> None:
+        try:
+            self.library.tidy()
+        except SoundkinError as error:
+            log.warning("%s", error)
+
+    def close(self) -> None:
+        """Stop the workers and let go of the library."""
+        self.scanning.close()
+        self.jobs.close()
+        self.media.close()
+        self.ears.close()
+        self.library.close()
+        self.browser.close()
+
+
+def state_of(request: Request) -> State:
+    """Return what the routes share, for `fastapi.Depends`."""
+    shared: State = request.app.state.shared
+    return shared
+
+
+Shared = Annotated[State, Depends(state_of)]
+
+
+def profile_of(request: Request, named: str | None = None) -> str:
+    """Return whose taste counts: the one that is named, or whoever is logged in."""
+    return named or request.scope.get("soundkin.user") or DEFAULT_PROFILE
+
+
+def variety_of(rules: VarietyRules | None) -> Variety | None:
+    """Return rules of variety as the library takes them."""
+    return None if rules is None else Variety(**rules.model_dump())
+
+
+def asked_of(library: Library, queries: Iterable[str]) -> list[Any]:
+    """Find the tracks that queries name; a request names tracks and words, never paths."""
+    return [library.find(query, files=False) for query in queries]

@@ -1,0 +1,86 @@
+"""A server for tests: the application in this process, or a real one on loopback."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from soundkin.serve import create_app
+
+BASE = "http://localhost:8765"
+API = "/api/v1"
+
+
+@contextlib.contextmanager
+def client_of(folder: Path, **options: Any) -> Iterator[TestClient]:
+    """Ask the application directly, as somebody at its own machine does."""
+    app = create_app(folder, **options)
+    with TestClient(app, base_url=BASE, raise_server_exceptions=False) as client:
+        yield client
+
+
+def copied(source: Path, target: Path) -> Path:
+    """Copy a library, for a server writes into its folder."""
+    shutil.copytree(source, target)
+    return target
+
+
+@contextlib.contextmanager
+def running(folder: Path, *arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Run `soundkin serve`; yield its address, and the process."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [
+        sys.executable,
+        "-m",
+        "soundkin.cli",
+        "serve",
+        "--library",
+        str(folder),
+        "--port",
+        "0",
+        *arguments,
+    ]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+(?=/ )", line := process.stdout.readline())
+        assert found, line
+        yield found[0], process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def until(ask: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Ask until there is an answer."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if answer := ask():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"nothing came in {seconds} s")
+
+
+def made(client: TestClient, path: str) -> Any:
+    """Return the answer of a route that may have to make it first."""
+
+    def ask() -> Any:
+        answer = client.get(f"{API}{path}")
+        return None if answer.status_code == 202 else answer
+
+    return until(ask)

@@ -1,0 +1,555 @@
+"""The web app as a person uses it: a real browser, a real server, a library of synthesised music.
+
+Chromium does not let scripts of tests be evaluated where a page's policy forbids `eval`, so nothing here waits for an
+expression inside the page: `until` asks again from outside.
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soundkin import playlists, synth
+from soundkin.library import Library
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+STATIC = Path(__file__).parents[1] / "src/soundkin/serve/static/index.html"
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+PAGES = ("", "for-you", "map", "path", "playlists", "library", "tracks", "duplicates", "encoders")
+
+
+def _missing() -> str:
+    if CHROMIUM is None:
+        return "no Chromium on this machine: apt-get install chromium"
+    if importlib.util.find_spec("playwright") is None:
+        return "Playwright is not installed: pip install -e '.[browser]'"
+    if not STATIC.is_file():
+        return "the web app is not built: cd web && npm ci && npm run build"
+    return ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _everything_needed() -> None:
+    if reason := _missing():
+        # A set that is always skipped where it should run would pass for ever.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@dataclass(frozen=True)
+class Music:
+    """Two folders of music: one that the library knows, and one file from outside."""
+
+    library: Path
+    tracks: list[tuple[Path, synth.SynthTrack]]
+    outside: Path
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory: pytest.TempPathFactory) -> Music:
+    folder = tmp_path_factory.mktemp("browser")
+    tracks = synth.write_library(folder / "music", 30, 10.0)
+    [(outside, _)] = synth.write_library(folder / "outside", 1, 10.0, seed=7)
+    with Library.open(folder / "library") as library:
+        library.add([folder / "music"])
+    return Music(folder / "library", tracks, outside)
+
+
+@contextmanager
+def serving(library: Path, *more: str) -> Iterator[str]:
+    """Run `soundkin serve` on a free port until the block ends; yield its address."""
+    command = [
+        sys.executable,
+        "-m",
+        "soundkin.cli",
+        "serve",
+        "--port",
+        "0",
+        "--library",
+        os.fspath(library),
+        *more,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        try:
+            assert server.stdout is not None
+            said = ""
+            for line in server.stdout:
+                said += line
+                if found := re.search(r"http://[^\s/]+/", line):
+                    yield found[0]
+                    break
+            else:
+                pytest.fail(f"soundkin serve did not start: {said}")
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(music: Music) -> Iterator[str]:
+    with serving(music.library, os.fspath(music.tracks[0][0].parents[2])) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def chromium(_everything_needed: None) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class App:
+    """The app in a tab of its own."""
+
+    page: Any
+    url: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, place: str = "") -> "App":
+        self.page.goto(f"{self.url}#/{place}")
+        return self
+
+    def ask(self, path: str) -> Any:
+        """Ask the API as another client would."""
+        with urllib.request.urlopen(f"{self.url}api/v1/{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def audio(self) -> dict[str, Any]:
+        """What the element that plays says of itself."""
+        elements = self.page.evaluate(
+            "[...document.querySelectorAll('audio')].map(a => ({time: a.currentTime, paused: a.paused, src: a.src}))"
+        )
+        return next((each for each in elements if not each["paused"]), elements[0])
+
+    def rows(self, within: str = "main") -> list[str]:
+        """Ids of the tracks shown, in their order."""
+        # In one step: a row may go while others are looked at.
+        return self.page.evaluate(
+            "where => [...document.querySelectorAll(`${where} [data-track]`)].map(row => row.dataset.track)",
+            within,
+        )
+
+    def choose(self, label: str, words: str) -> None:
+        """Type words into a search field, and take the first track it offers."""
+        box = self.page.get_by_role("combobox", name=label)
+        box.fill(words)
+        self.page.get_by_role("option", name=words).first.wait_for()
+        box.press("ArrowDown")
+        box.press("Enter")
+
+
+@pytest.fixture
+def app(chromium: Any, server: str) -> Iterator[App]:
+    with tab(chromium, server) as opened:
+        yield opened
+
+
+@contextmanager
+def tab(chromium: Any, url: str, **options: Any) -> Iterator[App]:
+    """Open a tab; when the block ends, what the browser complained about must be nothing."""
+    context = chromium.new_context(viewport=DESKTOP, accept_downloads=True, **options)
+    context.set_default_timeout(60_000)
+    opened = App(context.new_page(), url)
+    opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+    opened.page.on("console", lambda said: note(opened, said))
+    try:
+        yield opened
+        assert opened.complaints == []
+    finally:
+        context.close()
+
+
+def note(opened: App, said: Any) -> None:
+    """Remember what the browser complains about; that a track without a picture answers 404 is no defect."""
+    expected = "404 (Not Found)" in said.text or "GPU stall" in said.text
+    if said.type in ("error", "warning") and not expected:
+        opened.complaints.append(said.text)
+
+
+def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait until something holds, and return it."""
+    end = time.monotonic() + seconds
+    while not (value := holds()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return value
+
+
+def history(app: App, profile: str = "default") -> list[tuple[str, str]]:
+    return [(entry["kind"], entry["track"]) for entry in app.ask(f"profiles/{profile}/history?limit=50")]
+
+
+def test_dropping_a_file_brings_what_sounds_like_it(app: App, music: Music) -> None:
+    app.open()
+    app.page.get_by_label("Audio file to compare with").set_input_files(music.outside)
+    app.page.locator("main [data-track]").first.wait_for()
+    known = {track["id"] for track in app.ask("tracks?limit=100")["tracks"]}
+    assert len(app.rows()) == 30
+    assert set(app.rows()) == known
+    title = synth.write_library(music.outside.parents[2], 1, 10.0, seed=7)[0][1].title
+    assert app.page.get_by_role("heading", level=1).inner_text() == title
+
+
+def test_a_file_without_sound_is_turned_down_in_words(app: App, tmp_path: Path) -> None:
+    (tmp_path / "song.mp3").write_bytes(b"no music in here" * 100)
+    app.open()
+    app.page.get_by_label("Audio file to compare with").set_input_files(tmp_path / "song.mp3")
+    app.page.get_by_role("heading", name="No answer").wait_for()
+    app.complaints = [said for said in app.complaints if "422" not in said]
+
+
+def test_a_row_plays_and_what_is_passed_over_is_a_skip(app: App) -> None:
+    app.open("tracks")
+    app.page.locator("[data-track] .play").first.click()
+    until(lambda: app.audio()["time"] > 0.3)
+    first = app.rows()[0]
+    assert app.audio()["src"].endswith(f"/tracks/{first}/audio")
+
+    moment = app.audio()["time"]
+    until(lambda: app.audio()["time"] > moment + 0.3)
+    app.page.keyboard.press("Escape")
+    app.page.locator("main").focus()
+    app.page.keyboard.press(" ")
+    until(lambda: app.audio()["paused"])
+    app.page.keyboard.press(" ")
+    until(lambda: not app.audio()["paused"])
+
+    app.page.keyboard.press("Shift+ArrowRight")
+    until(lambda: app.audio()["src"].endswith(f"/tracks/{app.rows()[1]}/audio"))
+    assert until(lambda: ("skip", first) in history(app))
+
+
+def test_the_next_track_is_loaded_before_it_is_needed_and_follows_by_itself(app: App) -> None:
+    app.open("tracks")
+    app.page.locator("[data-track] .play").nth(3).click()
+    following = app.rows()[4]
+    until(lambda: app.audio()["time"] > 0.2)
+    until(
+        lambda: any(
+            src.endswith(f"/tracks/{following}/audio")
+            for src in app.page.evaluate("[...document.querySelectorAll('audio')].map(a => a.src)")
+        )
+    )
+    until(lambda: app.audio()["src"].endswith(f"/tracks/{following}/audio") and app.audio()["time"] > 0.1)
+    assert until(lambda: ("play", app.rows()[3]) in history(app))
+
+
+def test_the_waveform_can_be_clicked_and_moved_by_keys(app: App) -> None:
+    app.open("tracks")
+    app.page.locator("[data-track] .play").first.click()
+    until(lambda: app.audio()["time"] > 0.1)
+    slider = app.page.get_by_role("contentinfo").get_by_role("slider", name="Position")
+    box = slider.bounding_box()
+    app.page.keyboard.press("Escape")
+    app.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    seconds = float(slider.get_attribute("aria-valuemax"))
+    until(lambda: app.audio()["time"] >= seconds / 2 - 1)
+    slider.press("Home")
+    until(lambda: app.audio()["time"] < seconds / 2 - 1)
+
+
+def test_likes_change_the_recommendations(chromium: Any, music: Music, server: str) -> None:
+    with tab(chromium, server) as app:
+        app.open()
+        app.page.get_by_role("button", name="Listener").click()
+        app.page.get_by_role("menuitem", name="New listener").click()
+        app.page.get_by_role("textbox", name="Name").fill("ann")
+        app.page.get_by_role("button", name="Create").click()
+        until(lambda: any(each["name"] == "ann" for each in app.ask("profiles")))
+        by_genre = {track["genres"][0]: track for track in app.ask("tracks?limit=100")["tracks"]}
+        one, other = sorted(by_genre)[0], sorted(by_genre)[-1]
+
+        def like(track: dict[str, Any]) -> None:
+            app.open(f"like/{track['id']}")
+            button = app.page.locator("header").get_by_role("button", name="Like", exact=False).first
+            button.click()
+            until(lambda: ("like", track["id"]) in history(app, "ann"))
+            assert button.get_attribute("aria-pressed") == "true"
+
+        def answer() -> list[str]:
+            app.open("for-you")
+            app.page.get_by_role("list", name="Recommended").locator("[data-track]").first.wait_for()
+            return app.rows()
+
+        like(by_genre[one])
+        before = answer()
+        why = app.page.get_by_role("list", name="Recommended").inner_text()
+        assert f"because you like “{by_genre[one]['name']}”" in why
+        like(by_genre[other])
+        assert answer() != before
+        assert by_genre[other]["id"] not in app.rows()  # what is liked already is no news
+
+        row = app.page.locator("main [data-track]").first
+        turned_down = row.get_attribute("data-track")
+        row.get_by_role("button", name="Dislike").click()
+        app.page.get_by_role("button", name="Your taste changed").click()
+        until(lambda: app.rows() and turned_down not in app.rows())
+
+
+def test_filters_narrow_the_answer_and_show_counts(app: App) -> None:
+    track = app.ask("tracks?limit=100")["tracks"][0]
+    app.open(f"like/{track['id']}")
+    app.page.locator("main [data-track]").first.wait_for()
+    app.page.get_by_role("button", name="Genre").click()
+    chip = app.page.get_by_role("dialog").get_by_role("button").first
+    genre, n = re.fullmatch(r"(.+?)\s*(\d+)", chip.inner_text(), re.S).groups()  # type: ignore[union-attr]
+    assert int(n) == sum(genre in each["genres"] for each in app.ask("tracks?limit=100")["tracks"])
+    chip.click()
+    genres = {each["id"]: each["genres"] for each in app.ask("tracks?limit=100")["tracks"]}
+    until(lambda: app.rows() and all(genre in genres[each] for each in app.rows()))
+
+
+def places(buffer: bytes) -> dict[str, tuple[float, float]]:
+    """Read ids and places from the answer of /map, independently of the app."""
+    (length,) = struct.unpack_from("<I", buffer)
+    head = json.loads(buffer[4 : 4 + length])
+
+    def column(name: str, code: str) -> tuple[Any, ...]:
+        return struct.unpack_from(f"<{head['count']}{code}", buffer, 4 + length + head["columns"][name]["at"])
+
+    at = zip(column("x", "f"), column("y", "f"), strict=True)
+    return {f"{track:016x}": place for track, place in zip(column("id", "Q"), at, strict=True)}
+
+
+def map_of(app: App) -> dict[str, tuple[float, float]]:
+    """Return where each track lies in the window when the map is shown whole."""
+    with urllib.request.urlopen(f"{app.url}api/v1/map", timeout=30) as answer:
+        found = places(answer.read())
+    box = app.page.get_by_role("application").bounding_box()
+    side = min(box["width"], box["height"]) - 80
+    left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
+    return {track: (left + side * (x + 1) / 2, top + side * (1 - y) / 2) for track, (x, y) in found.items()}
+
+
+def lone(app: App, spots: dict[str, tuple[float, float]], room: float = 14) -> list[str]:
+    """Return tracks that no other point and no control lies upon."""
+
+    def free(track: str) -> bool:
+        x, y = spots[track]
+        near = [o for o, (a, b) in spots.items() if o != track and (a - x) ** 2 + (b - y) ** 2 < room**2]
+        on_top = app.page.evaluate("([x, y]) => document.elementFromPoint(x, y)?.tagName", [x, y])
+        return not near and on_top == "CANVAS"
+
+    return [track for track in spots if free(track)]
+
+
+def shown_map(app: App) -> dict[str, tuple[float, float]]:
+    app.open("map")
+    app.page.get_by_role("application").wait_for()
+    time.sleep(0.5)
+    return map_of(app)
+
+
+def test_a_click_on_the_map_plays_that_track(app: App) -> None:
+    spots = shown_map(app)
+    assert len(spots) == 30
+    track = lone(app, spots)[0]
+    x, y = spots[track]
+    app.page.mouse.move(x, y)
+    name = app.ask(f"tracks/{track}")["name"]
+    app.page.locator(".tip").get_by_text(name).wait_for()
+    app.page.mouse.click(x, y)
+    until(lambda: app.audio()["src"].endswith(f"/tracks/{track}/audio") and app.audio()["time"] > 0.1)
+
+
+def test_the_points_are_drawn_where_they_can_be_clicked(app: App) -> None:
+    spots = shown_map(app)
+    app.page.get_by_label("Colour by").select_option("mine")  # all grey: what is not paper is a point
+    time.sleep(0.5)
+    track = lone(app, spots, 30)[0]
+    x, y = spots[track]
+    around = app.page.screenshot(clip={"x": x - 2, "y": y - 2, "width": 4, "height": 4})
+    beside = app.page.screenshot(clip={"x": x + 16, "y": y - 2, "width": 4, "height": 4})
+    assert around != beside
+
+
+def test_a_loop_on_the_map_becomes_a_playlist(app: App) -> None:
+    spots = shown_map(app)
+    box = app.page.get_by_role("application").bounding_box()
+    app.page.get_by_role("button", name="Lasso").click()
+    inside = [track for track, (x, _) in spots.items() if x < box["x"] + box["width"] / 2]
+    middle, top, bottom = box["x"] + box["width"] / 2, box["y"] + 6, box["y"] + box["height"] - 6
+    app.page.mouse.move(middle, top)
+    app.page.mouse.down()
+    # Past the search field and the legend: the loop has the pointer, wherever it goes.
+    for x, y in ((box["x"] + 3, top), (box["x"] + 3, bottom), (middle, bottom)):
+        app.page.mouse.move(x, y, steps=8)
+    app.page.mouse.up()
+    app.page.get_by_role("status").get_by_text(f"{len(inside)} tracks").wait_for()
+    app.page.get_by_role("button", name="Save as playlist").click()
+    app.page.get_by_label("Name of a new playlist").fill("The left half")
+    app.page.get_by_role("button", name="Create").click()
+    app.page.get_by_role("button", name="Open").click()
+    until(lambda: sorted(app.rows("main ol")) == sorted(inside))
+
+
+def test_a_path_is_found_shown_on_the_map_and_saved(app: App) -> None:
+    tracks = app.ask("tracks?limit=100")["tracks"]
+    first, last = tracks[0], tracks[-1]
+    app.open("path")
+    app.choose("From: a track", first["name"])
+    app.choose("To: a track", last["name"])
+    app.page.get_by_role("list", name="The path").locator("[data-track]").first.wait_for()
+    assert (app.rows()[0], app.rows()[-1], len(app.rows())) == (first["id"], last["id"], 12)
+    app.page.get_by_role("link", name="On the map").click()
+    app.page.get_by_text("Path of 12 tracks").wait_for()
+
+
+def test_a_playlist_is_made_put_in_order_and_exported(app: App, tmp_path: Path) -> None:
+    app.open("playlists")
+    app.page.get_by_label("Name of a new playlist").fill("Evening, later")
+    app.page.get_by_role("button", name="Create").click()
+    tracks = app.ask("tracks?limit=100")["tracks"]
+    for track in tracks[:3]:
+        app.choose("Add a track", track["name"])
+        app.page.locator(f'main ol [data-track="{track["id"]}"]').wait_for()
+    app.page.locator(".grip").nth(0).focus()
+    app.page.keyboard.press("ArrowDown")
+    wanted = [tracks[1]["id"], tracks[0]["id"], tracks[2]["id"]]
+    until(lambda: app.rows("main ol") == wanted)
+    [kept] = [each for each in app.ask("playlists") if each["name"] == "Evening, later"]
+    until(lambda: [each["id"] for each in app.ask(f"playlists/{kept['id']}")["tracks"]] == wanted)
+
+    app.page.get_by_role("button", name="Export").click()
+    with app.page.expect_download() as download:
+        app.page.get_by_role("menuitem", name="m3u8").click()
+    assert download.value.suggested_filename.endswith(".m3u8")
+    download.value.save_as(tmp_path / "list.m3u8")
+    paths = {track["id"]: track["path"] for track in tracks}
+    entries = playlists.read(tmp_path / "list.m3u8")
+    assert [Path(entry.paths[0]) for entry in entries] == [Path(paths[each]) for each in wanted]
+
+
+def test_the_library_page_tells_of_a_scan(app: App) -> None:
+    app.open("library")
+    app.page.get_by_role("button", name="Scan", exact=True).click()
+    app.page.get_by_text("nothing had changed").wait_for()
+    app.page.get_by_role("heading", name="Every file").or_(
+        app.page.get_by_text("Every file that was found")
+    ).first.wait_for()
+
+
+def test_strangers_have_to_log_in(chromium: Any, music: Music, tmp_path: Path) -> None:
+    shutil.copytree(music.library, tmp_path / "library")
+    add = [sys.executable, "-m", "soundkin.cli", "user", "add", "ann", "--password-stdin"]
+    password = "correct horse battery staple"
+    subprocess.run([*add, "--library", tmp_path / "library"], input=password, text=True, check=True)
+    with serving(tmp_path / "library") as url, tab(chromium, url) as app:
+        app.open("library")
+        app.page.get_by_label("Name").fill("ann")
+        app.page.get_by_label("Password").fill("wrong")
+        app.page.get_by_role("button", name="Log in").click()
+        until(lambda: app.page.get_by_role("alert").inner_text())
+        app.page.get_by_label("Password").fill(password)
+        app.page.get_by_label("Password").press("Enter")
+        app.page.get_by_role("heading", name="Scan for changes").wait_for()
+        app.page.get_by_role("button", name="Listener").click()
+        app.page.get_by_role("menuitem", name="Log out").click()
+        app.page.get_by_role("heading", name="Log in").wait_for()
+        app.complaints = [said for said in app.complaints if "401" not in said]
+
+
+def test_it_works_under_a_path_of_a_proxy(chromium: Any, music: Music, tmp_path: Path) -> None:
+    """A proxy that takes the path away is what `--root-path` is for; here the browser plays the proxy."""
+    with serving(music.library, "--root-path", "/music") as url, tab(chromium, url) as app:
+        app.page.route(
+            "**/music/**",
+            lambda route: route.fulfill(
+                response=route.fetch(url=route.request.url.replace("/music/", "/", 1))
+            ),
+        )
+        app.page.goto(f"{url}music/#/tracks")
+        app.page.locator("main [data-track]").first.wait_for()
+        asked = app.page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
+        assert all(each.startswith(f"{url}music/") for each in asked), asked
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
+def test_every_control_has_a_name_and_every_page_fits(
+    chromium: Any, server: str, size: dict[str, int], scheme: str
+) -> None:
+    with tab(chromium, server, color_scheme=scheme) as app:
+        app.page.set_viewport_size(size)
+        for place in PAGES:
+            app.open(place)
+            app.page.locator("main h1").first.wait_for(state="attached")
+            time.sleep(0.7)
+            nameless = app.page.evaluate(
+                """[...document.querySelectorAll('button, a, input, select, [role]')]
+                .filter(e => e.checkVisibility() && !e.closest('[aria-hidden="true"]'))
+                .filter(e => e.matches('button, a, input, select, [role="slider"], [role="application"]'))
+                .filter(e => !(e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.length))
+                .map(e => e.outerHTML.slice(0, 120))"""
+            )
+            assert nameless == [], place
+            wide = app.page.evaluate(
+                "document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth"
+            )
+            assert wide <= 0, f"{place or 'home'} is {wide} pixels too wide"
+            assert app.page.locator("h1").count() == 1, place
+
+
+def test_keys_alone_are_enough(app: App) -> None:
+    app.open()
+    app.page.locator("main h1").wait_for()
+    app.page.keyboard.press("Tab")
+    assert app.page.evaluate("document.activeElement.innerText") == "To the content"
+    outline = app.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    app.page.keyboard.press("Enter")
+    app.page.keyboard.press("/")
+    assert app.page.evaluate("document.activeElement.getAttribute('role')") == "combobox"
+    name = app.ask("tracks?limit=1")["tracks"][0]["name"]
+    app.page.keyboard.type(name)
+    app.page.get_by_role("option", name=name).first.wait_for()
+    app.page.keyboard.press("ArrowDown")
+    app.page.keyboard.press("Enter")
+    app.page.get_by_role("heading", level=1, name=name).wait_for()
+    app.page.get_by_role("button", name="Play", exact=True).first.press("Enter")
+    until(lambda: app.audio()["time"] > 0.1)
+    app.page.keyboard.press("l")
+    track = app.audio()["src"].split("/")[-2]
+    assert until(lambda: ("like", track) in history(app))
+    app.page.keyboard.press("l")
+    assert until(lambda: ("unlike", track) in history(app))
+
+
+def test_nothing_jumps_while_a_page_loads(app: App) -> None:
+    app.page.add_init_script(
+        "window.jumps = 0; new PerformanceObserver(list => { for (const e of list.getEntries()) "
+        "if (!e.hadRecentInput) window.jumps += e.value; }).observe({type: 'layout-shift', buffered: true})"
+    )
+    for place in ("", "tracks", f"like/{app.ask('tracks?limit=1')['tracks'][0]['id']}", "library"):
+        app.open(place)
+        app.page.reload()
+        time.sleep(2)
+        assert app.page.evaluate("window.jumps") < 0.1, place  # what web.dev calls good
+
+
+def test_the_benchmark_of_the_web_app_runs() -> None:
+    script = Path(__file__).parents[1] / "benchmarks/bench_web.py"
+    command = [sys.executable, os.fspath(script), "--points", "2000", "--loads", "1"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    weight = re.search(r"(\d+) kB in all", said)
+    assert weight is not None
+    assert 50 < int(weight[1]) < 300  # what was promised
+    assert "ms of script a frame" in said

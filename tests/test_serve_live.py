@@ -1,0 +1,262 @@
+"""The server as a process, asked over loopback: ranges, events, many at once, a scan, how it stops."""
+
+import json
+import signal
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from serving import API, copied, running, until
+
+from soundkin.library import Library
+from soundkin.record import Record
+
+
+@pytest.fixture(scope="module")
+def server(made, tmp_path_factory):
+    folder = copied(made.library, tmp_path_factory.mktemp("live") / "library")
+    with running(folder) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def tracks(server):
+    return httpx.get(f"{server}{API}/tracks?limit=500").json()["tracks"]
+
+
+@pytest.fixture(scope="module")
+def flac(tracks):
+    """The address of a file, and its bytes."""
+    track = next(t for t in tracks if t["format"] == "flac")
+    with open(track["path"], "rb") as file:
+        return f"{API}/tracks/{track['id']}/audio", file.read()
+
+
+@pytest.mark.parametrize(
+    ("asked", "cut"),
+    [
+        ("bytes=0-99", slice(0, 100)), ("bytes=100-", slice(100, None)), ("bytes=-7", slice(-7, None)),
+        ("bytes=5-5", slice(5, 6)),
+    ],
+)  # fmt: skip
+def test_a_part_of_a_file(server, flac, asked, cut):
+    address, data = flac
+    answer = httpx.get(server + address, headers={"range": asked})
+    assert answer.status_code == 206
+    assert answer.content == data[cut]
+    begin = len(data) + cut.start if cut.start < 0 else cut.start
+    assert answer.headers["content-range"] == f"bytes {begin}-{begin + len(data[cut]) - 1}/{len(data)}"
+
+
+def test_ranges_that_cannot_be(server, flac):
+    address, data = flac
+    assert httpx.get(server + address, headers={"range": f"bytes={len(data)}-"}).status_code == 416
+    whole = httpx.get(server + address)
+    assert (whole.status_code, whole.content) == (200, data)
+    assert whole.headers["accept-ranges"] == "bytes"
+    stale = httpx.get(server + address, headers={"range": "bytes=0-9", "if-range": '"another"'})
+    assert stale.content == data
+
+
+def test_a_listener_who_leaves_in_the_middle_harms_nobody(server, flac):
+    address, data = flac
+    for _ in range(5):
+        with httpx.stream("GET", server + address) as answer:
+            next(answer.iter_raw(100))
+    assert httpx.get(server + address).content == data
+
+
+def test_cheap_requests_are_quick_while_files_are_listened_to(server, made, tracks):
+    """Compared with the uploads themselves, in one run: a busy machine slows both."""
+    done, taken, waited = threading.Event(), [], []
+
+    def upload():
+        begin = time.monotonic()
+        with made.outside.open("rb") as file:
+            answer = httpx.post(f"{server}{API}/similar/upload", files={"file": ("a.ogg", file)}, timeout=120)
+        assert answer.status_code == 200
+        taken.append(time.monotonic() - begin)
+
+    def ask():
+        while not done.is_set():
+            begin = time.monotonic()
+            assert httpx.get(f"{server}/healthz").status_code == 200
+            waited.append(time.monotonic() - begin)
+
+    upload()  # the first starts the worker
+    asker = threading.Thread(target=ask)
+    asker.start()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: upload(), range(8)))
+    done.set()
+    asker.join()
+    assert len(waited) >= 5
+    assert sorted(waited)[len(waited) // 2] < max(0.1, sorted(taken[1:])[4] / 2)
+
+
+@pytest.mark.slow
+def test_more_uploads_than_it_takes_are_sent_away(server, made):
+    data = made.outside.read_bytes()
+
+    def upload(_):
+        return httpx.post(f"{server}{API}/similar/upload", files={"file": ("a.ogg", data)}, timeout=120)
+
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(upload, range(24)))
+    codes = {answer.status_code for answer in answers}
+    assert codes == {200, 429}
+    assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 429)
+    assert upload(0).status_code == 200
+
+
+def read(pipe):
+    """Return what a process wrote."""
+    assert pipe is not None
+    return pipe.read()
+
+
+def events(address):
+    """Yield the states that a server sends."""
+    with httpx.stream("GET", f"{address}{API}/scan/events", timeout=60) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
+
+
+def test_a_scan_is_told_of_and_its_tracks_are_found(made, tmp_path):
+    music = tmp_path / "music"
+    music.mkdir()
+    for path, _ in made.tracks[:3]:
+        (music / path.name).write_bytes(path.read_bytes())
+    (music / "broken.mp3").write_bytes(b"no music")
+    with running(tmp_path / "library", str(music)) as (address, _):
+        assert httpx.get(f"{address}{API}/tracks").status_code == 404
+        states = events(address)
+        first = next(states)
+        assert (first["state"], first["can_start"], first["folders"]) == ("idle", True, [str(music)])
+        assert httpx.post(f"{address}{API}/scan").status_code == 202
+        assert httpx.post(f"{address}{API}/scan").status_code == 409
+        seen = []
+        for state in states:
+            seen.append(state)
+            if state["state"] not in ("idle", "running"):
+                break
+        assert seen[-1]["state"] == "done"
+        assert (seen[-1]["added"], seen[-1]["failed"]) == (3, 1)
+        assert httpx.get(f"{address}{API}/tracks").json()["total"] == 3
+        failures = httpx.get(f"{address}{API}/failures").json()
+        assert [one["path"] for one in failures["failures"]] == [str(music / "broken.mp3")]
+        assert failures["failures"][0]["reason"]
+        ids = [track["id"] for track in httpx.get(f"{address}{API}/tracks").json()["tracks"]]
+        assert len(httpx.post(f"{address}{API}/similar", json={"query": ids[0]}).json()["hits"]) == 2
+
+
+@pytest.mark.slow
+def test_answers_come_while_another_process_writes(server, tracks, made, tmp_path):
+    folder = copied(made.library, tmp_path / "library")
+    with (
+        running(folder) as (address, _),
+        Record.open(folder, write=True) as record,
+        record.batch(every=10**9, seconds=1e9),
+    ):
+        record.remove([tracks[0]["id"]])  # not committed yet
+        state = httpx.get(f"{address}{API}/scan").json()
+        assert (state["state"], state["can_start"]) == ("elsewhere", False)
+        assert httpx.get(f"{address}{API}/tracks").json()["total"] == len(tracks)
+        answer = httpx.post(f"{address}{API}/similar", json={"query": tracks[1]["id"]})
+        assert answer.status_code == 200
+        assert httpx.get(f"{address}{API}/status").json()["writer"]
+
+
+@pytest.mark.slow
+def test_what_changes_outside_is_seen(made, tmp_path):
+    folder = copied(made.library, tmp_path / "library")
+    with running(folder) as (address, _):
+        before = httpx.get(f"{address}{API}/tracks").json()
+        asked = {"query": before["tracks"][0]["id"], "k": 100}
+        gone = httpx.post(f"{address}{API}/similar", json=asked).json()["hits"][0]["id"]
+        with Library.open(folder) as library:
+            library.remove([gone])
+        until(lambda: httpx.get(f"{address}{API}/tracks").json()["total"] == before["total"] - 1)
+        hits = httpx.post(f"{address}{API}/similar", json=asked).json()["hits"]
+        assert gone not in {hit["id"] for hit in hits}
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_it_stops_in_order_also_with_listeners(made, tmp_path, how):
+    folder = copied(made.library, tmp_path / "library")
+    with running(folder) as (address, process):
+        states = events(address)
+        next(states)
+        process.send_signal(how)
+        assert list(states) == []  # the line is closed, not cut
+        assert process.wait(20) == 0
+        assert "stopped" in read(process.stderr)
+    with sqlite3.connect(folder / "record.sqlite") as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_port_that_is_taken_is_one_line(server, made, tmp_path, capsys):
+    from soundkin import cli
+
+    port = server.rpartition(":")[2]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", "--library", str(tmp_path), "--port", port])
+    assert ended.value.code == 1
+    assert f"cannot listen at 127.0.0.1, port {port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [("--host", "0.0.0.0"), ("--host", "::"), ("--allow-host", "music.example")]
+)
+def test_others_get_in_only_when_somebody_may_log_in(tmp_path, capsys, options):
+    from soundkin import cli
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", "--library", str(tmp_path), "--port", "0", *options])
+    assert ended.value.code == 1
+    assert "soundkin user add" in capsys.readouterr().err
+
+
+def test_users_are_made_listed_and_removed(tmp_path, capsys, monkeypatch):
+    import io
+
+    from soundkin import cli
+
+    def command(*words, typed=""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["user", *words, "--library", str(tmp_path)])
+        return ended.value.code or 0, *capsys.readouterr()
+
+    assert command("list")[1].startswith("nobody")
+    assert command("add", "ana")[0] == 1  # no terminal to ask at
+    assert command("add", "ana", "--password-stdin", typed="long enough\n")[0] == 0
+    assert command("add", "ben", "--password-stdin", typed="short\n")[0] == 1
+    token = command("token", "ana", "--label", "player")[1].strip()
+    assert token.startswith("sk_")
+    assert json.loads(command("list", "--json")[1])[0]["tokens"] == ["player"]
+    with running(tmp_path, "--allow-host", "music.example") as (address, _):
+        headers = {"authorization": f"Bearer {token}", "host": "music.example"}
+        assert httpx.get(f"{address}{API}/session", headers=headers).json()["user"] == "ana"
+        assert httpx.get(f"{address}{API}/tracks").status_code == 401
+    assert command("remove", "ana")[0] == 0
+    assert command("remove", "ana")[0] == 1
+
+
+@pytest.mark.slow
+def test_the_log_names_nobody(made, tmp_path):
+    folder = copied(made.library, tmp_path / "library")
+    with running(folder, "--log") as (address, process):
+        httpx.get(f"{address}{API}/search?q=secret")
+        httpx.get(f"{address}{API}/nothing/secret")
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        lines = [json.loads(line) for line in read(process.stderr).splitlines() if line.startswith("{")]
+    assert [line["status"] for line in lines] == [200, 404]
+    assert "secret" not in json.dumps(lines)
+    assert "127.0.0.1" not in json.dumps(lines)
