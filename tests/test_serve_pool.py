@@ -175,16 +175,14 @@ def test_a_worker_hands_errors_back(tmp_path):
 @pytest.mark.parametrize(
     ("kept", "count", "there", "method"),
     [
-        ([], 100, {"sklearn"}, "tsne"), ([], 100, set(), "pca"), ([], 100_000, {"sklearn"}, "pca"),
-        ([], 100_000, {"sklearn", "umap"}, "umap"), (["x-tsne-0.npz"], 100_000, {"sklearn"}, "tsne"),
-        (["y-tsne-0.npz"], 100_000, {"sklearn"}, "pca"),
+        (set(), 100, {"openTSNE"}, "tsne"), (set(), 100, set(), "pca"), (set(), 100_000, {"openTSNE"}, "pca"),
+        (set(), 100_000, {"openTSNE", "umap"}, "umap"), ({"tsne"}, 100_000, {"openTSNE"}, "tsne"),
+        ({"umap"}, 100, {"openTSNE", "umap"}, "umap"), ({"tsne"}, 100, set(), "pca"),
     ],
 )  # fmt: skip
 def test_the_best_map_this_machine_can_make(tmp_path, monkeypatch, kept, count, there, method):
-    (tmp_path / "maps").mkdir()
-    for name in kept:
-        (tmp_path / "maps" / name).touch()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name in there or None)
+    monkeypatch.setattr("soundkin.explore.projection.kept", lambda folder, space: kept)
+    monkeypatch.setattr(jobs, "find_spec", lambda name: name in there or None)
     assert jobs.best_method(tmp_path, "x", count) == method
 
 

@@ -188,6 +188,27 @@ def aligned(places: Array, onto: Array, which: NDArray[np.int64] | slice = slice
     return np.ascontiguousarray(turned, np.float32)
 
 
+def kept(folder: Path, space: str, seed: int = 0) -> set[str]:
+    """Return the methods of which the record keeps a layout.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the library.
+    space : str
+        Id of a space.
+    seed : int
+        Of the layouts.
+
+    Returns
+    -------
+    set of str
+        Of `METHODS`.
+    """
+    with Record.open(folder) as record:
+        return {method for method in METHODS if record.layout(space, method, seed) is not None}
+
+
 def keep_up(
     folder: Path,
     ids: list[str],

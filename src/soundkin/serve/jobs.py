@@ -4,13 +4,13 @@ What is kept is handed out at once, also while a newer one is being made: a pict
 ago is worth more than none.
 """
 
-import importlib.util
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _WAITING, _PATIENCE_SECONDS, _AGAIN_SECONDS = 4, 3600.0, 30.0
 _MOST_KEPT = 12
-_MANY = 20_000  # t-SNE of more takes many minutes
+_MANY = 20_000  # t-SNE of more takes minutes
 _TYPICAL = 12
 NONE_16, NONE_32 = (1 << 16) - 1, (1 << 32) - 1
 
@@ -143,12 +143,12 @@ def best_method(folder: Path, space: str, count: int) -> str:
     str
         A method whose layout is kept, else the best that this machine makes in a few minutes.
     """
-    for method in ("tsne", "umap"):
-        if any((folder / "maps").glob(f"{space}-{method}-*.npz")) and importlib.util.find_spec("sklearn"):
-            return method
-    if importlib.util.find_spec("umap") and count > _MANY:
+    kept = projection.kept(folder, space)
+    if "tsne" in kept and find_spec("openTSNE"):
+        return "tsne"
+    if find_spec("umap") and (count > _MANY or "umap" in kept):
         return "umap"
-    return "tsne" if importlib.util.find_spec("sklearn") and count <= _MANY else "pca"
+    return "tsne" if find_spec("openTSNE") and count <= _MANY else "pca"
 
 
 def map_of(library: Library, space: str, method: str) -> dict[str, Any]:
