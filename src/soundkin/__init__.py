@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from soundkin.browsing import Facet
     from soundkin.embed import Embedder, Failure, Space
     from soundkin.encoders import ENCODERS, load_encoder
     from soundkin.errors import (
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from soundkin.library import Ambiguous, Library, Status
     from soundkin.mixing import Cluster, Found
     from soundkin.playlists import Entry
-    from soundkin.recommend import Closeness, Hit, Moment, Variety
+    from soundkin.recommend import Closeness, Hit, Moment, Query, Variety
     from soundkin.recommend.journeys import Journey
     from soundkin.recommend.radio import Radio
     from soundkin.recommend.versions import Group, Pair
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from soundkin.scan import Progress, ScanOptions, ScanReport
 
 _HOME = {
+    "Facet": "browsing",
     **dict.fromkeys(("Embedder", "Failure", "Space"), "embed"),
     **dict.fromkeys(("ENCODERS", "load_encoder"), "encoders"),
     **dict.fromkeys(
@@ -56,7 +58,7 @@ _HOME = {
     **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
     **dict.fromkeys(("Cluster", "Found"), "mixing"),
     "Entry": "playlists",
-    **dict.fromkeys(("Closeness", "Hit", "Moment", "Variety"), "recommend"),
+    **dict.fromkeys(("Closeness", "Hit", "Moment", "Query", "Variety"), "recommend"),
     "Journey": "recommend.journeys",
     "Radio": "recommend.radio",
     **dict.fromkeys(("Group", "Pair"), "recommend.versions"),
@@ -73,6 +75,7 @@ __all__ = [
     "DecodeError",
     "Embedder",
     "Entry",
+    "Facet",
     "Failure",
     "Feedback",
     "Found",
@@ -89,6 +92,7 @@ __all__ = [
     "Pair",
     "Profile",
     "Progress",
+    "Query",
     "Radio",
     "ScanOptions",
     "ScanReport",
