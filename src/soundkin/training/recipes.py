@@ -73,11 +73,10 @@ class Recipe:
         Of AdamW; the rate warms up over 50 steps and falls as a half cosine.
     discriminants : bool
         After training, replace the dense layer by linear discriminants of the tracks, found in closed form.
-    shrinkage, flatten : float
+    shrinkage, flatten, kinship : float
         See `soundkin.training.head.discriminants`.
     endurance : float
-        Weight of what a codec does to tracks, beside the scatter of their windows, in the last layer; used when
-        training is given windows that went through one.
+        Weight, beside the scatter of windows, of what mp3 and clipping do to tracks in the last layer.
     teaching : float
         Weight of the squared error in foretelling a teacher, when there is one.
     augment : Augment
@@ -105,6 +104,7 @@ class Recipe:
     discriminants: bool = False
     shrinkage: float = 0.3
     flatten: float = 0.0
+    kinship: float = 0.0
     endurance: float = 5.0
     teaching: float = 5.0
     augment: Augment = Augment()
