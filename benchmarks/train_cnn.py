@@ -3,30 +3,41 @@
     python benchmarks/train_cnn.py MUSIC --cache CACHE --musicnn UNPACKED_WHEEL --out FOLDER
 
 ``--fold K`` leaves out the soundtracks of fold K of three (or of ``--folds``), as `bench_encoder.py` deals them, and
-prints the figures on them: this is where the model card's figures come from. Killed, it goes on from the checkpoint
-in CACHE.
+prints the figures on them: this is where the model card's figures come from. ``--robustness N`` also asks whether N of
+those tracks keep their place when their files change, as `soundkin evaluate --protocol robustness` does. Killed, it
+goes on from the checkpoint in CACHE.
 """
 
 import argparse
 import json
 import logging
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from bench_encoder import FRAMES, SECONDS, deal, musicnn_of, task, with_network
 from numpy.typing import NDArray
 
-from soundkin.features import FrontEnd
-from soundkin.training.changes import cache_changed
-from soundkin.training.data import Mels, cache_mels, sources_in, spread_starts
+from soundkin.audio import resample
+from soundkin.evaluate import Options, evaluate
+from soundkin.evaluate.robustness import write_mp3
+from soundkin.evaluate.tables import to_markdown
+from soundkin.features import FrontEnd, log_mel
+from soundkin.library import Library
+from soundkin.scan import ScanOptions
+from soundkin.training.data import Codes, Mels, cache_mels, encode_db, sources_in, spread_starts
 from soundkin.training.export import export, to_onnx
 from soundkin.training.loop import Limits, Metrics, train
+from soundkin.training.network import Encoder
 from soundkin.training.recipes import RECIPES
 from soundkin.training.teacher import Teacher
 
 log = logging.getLogger("train_cnn")
 
 TAUGHT_WINDOWS = 8
+CODED_WINDOWS = 16  # every other one of them
+_AROUND_SECONDS = 0.25
 
 
 def teacher_vectors(mels: Mels, package: Path, cache: Path) -> list[NDArray[np.float32]]:
@@ -46,10 +57,59 @@ def taught_starts(mels: Mels) -> list[NDArray[np.int64]]:
     return [spread_starts(len(track), FRAMES, TAUGHT_WINDOWS) for track in mels.tracks]
 
 
+def coded_windows(mels: Mels, cache: Path) -> list[Codes]:
+    """Send 8 windows of each track through mp3 at 96 kbit/s; uint8 (2, 8, n_mels, frames), kept in the cache."""
+    coded = []
+    for source, track in zip(mels.sources, mels.tracks, strict=True):
+        kept = cache / f"mp3-{Path(source.album).name}-{Path(source.path).name}.npy"
+        if not kept.exists():
+            starts = spread_starts(len(track), FRAMES, CODED_WINDOWS)[::2] * mels.front.hop / mels.front.rate
+            np.save(kept, before_and_after(source.path, starts, mels.front))
+        coded.append(np.load(kept))
+    return coded
+
+
+def before_and_after(path: str, starts: NDArray[np.float64], front: FrontEnd) -> Codes:
+    """Return the log-mels of windows of a file's middle, before and after mp3; the rest of the file is not coded."""
+    with soundfile.SoundFile(path) as file:
+        rate, frames = file.samplerate, file.frames
+        middle = max(0.0, frames / rate / 2 - SECONDS / 2)
+        around, n = round(_AROUND_SECONDS * rate), round(front.n_samples(FRAMES) / front.rate * rate)
+        pieces = []
+        for start in starts:
+            first = max(0, round((middle + start) * rate) - around)
+            file.seek(min(first, max(0, frames - n - 2 * around)))
+            piece = file.read(n + 2 * around, dtype="float32", always_2d=True)
+            pieces.append(np.resize(piece, (n + 2 * around, piece.shape[1]))[:, :2])
+    y = np.concatenate(pieces)
+    with tempfile.TemporaryDirectory() as folder:
+        write_mp3(f"{folder}/coded.mp3", y, rate)
+        z, _ = soundfile.read(f"{folder}/coded.mp3", dtype="float32", always_2d=True)
+    firsts = [k * (n + 2 * around) + around for k in range(len(starts))]
+    return np.stack([[mel_of(x[first : first + n], rate, front) for first in firsts] for x in (y, z)])
+
+
+def mel_of(x: NDArray[np.float32], rate: int, front: FrontEnd) -> Codes:
+    """Return the codes (n_mels, frames) of one window (n, channels)."""
+    mono = resample(np.ascontiguousarray(x.mean(axis=1)), rate, front.rate)
+    return encode_db(log_mel(np.resize(mono, front.n_samples(FRAMES)), front))
+
+
 def checkpoint_of(cache: Path, fold: int | None, folds: int, seed: int, steps: int) -> Path:
     """Name the checkpoint of a run."""
     part = "all" if fold is None else f"{fold}of{folds}"
     return cache / f"checkpoint-{part}-{seed}-{steps}.pt"
+
+
+def robustness(encoder: Encoder, unheard: Mels, tracks: int, seed: int) -> str:
+    """Change files of some tracks, hear them again, and return a table of what that did."""
+    drawn = np.random.default_rng(seed).permutation(len(unheard))[:tracks]
+    with tempfile.TemporaryDirectory() as folder:
+        ours = Path(folder) / "encoder"
+        export(encoder, ours, unheard.front, name="fold", data="", licence="Apache-2.0", metrics={})
+        with Library.open(Path(folder) / "library") as library:
+            library.add([unheard.sources[i].path for i in drawn], ScanOptions((str(ours),)))
+            return to_markdown(evaluate(library, Options(("robustness",), albums="folders", tracks=tracks)))
 
 
 def report(metrics: Metrics) -> None:
@@ -65,6 +125,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="write the encoder here")
     parser.add_argument("--fold", type=int, help="leave out and score this fold")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument(
+        "--robustness",
+        type=int,
+        metavar="N",
+        help="also change the files of N tracks of the fold, 10 or more",
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--metrics", type=Path, help="JSON that goes into the encoder's card")
@@ -89,10 +155,12 @@ def main() -> None:
         teacher=teacher,
         checkpoint=checkpoint_of(args.cache, args.fold, args.folds, args.seed, args.steps),
         on_metrics=report,
-        changed=cache_changed(heard, args.cache, FRAMES),
+        changed=coded_windows(heard, args.cache),
     )
     if unheard:
         log.info("fold %d: %s", args.fold, json.dumps(with_network(to_onnx(encoder), task(mels, unheard))))
+        if args.robustness:
+            print(robustness(encoder, mels.subset(unheard), args.robustness, args.seed))
     if args.out:
         export(
             encoder,

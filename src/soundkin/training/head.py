@@ -18,8 +18,6 @@ def discriminants(
     shrinkage: float,
     flatten: float,
     nuisance: Tensor | None = None,
-    albums: Sequence[str] = (),
-    kinship: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Find the linear layer that tells tracks apart.
 
@@ -40,11 +38,6 @@ def discriminants(
     nuisance : float tensor (d, d), optional
         Second moments of changes that are to move a track as little as possible, on the scale of the features'
         covariance; see `second_moments`. Added to the within-track covariance.
-    albums : sequence of str, optional
-        The album of each track.
-    kinship : float
-        What tracks of one album differ in is added to the within-track covariance, times this: what albums differ in
-        comes to the fore.
 
     Returns
     -------
@@ -69,8 +62,6 @@ def discriminants(
     within.diagonal().add_(shrinkage * within.diagonal().mean() + 1e-12)
     if nuisance is not None:
         within.add_(nuisance.double())
-    if kinship:
-        within.add_(_inside_albums(means, share, albums), alpha=kinship)
     # With within = L L', the discriminants are the singular directions of the track means in L^-1 x.
     lower = torch.linalg.cholesky(within)
     scaled = torch.linalg.solve_triangular(lower, between.T, upper=False)
@@ -80,17 +71,6 @@ def discriminants(
     weight = torch.zeros(dims, within.shape[0], dtype=torch.float64)
     weight[:found] = rows * strength[:found, None] ** (-2 * flatten)
     return weight.float(), -(weight @ centre).float()
-
-
-def _inside_albums(means: Tensor, share: Tensor, albums: Sequence[str]) -> Tensor:
-    """Return the covariance of the tracks' means about the mean of their album."""
-    numbers = {album: i for i, album in enumerate(dict.fromkeys(albums))}
-    member = torch.zeros(len(numbers), len(means), dtype=means.dtype)
-    for track, album in enumerate(albums):
-        member[numbers[album], track] = share[track]
-    centres = (member @ means) / member.sum(1, keepdim=True)
-    apart = (means - centres[[numbers[album] for album in albums]]) * share.sqrt()[:, None]
-    return apart.T @ apart
 
 
 def second_moments(changes: Iterable[Tensor], weights: Sequence[float]) -> Tensor:

@@ -244,8 +244,6 @@ class Trainer:
                 self.recipe.shrinkage,
                 self.recipe.flatten,
                 self._nuisance(weights),
-                self.mels.albums,
-                self.recipe.kinship,
             )
             self.encoder.dense.load_state_dict({"weight": weight, "bias": bias})
         return self.encoder

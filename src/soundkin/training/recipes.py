@@ -73,7 +73,7 @@ class Recipe:
         Of AdamW; the rate warms up over 50 steps and falls as a half cosine.
     discriminants : bool
         After training, replace the dense layer by linear discriminants of the tracks, found in closed form.
-    shrinkage, flatten, kinship : float
+    shrinkage, flatten : float
         See `soundkin.training.head.discriminants`.
     endurance : float
         Weight, beside the scatter of windows, of what mp3 and clipping do to tracks in the last layer.
@@ -104,7 +104,6 @@ class Recipe:
     discriminants: bool = False
     shrinkage: float = 0.3
     flatten: float = 0.0
-    kinship: float = 0.0
     endurance: float = 5.0
     teaching: float = 5.0
     augment: Augment = Augment()
