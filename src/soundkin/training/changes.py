@@ -18,10 +18,10 @@ from soundkin.training.data import Codes, Mels, cacher, encode_db, in_workers
 Array = NDArray[np.float32]
 
 WINDOWS = 8
-# What we hear is mono; half the bits of a stereo file do about the same harm to it.
+# What we hear is mono; half the bits of a stereo file do it at least as much harm.
 _MONO_BITS = 48_000
 _LOUDER = np.float32(10 ** (6 / 20))
-# Of 150 tracks less is learned than of 330; of more, little: no need to hear a large library twice.
+# Less is learned of 165 tracks than of 330, see docs/encoder.md; so many make short work of a large library.
 MOST_TRACKS = 1000
 # What mp3 is made at; from another rate, the first of these.
 _RATES = (44_100, 48_000, 32_000)
