@@ -396,7 +396,7 @@ def train(
                 continue
             if checkpoint is not None:
                 trainer.save(checkpoint)
-            if on_metrics is not None:
+            if on_metrics is not None and not interrupted():
                 found = None
                 if validation is not None:
                     found = middles_found(trainer.encoder, validation, mels)
