@@ -3,8 +3,9 @@
     python benchmarks/train_cnn.py MUSIC --cache CACHE --musicnn UNPACKED_WHEEL --out FOLDER
 
 ``--fold K`` leaves out the soundtracks of fold K of three (or of ``--folds``), as `bench_encoder.py` deals them, and
-prints the figures on them: this is where the model card's figures come from. Killed, it goes on from the checkpoint
-in CACHE.
+prints the figures on them: this is where the model card's figures come from. ``--robustness N`` also asks whether N of
+those tracks keep their place when their files change, as `soundkin evaluate --protocol robustness` does. Killed, it
+goes on from the checkpoint in CACHE.
 """
 
 import argparse
@@ -19,11 +20,16 @@ from bench_encoder import FRAMES, SECONDS, deal, musicnn_of, task, with_network
 from numpy.typing import NDArray
 
 from soundkin.audio import resample
+from soundkin.evaluate import Options, evaluate
 from soundkin.evaluate.robustness import write_mp3
+from soundkin.evaluate.tables import to_markdown
 from soundkin.features import FrontEnd, log_mel
+from soundkin.library import Library
+from soundkin.scan import ScanOptions
 from soundkin.training.data import Codes, Mels, cache_mels, encode_db, sources_in, spread_starts
 from soundkin.training.export import export, to_onnx
 from soundkin.training.loop import Limits, Metrics, train
+from soundkin.training.network import Encoder
 from soundkin.training.recipes import RECIPES
 from soundkin.training.teacher import Teacher
 
@@ -95,6 +101,17 @@ def checkpoint_of(cache: Path, fold: int | None, folds: int, seed: int, steps: i
     return cache / f"checkpoint-{part}-{seed}-{steps}.pt"
 
 
+def robustness(encoder: Encoder, unheard: Mels, tracks: int, seed: int) -> str:
+    """Change files of some tracks, hear them again, and return a table of what that did."""
+    drawn = np.random.default_rng(seed).permutation(len(unheard))[:tracks]
+    with tempfile.TemporaryDirectory() as folder:
+        ours = Path(folder) / "encoder"
+        export(encoder, ours, unheard.front, name="fold", data="", licence="Apache-2.0", metrics={})
+        with Library.open(Path(folder) / "library") as library:
+            library.add([unheard.sources[i].path for i in drawn], ScanOptions((str(ours),)))
+            return to_markdown(evaluate(library, Options(("robustness",), albums="folders", tracks=tracks)))
+
+
 def report(metrics: Metrics) -> None:
     log.info("step %d, %.0f s, loss %.3f", metrics.step, metrics.seconds, metrics.loss)
 
@@ -108,6 +125,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="write the encoder here")
     parser.add_argument("--fold", type=int, help="leave out and score this fold")
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument(
+        "--robustness",
+        type=int,
+        metavar="N",
+        help="also change the files of N tracks of the fold, 10 or more",
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--metrics", type=Path, help="JSON that goes into the encoder's card")
@@ -132,10 +155,12 @@ def main() -> None:
         teacher=teacher,
         checkpoint=checkpoint_of(args.cache, args.fold, args.folds, args.seed, args.steps),
         on_metrics=report,
-        coded=coded_windows(heard, args.cache),
+        changed=coded_windows(heard, args.cache),
     )
     if unheard:
         log.info("fold %d: %s", args.fold, json.dumps(with_network(to_onnx(encoder), task(mels, unheard))))
+        if args.robustness:
+            print(robustness(encoder, mels.subset(unheard), args.robustness, args.seed))
     if args.out:
         export(
             encoder,

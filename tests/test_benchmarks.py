@@ -74,6 +74,15 @@ def test_encoders_side_by_side(music: Path) -> None:
     assert quality[2].split()[0] == "1.000"
 
 
+@pytest.mark.torch
+def test_the_released_weights_have_a_script(music: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    arguments = ["--cache", tmp_path, "--folds", 2, "--fold", 0, "--steps", 1, "--out", tmp_path / "out"]
+    run("train_cnn", music, *arguments)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"encoder.json", "encoder.onnx"}
+    assert len(list(tmp_path.glob("mp3-*.npy"))) == 6  # of the soundtrack that is not left out
+
+
 def test_copies_are_found(music: Path, tmp_path: Path) -> None:
     out = run(
         "bench_copies", music, "--tracks", 1, "--jobs", 1, "--encoder", "descriptors", "--copies", tmp_path

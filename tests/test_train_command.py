@@ -23,7 +23,7 @@ from soundkin.encoders import load_encoder
 from soundkin.errors import InputError, StoreError
 from soundkin.features import FrontEnd
 from soundkin.library import Library
-from soundkin.training.run import TrainOptions, album_of, held_out, train
+from soundkin.training.run import TrainOptions, TrainReport, album_of, held_out, train
 
 STEPS = 12
 FEW = 64
@@ -260,6 +260,7 @@ def test_the_command_trains_and_index_takes_the_encoder(music, few_windows, tmp_
     # 8 tracks fit into one batch, so an epoch is a step.
     assert (report["steps"], report["folder"]) == (STEPS, str(tmp_path / "mine"))
     assert "caching: 13 of 13 files" in answer.err
+    assert "changing: 8 of 8 files" in answer.err
     lines = [line for line in answer.err.splitlines() if line.startswith("training: ")]
     assert len(lines) == STEPS + 1  # every step, and the validation after the last
     assert lines[-1].startswith(f"training: 100%, step {STEPS}, loss ")
@@ -279,6 +280,15 @@ def test_the_command_trains_and_index_takes_the_encoder(music, few_windows, tmp_
     assert {path.name for path in kept.iterdir()} == {"encoder.json", "encoder.onnx"}
 
 
+@pytest.mark.parametrize(("found", "advised"), [(0.25, True), (0.5, True), (0.75, False)])
+def test_training_that_did_not_help_is_called_that(capsys, found, advised):
+    report = TrainReport("mine", "soundkin", "cpu", 0, 39, 11, 1.6, 0, 0, 25, 1.0, 4, 43, found, 0.5)
+    encoding._print_training(report, ["music"], "mine")
+    answer = capsys.readouterr().out
+    assert f"{found:.0%} found (untrained 50%" in answer
+    assert ("stay with the built-in encoder" in answer) == advised
+
+
 @pytest.mark.torch
 def test_same_seed_same_encoder(trained, music, tmp_path):
     same = tmp_path / "same"
@@ -291,7 +301,10 @@ def test_same_seed_same_encoder(trained, music, tmp_path):
 
 @pytest.mark.torch
 def test_interrupted_and_killed_it_goes_on_and_ends_as_if_it_never_had_been(trained, music, tmp_path):
+    reported = []
+
     def press_ctrl_c(metrics):
+        reported.append((metrics.step, metrics.found))
         if metrics.step == 3:
             signal.raise_signal(signal.SIGINT)
 
@@ -299,6 +312,7 @@ def test_interrupted_and_killed_it_goes_on_and_ends_as_if_it_never_had_been(trai
     with pytest.raises(KeyboardInterrupt):
         train([music], tmp_path / "out", OPTIONS, on_step=press_ctrl_c)
     assert signal.getsignal(signal.SIGINT) is before
+    assert reported[-1] == (3, None)  # nobody waits for a validation after that
 
     script = """
         import sys, time

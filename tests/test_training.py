@@ -18,7 +18,9 @@ torch = pytest.importorskip("torch")
 
 from soundkin.errors import InputError, ModelError  # noqa: E402
 from soundkin.features import FrontEnd, log_mel  # noqa: E402
+from soundkin.training import changes  # noqa: E402
 from soundkin.training.augment import augmented, mixed, shifted  # noqa: E402
+from soundkin.training.changes import WINDOWS, cache_changed  # noqa: E402
 from soundkin.training.data import (  # noqa: E402
     STEP_DB,
     Mels,
@@ -125,6 +127,44 @@ def test_cache_equals_the_front_end_and_is_not_made_twice(tmp_path):
     again = cache_mels(sources, tmp_path / "cache", front)
     assert stamps == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "cache").glob("*.npy")}
     assert again.sources == mels.sources == open_mels(tmp_path / "cache").sources
+
+
+def test_windows_are_kept_as_they_are_and_as_other_files_would_have_them(tmp_path):
+    front, rate = FrontEnd(), 44_100
+    y = np.random.default_rng(0).normal(0, 0.05, (40 * rate, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "quiet.wav", y, rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", y[: 2 * rate] * 10, 37_800, subtype="FLOAT")
+    (tmp_path / "broken.wav").write_bytes(b"not audio")
+    sources = [Source(str(tmp_path / name), "") for name in ("quiet.wav", "broken.wav", "short.wav")]
+    mels = Mels(front, sources, [np.zeros((200, 128), np.uint8)] * 3)
+    quiet, broken, short = cache_changed(mels, tmp_path, 129)
+    assert broken is None
+    assert quiet is not None
+    assert short is not None
+    assert quiet.shape == (3, WINDOWS, 128, 129)
+    assert short.shape == (3, 1, 128, 129)
+    as_it_is, coded, louder = (decode_db(np.asarray(part)) for part in quiet)
+    # Nothing of it reaches full scale: twice the amplitude is 6.02 dB everywhere, and a step is 0.6 dB.
+    np.testing.assert_allclose(louder - as_it_is, 6.02, atol=STEP_DB)
+    assert 0.2 < np.abs(coded - as_it_is).mean() < 6
+    assert np.corrcoef(coded.ravel(), as_it_is.ravel())[0, 1] > 0.5  # the same moments, not others
+    # Most of the other one does: noise of amplitude 0.5, twice as loud, cannot grow by 6 dB.
+    as_it_is, _, louder = (decode_db(np.asarray(part)) for part in short)
+    assert 1 < np.median(louder - as_it_is) < 5
+
+    stamps = {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.npy")}
+    assert len(stamps) == 2
+    cache_changed(mels, tmp_path, 129)
+    assert stamps == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*.npy")}
+
+
+def test_of_a_large_set_only_some_tracks_are_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(changes, "MOST_TRACKS", 2)
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(22_050, np.float32), 22_050)
+    sources = [Source(str(tmp_path / f"{name}.wav"), "") for name in "abc"]
+    made = cache_changed(Mels(FrontEnd(), sources, [np.zeros((9, 128), np.uint8)] * 3), tmp_path, 129)
+    assert [codes is None for codes in made] == [False, True, False]
 
 
 def test_no_music_no_cache(tmp_path):
@@ -262,6 +302,24 @@ def test_a_change_that_hides_what_tracks_differ_in_costs_that_axis_its_lead():
         for nuisance in (None, second_moments([torch.tensor([[0.0, 100.0, 0.0]])] * 40, [1.0] * 40))
     ]
     assert first == [1, 2]
+
+
+def test_a_change_of_each_track_makes_the_last_layer_overlook_it():
+    mels = invented()
+    windows = [np.stack([track[:129].T, track[129:258].T]) for track in mels.tracks]
+    fainter = [np.stack([w, np.where(np.arange(128)[:, None] < 64, w, w // 2)]) for w in windows]
+    moved = []
+    for changed in ((), fainter):
+        network = train(mels, SMALL, Limits(steps=1), changed=changed)
+        with torch.no_grad():
+            before, after = (
+                torch.nn.functional.normalize(
+                    network(decibels(np.stack([f[k] for f in fainter])[:, 0])), dim=1
+                )
+                for k in (0, 1)
+            )
+        moved.append((before * after).sum(1).mean().item())
+    assert moved[1] > moved[0] + 0.02
 
 
 def test_second_moments_are_not_about_the_mean():

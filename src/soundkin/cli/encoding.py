@@ -82,6 +82,10 @@ def _print_training(report: "TrainReport", audio: Sequence[str], out: str) -> No
             f"{report.validation_tracks} held-out tracks, looked for among {report.among} by beginning and end: "
             f"{report.found:.0%} found (untrained {report.found_untrained:.0%}, by chance {1 / report.among:.0%})"
         )
+        if report.found <= report.found_untrained:
+            click.echo(
+                "no better than untrained: train longer or on more music, or stay with the built-in encoder"
+            )
     command = shlex.join(["soundkin", "index", *audio, "--encoder", out])
     click.echo(f"wrote {out}; now index your music with it:\n  {command}")
 

@@ -276,8 +276,8 @@ def changed(y: Array, rate: int) -> Iterable[tuple[str, str]]:
                 os.remove(path)
 
 
-def write_mp3(path: str, y: Array, rate: int) -> None:
-    """Write a track as mp3, 96 kbit/s.
+def write_mp3(path: str, y: Array, rate: int, bits: int = _MP3_BITS) -> None:
+    """Write a track as mp3.
 
     Parameters
     ----------
@@ -287,13 +287,15 @@ def write_mp3(path: str, y: Array, rate: int) -> None:
         The track.
     rate : int
         Hz, at most 48,000.
+    bits : int
+        Per second.
     """
     import av
 
     layout = "mono" if y.shape[1] == 1 else "stereo"
     with av.open(path, "w", format="mp3") as container:
         stream: Any = container.add_stream("libmp3lame", rate=rate, layout=layout)
-        stream.bit_rate = _MP3_BITS
+        stream.bit_rate = bits
         for first in range(0, len(y), 1 << 16):
             frame = av.AudioFrame.from_ndarray(
                 np.ascontiguousarray(y[first : first + (1 << 16)].T), "fltp", layout

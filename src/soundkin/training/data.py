@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,8 @@ MANIFEST = "manifest.json"
 _NEAR = 8
 # A file may take so long: a hundred times what the slowest format needs for the middle of a long track.
 _PATIENCE_SECONDS = 300.0
-# Files that are open besides the tracks.
-_OTHER_FILES = 256
+# Files that are open besides the tracks: those of `soundkin.training.changes`, and some.
+_OTHER_FILES = 1280
 
 
 @dataclass(frozen=True)
@@ -154,12 +155,56 @@ def cache_mels(
     """
     root = Path(folder)
     root.mkdir(parents=True, exist_ok=True)
-    names: dict[str, str] = {}
-    arguments, paths = (os.fspath(root), front, seconds), [source.path for source in sources]
-    jobs = max(1, min(jobs or cores(), len(paths)))
-    outcomes = workers.run(
-        "soundkin.training.data:_cacher", arguments, paths, jobs, lambda path: _PATIENCE_SECONDS
+    names = in_workers(
+        "soundkin.training.data:_cacher",
+        (os.fspath(root), front, seconds),
+        [source.path for source in sources],
+        jobs,
+        progress,
     )
+    tracks = [{**asdict(source), "file": names[source.path]} for source in sources if source.path in names]
+    partial = root / (MANIFEST + ".part")
+    partial.write_text(json.dumps({"front_end": asdict(front), "tracks": tracks}, indent=1))
+    partial.replace(root / MANIFEST)
+    return open_mels(root)
+
+
+def in_workers(
+    factory: str,
+    arguments: tuple[Any, ...],
+    paths: Sequence[str],
+    jobs: int | None,
+    progress: Callable[[int, int, str], None] | None,
+) -> dict[str, str]:
+    """Let worker processes fill the cache.
+
+    Parameters
+    ----------
+    factory : str
+        What makes a worker's task, "package.module:function": path -> name of a file in the cache, or the
+        `DecodeError` for which there is none, or the `StoreError` that ends it all.
+    arguments : tuple
+        Of the factory.
+    paths : sequence of str
+        The audio files.
+    jobs : int, optional
+        Worker processes; default one per core this process may use.
+    progress : callable, optional
+        Called after each file with (done, total, path).
+
+    Returns
+    -------
+    dict of str to str
+        Name in the cache by path. A file that gave none is left out, with a warning in the log.
+
+    Raises
+    ------
+    StoreError
+        The cache cannot be written.
+    """
+    names: dict[str, str] = {}
+    jobs = max(1, min(jobs or cores(), len(paths)))
+    outcomes = workers.run(factory, arguments, paths, jobs, lambda path: _PATIENCE_SECONDS)
     with contextlib.closing(outcomes):
         for done, (path, outcome) in enumerate(outcomes, 1):
             if isinstance(outcome, StoreError):
@@ -171,12 +216,8 @@ def cache_mels(
             else:
                 names[path] = outcome
             if progress:
-                progress(done, len(sources), path)
-    tracks = [{**asdict(source), "file": names[source.path]} for source in sources if source.path in names]
-    partial = root / (MANIFEST + ".part")
-    partial.write_text(json.dumps({"front_end": asdict(front), "tracks": tracks}, indent=1))
-    partial.replace(root / MANIFEST)
-    return open_mels(root)
+                progress(done, len(paths), path)
+    return names
 
 
 def open_mels(folder: str | os.PathLike[str]) -> Mels:
@@ -229,31 +270,43 @@ def _allow_open_files(n: int) -> None:
 
 
 def _cacher(folder: str, front: FrontEnd, seconds: float) -> Callable[[str], str | DecodeError | StoreError]:
-    """Return what a worker does: path -> name of its file in the cache, or why there is none."""
+    return cacher(folder, f"{front.name}\0{seconds:g}", lambda path: _frames_of(path, front, seconds))
+
+
+def cacher(
+    folder: str, what: str, make: Callable[[str], Codes]
+) -> Callable[[str], str | DecodeError | StoreError]:
+    """Make the task of a worker that fills the cache, see `in_workers`.
+
+    Parameters
+    ----------
+    folder : str
+        The cache.
+    what : str
+        Everything but the file that decides the result.
+    make : callable
+        Path -> what is to be kept; may raise DecodeError.
+    """
 
     def cache(path: str) -> str | DecodeError | StoreError:
         try:
-            name = _cache_name(path, front, seconds)
+            state = os.stat(path)
+            key = f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0{what}"
+            name = hashlib.blake2b(os.fsencode(key), digest_size=12).hexdigest() + ".npy"
             if (Path(folder) / name).exists():
                 return name
-            frames = _frames_of(path, front, seconds)
+            codes = make(path)
         except DecodeError as error:
             return error
         except (OSError, MemoryError) as error:
             return DecodeError(str(error) or "decoding it takes more memory than a worker may have")
         try:
-            _write(frames, Path(folder) / name)
+            _write(codes, Path(folder) / name)
         except OSError as error:
             return StoreError(f"cannot write to {folder}: {error.strerror or error}")
         return name
 
     return cache
-
-
-def _cache_name(path: str, front: FrontEnd, seconds: float) -> str:
-    state = os.stat(path)
-    key = f"{path}\0{state.st_size}\0{state.st_mtime_ns}\0{front.name}\0{seconds:g}"
-    return hashlib.blake2b(os.fsencode(key), digest_size=12).hexdigest() + ".npy"
 
 
 def _frames_of(path: str, front: FrontEnd, seconds: float) -> Codes:

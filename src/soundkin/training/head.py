@@ -33,7 +33,8 @@ def discriminants(
         Added to the within-track covariance: this times its mean eigenvalue. More is smoother.
     flatten : float
         Each direction, of unit variance within tracks, is multiplied by its variance between tracks to the
-        power of minus this: 0 leaves the strongest directions dominant, 0.5 makes all equally strong.
+        power of minus this: 0.5 makes all equally strong, 0 leaves the strong ones dominant, less makes them
+        more so.
     nuisance : float tensor (d, d), optional
         Second moments of changes that are to move a track as little as possible, on the scale of the features'
         covariance; see `second_moments`. Added to the within-track covariance.
@@ -45,7 +46,7 @@ def discriminants(
     bias : float tensor (dims,)
         So that the weighted mean of the tracks maps to zero.
     """
-    means, within = [], None
+    rows, within = [], None
     share = torch.tensor(weights, dtype=torch.float64)
     share = share / share.sum()
     for w, x in zip(share, tracks, strict=True):
@@ -53,10 +54,11 @@ def discriminants(
         spread = x.double() - mean
         update = (w / len(x)) * (spread.T @ spread)
         within = update if within is None else within.add_(update)
-        means.append(mean)
+        rows.append(mean)
     assert within is not None
-    centre = share @ torch.stack(means)
-    between = (torch.stack(means) - centre) * share.sqrt()[:, None]
+    means = torch.stack(rows)
+    centre = share @ means
+    between = (means - centre) * share.sqrt()[:, None]
     within.diagonal().add_(shrinkage * within.diagonal().mean() + 1e-12)
     if nuisance is not None:
         within.add_(nuisance.double())

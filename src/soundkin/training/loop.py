@@ -128,8 +128,9 @@ class Trainer:
         A PyTorch device.
     teacher : Teacher, optional
         Of the same tracks.
-    coded : sequence of uint8 (2, windows, n_mels, frames), optional
-        Some windows of each track, as they are and after a codec: what the last layer is to overlook.
+    changed : sequence of (uint8 (1 + changes, windows, n_mels, frames) or None), optional
+        Some windows of each track, as they are and after changes that the last layer is to overlook; None for a
+        track of which that is not known.
 
     Raises
     ------
@@ -144,7 +145,7 @@ class Trainer:
         seed: int = 0,
         device: str = "cpu",
         teacher: Teacher | None = None,
-        coded: Sequence[Codes] | None = None,
+        changed: Sequence[Codes | None] = (),
     ) -> None:
         if len(mels) < 2:
             raise InputError(f"{len(mels)} track(s) to train on; at least 2 wanted, and better some hundreds")
@@ -155,7 +156,7 @@ class Trainer:
         self.encoder.standardise.fit(self._sample())
         self.encoder.to(device)
         self.projector = Projector(recipe.dims).to(device) if recipe.projector else None
-        self.teacher, self.coded = teacher, coded
+        self.teacher, self.changed = teacher, changed
         pooled = self.encoder.dense.in_features
         self.pupil = torch.nn.Linear(pooled, teacher.dims).to(device) if teacher is not None else None
         self.optimiser = torch.optim.AdamW(
@@ -236,16 +237,13 @@ class Trainer:
         if self.recipe.discriminants:
             counts = Counter(self.mels.albums)
             weights = [counts[album] ** -0.5 for album in self.mels.albums]
-            nuisance = None
-            if self.coded is not None:
-                nuisance = self.recipe.endurance * second_moments(self._changes(self.coded), weights)
             weight, bias = discriminants(
                 self._features(),
                 weights,
                 self.recipe.dims,
                 self.recipe.shrinkage,
                 self.recipe.flatten,
-                nuisance,
+                self._nuisance(weights),
             )
             self.encoder.dense.load_state_dict({"weight": weight, "bias": bias})
         return self.encoder
@@ -257,16 +255,26 @@ class Trainer:
         for track in self.mels.tracks:
             windows = decibels(spread_windows(track, self.recipe.frames, _HEAD_WINDOWS))
             views = torch.cat([windows, augmented(windows, self.recipe.augment, chance)])
-            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16("cpu")):
-                yield self.encoder.features(views).float()
+            yield self._heard(views)
 
     @torch.no_grad()
-    def _changes(self, coded: Sequence[Codes]) -> Iterator[Tensor]:
-        """Yield how far a codec moves the mean of each track's features."""
-        for codes in coded:
-            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16("cpu")):
-                before, after = (self.encoder.features(decibels(part)).float().mean(0) for part in codes)
-            yield (after - before)[None]
+    def _nuisance(self, weights: Sequence[float]) -> Tensor | None:
+        """Return how changes move the mean of a track's features: their second moments, summed over the changes."""
+        known = [(codes, w) for codes, w in zip(self.changed, weights, strict=False) if codes is not None]
+        if not known:
+            return None
+
+        def moved(codes: Codes) -> Tensor:
+            versions = torch.stack([self._heard(decibels(np.array(part))).mean(0) for part in codes])
+            return versions[1:] - versions[0]
+
+        moments = second_moments((moved(codes) for codes, _ in known), [weight for _, weight in known])
+        return self.recipe.endurance * (len(known[0][0]) - 1) * moments
+
+    def _heard(self, logmel: Tensor) -> Tensor:
+        """Return the features of windows in decibels, computed as in training."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16("cpu")):
+            return self.encoder.features(logmel).float()
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on to `path`, atomically."""
@@ -324,7 +332,7 @@ def train(
     on_metrics: Callable[[Metrics], None] | None = None,
     on_step: Callable[[Metrics], None] | None = None,
     teacher: Teacher | None = None,
-    coded: Sequence[Codes] | None = None,
+    changed: Sequence[Codes | None] = (),
 ) -> Encoder:
     """Train an encoder.
 
@@ -352,7 +360,7 @@ def train(
         Called after every step, with nothing found.
     teacher : Teacher, optional
         Of the same tracks.
-    coded : sequence of uint8 (2, windows, n_mels, frames), optional
+    changed : sequence of (uint8 (1 + changes, windows, n_mels, frames) or None), optional
         See `Trainer`.
 
     Returns
@@ -371,7 +379,7 @@ def train(
     """
     if limits.steps is None and limits.seconds is None:
         raise InputError("training would never end: give a number of steps or of seconds")
-    trainer = Trainer(mels, recipe, seed, device, teacher, coded)
+    trainer = Trainer(mels, recipe, seed, device, teacher, changed)
     if checkpoint is not None and checkpoint.exists():
         trainer.load(checkpoint)
     began = time.monotonic() - trainer.elapsed
@@ -388,7 +396,7 @@ def train(
                 continue
             if checkpoint is not None:
                 trainer.save(checkpoint)
-            if on_metrics is not None:
+            if on_metrics is not None and not interrupted():
                 found = None
                 if validation is not None:
                     found = middles_found(trainer.encoder, validation, mels)

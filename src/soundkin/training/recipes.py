@@ -76,8 +76,7 @@ class Recipe:
     shrinkage, flatten : float
         See `soundkin.training.head.discriminants`.
     endurance : float
-        Weight of what a codec does to tracks, beside the scatter of their windows, in the last layer; used when
-        training is given windows that went through one.
+        Weight, beside the scatter of windows, of what mp3 and clipping do to tracks in the last layer.
     teaching : float
         Weight of the squared error in foretelling a teacher, when there is one.
     augment : Augment

@@ -26,7 +26,7 @@ from soundkin.errors import InputError, MissingExtra, StoreError
 from soundkin.features import FrontEnd
 from soundkin.scan import printable, roots_of, walk
 from soundkin.tags import Tags, album_name, read
-from soundkin.training.data import Mels, Source, cache_mels
+from soundkin.training.data import Codes, Mels, Source, cache_mels
 from soundkin.training.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def train(
     options : TrainOptions
         How.
     on_file : callable, optional
-        Called with ("reading tags" or "caching", done, total) after every file.
+        Called with ("reading tags", "caching" or "changing", done, total) after every file.
     on_step : callable, optional
         Called with `Metrics` after every step, and once more, with `found`, after every validation.
 
@@ -177,7 +177,8 @@ def train(
         shown = (lambda done, total, path: on_file("caching", done, total)) if on_file else None
         mels = cache_mels(sources, folder / "cache", front, progress=shown, jobs=options.jobs)
         training, held = _split(mels, options.seed)
-        encoder, at = _trained(training, held, recipe, options, device, checkpoint, on_step)
+        changed = _changed(training, recipe, folder / "cache", options.jobs, on_file)
+        encoder, at = _trained(training, held, recipe, options, device, checkpoint, changed, on_step)
         report = TrainReport(
             os.fspath(folder), recipe.name, device, options.seed, len(training), len(set(training.albums)),
             round(_hours(training), 3), len(sources) - len(mels), at.resumed, at.step, round(at.seconds / 60, 2),
@@ -390,6 +391,22 @@ def _split(mels: Mels, seed: int) -> tuple[Mels, Mels]:
     return mels.subset(sorted(set(range(len(mels))).difference(held))), mels.subset(held)
 
 
+def _changed(
+    training: Mels,
+    recipe: Recipe,
+    cache: Path,
+    jobs: int | None,
+    on_file: Callable[[str, int, int], None] | None,
+) -> list[Codes | None]:
+    """Let some of the music be changed as other files of it would be, where the last layer learns from that."""
+    from soundkin.training.changes import cache_changed
+
+    if not recipe.discriminants:
+        return []
+    shown = (lambda done, total, path: on_file("changing", done, total)) if on_file else None
+    return cache_changed(training, cache, recipe.frames, shown, jobs)
+
+
 def _trained(
     training: Mels,
     held: Mels,
@@ -397,6 +414,7 @@ def _trained(
     options: TrainOptions,
     device: str,
     checkpoint: Path,
+    changed: list[Codes | None],
     on_step: Callable[["Metrics"], None] | None,
 ) -> tuple["Encoder", _Position]:
     import torch
@@ -418,6 +436,7 @@ def _trained(
     encoder = loop.train(
         training, recipe, _limits(options, recipe, len(training)), options.seed, device, checkpoint,
         held if len(held) else None, options.report_every, note if len(held) else None, note,
+        changed=changed,
     )  # fmt: skip
     return encoder, at
 
