@@ -79,6 +79,7 @@ def main() -> None:
                 assert server.stdout is not None
                 url = next(m[0] for line in server.stdout if (m := re.search(r"http://[^\s/]+/", line)))
                 tracks = ask(url, "tracks?limit=500")["tracks"]
+                one = tracks[len(tracks) // 2]
                 for track in tracks[::20]:
                     ask(url, "feedback", {"kind": "like", "tracks": [track["id"]]})
                 with sync_playwright() as playwright:
@@ -86,15 +87,16 @@ def main() -> None:
                         executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=FLAGS
                     )
                     page = browser.new_page(viewport=SIZE, color_scheme="light")
-                    page.goto(f"{url}#/like/{tracks[50]['id']}")
+                    page.goto(f"{url}#/like/{one['id']}")
                     page.locator("main [data-track]").first.wait_for()
                     play(page)
                     save(page, "app.png")
                     page = browser.new_page(viewport=SIZE, color_scheme="dark")
-                    page.goto(f"{url}#/tracks?f=genre%3D{tracks[50]['genres'][0]}")
+                    page.set_default_timeout(180_000)
+                    page.goto(f"{url}#/tracks?f=genre%3D{one['genres'][0]}")
                     page.locator("main [data-track]").first.wait_for()
                     play(page)
-                    ends = {"start": tracks[10]["id"], "end": tracks[100]["id"], "n": 10}
+                    ends = {"start": tracks[0]["id"], "end": tracks[-1]["id"], "n": 10}
                     way = [hit["id"] for hit in ask(url, "path", ends)["hits"]]
                     page.evaluate(
                         "place => { location.hash = place }", "#/map?" + "&".join(f"path={i}" for i in way)

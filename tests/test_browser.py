@@ -173,7 +173,7 @@ def tab(chromium: Any, url: str, **options: Any) -> Iterator[App]:
     opened.page.on("console", lambda said: note(opened, said))
     try:
         yield opened
-        assert opened.complaints == []
+        assert not opened.complaints, "\n".join(opened.complaints)
     finally:
         context.close()
 
@@ -182,7 +182,7 @@ def note(opened: App, said: Any) -> None:
     """Remember what the browser complains about; that a track without a picture answers 404 is no defect."""
     expected = "404 (Not Found)" in said.text or "GPU stall" in said.text
     if said.type in ("error", "warning") and not expected:
-        opened.complaints.append(said.text)
+        opened.complaints.append(f"{said.text} ({opened.page.url.partition('#')[2]})")
 
 
 def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
@@ -335,7 +335,7 @@ def map_of(app: App) -> dict[str, tuple[float, float]]:
     with urllib.request.urlopen(f"{app.url}api/v1/map", timeout=30) as answer:
         found = places(answer.read())
     box = app.page.get_by_role("application").bounding_box()
-    side = min(box["width"], box["height"]) - 80
+    side = min(box["width"], box["height"]) - 128
     left, top = box["x"] + (box["width"] - side) / 2, box["y"] + (box["height"] - side) / 2
     return {track: (left + side * (x + 1) / 2, top + side * (1 - y) / 2) for track, (x, y) in found.items()}
 

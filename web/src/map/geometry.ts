@@ -84,7 +84,7 @@ export interface View {
 }
 
 /** The view that shows the whole map in a box, with a margin. */
-export function fitted(width: number, height: number, margin = 40): View {
+export function fitted(width: number, height: number, margin = 64): View {
   const scale = Math.max(50, Math.min(width, height) - 2 * margin);
   return { scale, left: (width - scale) / 2, top: (height - scale) / 2 };
 }
