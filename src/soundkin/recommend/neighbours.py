@@ -348,7 +348,7 @@ def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine:
     if own and other:
         return is_copy(query.like, track, cosine, None, None, own, other)
     if cosine < COPY_SIMILARITY or apart > COPY_SECONDS:
-        return False
+        return is_copy(query.like, track, cosine)
     windows = with_windows(record, space, query).windows, windows_of(record, track.id, space.id)
     return is_copy(query.like, track, cosine, *windows)
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from soundkin.fingerprint import SKETCH_DIMS, compare, sketch
 from soundkin.recommend.copies import (
     COPY_FINGERPRINT,
-    COPY_SECONDS,
     COPY_SIMILARITY,
     CUT_SECONDS,
+    GLANCE,
     is_copy,
+    may_be_copies,
     reach_of,
     windows_of,
 )
@@ -27,9 +28,6 @@ Array = NDArray[np.float32]
 RECORDING, VERSION = "recording", "version"
 # Two tracks of one artist and title: how similar they must be, when a title says what it is, and when none does.
 _SIMILAR_MARKED, _SIMILAR_UNMARKED = 0.3, 0.6
-# Pairs of like length whose fingerprints are compared: those that sound alike, and those that sound a little alike and
-# whose fingerprints do at a glance. An encoder takes a copy of a low bit rate for duller music than it is.
-_GLANCE_SIMILARITY, _GLANCE = 0.5, 0.6
 _ROWS = 512  # tracks that are compared at once: a block of 512 x a few thousand cosines
 _LOSSLESS = ("flac", "alac", "wavpack", "ape", "tta", "pcm")
 _MARKS = (
@@ -203,10 +201,8 @@ def _like_lengths(
         there = slice(first, ends[last - 1])
         cosines = vectors[first:last] @ vectors[there].T
         glances = sketches[first:last] @ sketches[there].T
-        near = seconds[there] - seconds[first:last, None] <= COPY_SECONDS
-        likely = (cosines >= COPY_SIMILARITY) | (
-            near & (cosines >= _GLANCE_SIMILARITY) & (glances >= _GLANCE)
-        )
+        apart = np.abs(seconds[there] - seconds[first:last, None])
+        likely = may_be_copies(cosines, apart) & ((cosines >= COPY_SIMILARITY) | (glances >= GLANCE))
         yield [
             (ids[first + i], ids[first + j], float(cosines[i, j]))
             for i, j in np.argwhere(likely).tolist()
