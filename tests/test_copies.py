@@ -118,3 +118,11 @@ def test_below_a_likeness_of_sound_a_glance_at_the_fingerprints_comes_first(copi
     assert not is_copy(a, b, ALIKE, fingerprint_a=PRINTS[0], fingerprint_b=STRANGER)
     assert not is_copy(a, b, 0.3, fingerprint_a=PRINTS[0], fingerprint_b=PRINTS[0])
     assert not is_copy(a, b, ALIKE)
+
+
+def test_the_same_recording_has_a_similarity_of_one_and_comes_first(copied):
+    for seed in (0, SONGS):  # with a cosine of 0.7, and of 0.49 between its copies
+        hits = similar(copied.record, copied.index, SPACE, copied.query(seed), 5, copied.usual, versions=True)
+        assert [copied.recording[hit.id] == 0 for hit in hits] == [True, True, False, False, False]
+        assert [hit.similarity == 1 for hit in hits] == [True, True, False, False, False]
+        assert {hit.reasons[0] for hit in hits[:2]} == {"the same recording"}

@@ -53,6 +53,7 @@ def test_similar_hides_copies_or_names_them(shared, made):
     shown = shared.similar(original, 10, versions=True)
     named = {hit.path for hit in shown if "the same recording" in hit.reasons}
     assert named == set(map(str, copies))
+    assert {hit.path for hit in shown if hit.similarity == 1} == named
 
 
 def test_path_between_words_and_a_file_from_elsewhere(shared, made):

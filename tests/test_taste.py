@@ -230,6 +230,19 @@ def test_moments_that_are_not_there(shared, made, run):
     assert (code, json.loads(out)["at"]) == (0, 2.0)
 
 
+def test_the_table_of_moments_says_where_and_how_alike_they_are(run, made, home, library):
+    track = library.tracks()[0]
+    best = [hit.moments[0] for hit in library.similar(track, 4, moments=True)]
+    status, out, err = run("similar", track.id, "--moments", "-k", 4, *home)
+    assert status == 0
+    assert "ordered by the nearest moment" in err
+    rows = [line.split()[:4] for line in out.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
+    assert rows == [
+        [str(i), f"{m.cosine:.3f}", f"0:{round(m.here):02}", f"0:{round(m.there):02}"]
+        for i, m in enumerate(best, 1)
+    ]
+
+
 def test_the_command_says_why(run, made):
     code, out, _ = run("similar", made.tracks[3][0], "-k", 2, "--why", "--library", made.library)
     assert code == 0
