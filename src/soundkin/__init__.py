@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from soundkin.exchange import ImportReport
     from soundkin.library import Ambiguous, Library, Status
-    from soundkin.mixing import Cluster, Found
+    from soundkin.mixing import Cluster, Found, ImportedProfile
     from soundkin.playlists import Entry
     from soundkin.recommend import Closeness, Hit, Moment, Variety
     from soundkin.recommend.journeys import Journey
@@ -54,7 +54,7 @@ _HOME = {
     ),
     "ImportReport": "exchange",
     **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
-    **dict.fromkeys(("Cluster", "Found"), "mixing"),
+    **dict.fromkeys(("Cluster", "Found", "ImportedProfile"), "mixing"),
     "Entry": "playlists",
     **dict.fromkeys(("Closeness", "Hit", "Moment", "Variety"), "recommend"),
     "Journey": "recommend.journeys",
@@ -79,6 +79,7 @@ __all__ = [
     "Group",
     "Hit",
     "ImportReport",
+    "ImportedProfile",
     "InputError",
     "Journey",
     "Library",

@@ -31,11 +31,14 @@ from soundkin.embed import Embedded, FileState, Space, content_hash
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import DecodeError
 from soundkin.exchange.formats import IMPORTED, Exported, Foreign, read, write
+from soundkin.exchange.tastes import Mark, read_profile
 from soundkin.record import Record, Track
 from soundkin.scan import printable
 from soundkin.tags import Tags
 
-__all__ = ["IMPORTED", "Exported", "Foreign", "ImportReport", "merge", "read", "take", "write"]
+__all__ = [
+    "IMPORTED", "Exported", "Foreign", "ImportReport", "Mark", "merge", "read", "read_profile", "take", "write",
+]  # fmt: skip
 
 Array = NDArray[np.float32]
 

@@ -138,7 +138,7 @@ def recommend(
     if strategy not in STRATEGIES:
         raise InputError(f"strategy {strategy!r}; wanted one of {', '.join(STRATEGIES)}")
     if not seeds.likes:
-        raise InputError("nothing to go by: say what you like, with --like or with `soundkin like`")
+        raise InputError("nothing to go by: wanted one like at least, or a profile that likes something")
     if k < 1:
         raise InputError(f"k={k}; wanted how many tracks to recommend, 1 or more")
     rules = rules or Variety()
