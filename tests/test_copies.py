@@ -1,6 +1,7 @@
 """Copies that an encoder takes for duller music, as at low bit rates: their fingerprints tell, whoever asks."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ class Copied:
         self.record = Record.open(folder, write=True)
         self.record.add_space(SPACE)
         self.recording = {}
-        rows: list = [(song_, row, PRINTS[song_]) for song_, row in enumerate(songs)]
+        rows: list[Any] = [(song_, row, PRINTS[song_]) for song_, row in enumerate(songs)]
         for song_, copy in itertools.product(range(SONGS), range(2)):
             away = axes[8 + 2 * song_ + copy]  # at right angles to all songs: the cosine is as it is said
             row = ALIKE * songs[song_] + np.sqrt(1 - ALIKE**2, dtype=np.float32) * away

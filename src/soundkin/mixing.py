@@ -24,8 +24,9 @@ from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.recommend.journeys import Journey, travel
 from soundkin.recommend.mixes import clusters, cut, mood
 from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of
+from soundkin.recommend.pieces import split_title
 from soundkin.recommend.radio import Radio
-from soundkin.recommend.versions import Group, duplicates, split_title
+from soundkin.recommend.versions import Group, duplicates
 from soundkin.record import Record, Track
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile, clean_name
 from soundkin.record.rows import fold

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from soundkin.errors import NotFound
 from soundkin.fingerprint import SKETCH_DIMS, compare, sketch
+from soundkin.recommend.pieces import are_versions, piece_of
 from soundkin.record import Record, Track
 
 Array = NDArray[np.float32]
@@ -142,7 +143,7 @@ def windows_of(record: Record, track_id: str, space: str) -> Array | None:
 def same_recordings(
     record: Record, space: str, tracks: Sequence[Track], vectors: Array
 ) -> Callable[[int], list[int]]:
-    """Return a function that tells which of some tracks are the same recording as one of them.
+    """Return a function that tells which of some tracks are the same recording as one of them, or a version of it.
 
     Parameters
     ----------
@@ -164,6 +165,10 @@ def same_recordings(
     contents: dict[str, list[int]] = {}
     for place, track in enumerate(tracks):
         contents.setdefault(track.content or f"nothing known of {place}", []).append(place)
+
+    pieces: dict[tuple[str, str], list[int]] = {}
+    for place, track in enumerate(tracks):
+        pieces.setdefault(piece_of(track)[:2], []).append(place)
 
     @cache  # as long as the list is made
     def windows(place: int) -> Array | None:
@@ -194,6 +199,12 @@ def same_recordings(
         track, cosines = tracks[place], vectors @ vectors[place]
         likely = np.flatnonzero(may_be_copies(cosines, np.abs(long - track.duration)))
         found = list(contents.get(track.content, []))
+        piece = piece_of(track)
+        found += [
+            other
+            for other in pieces[piece[:2]]
+            if other != place and are_versions(piece, piece_of(tracks[other]), float(cosines[other]))
+        ]
         others = (other for other in likely.tolist() if other != place and other not in found)
         return found + [other for other in others if is_same(min(place, other), max(place, other))]
 

@@ -15,6 +15,7 @@ from soundkin.recommend.closeness import Closeness
 from soundkin.recommend.copies import likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
 from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of
+from soundkin.recommend.pieces import are_versions, piece_of
 from soundkin.recommend.variety import Variety
 from soundkin.record import Record, Track
 from soundkin.record.rows import fold
@@ -149,7 +150,7 @@ def _candidates(
     unwanted: set[int],
     ends: tuple[Query, Query],
 ) -> _Stops:
-    """Find what lies near each point, without copies of the ends."""
+    """Find what lies near each point, without copies and versions of the ends."""
     found = [
         [number for number, _ in index.search(space.id, point, _NEAR_STOP, where, unwanted)]
         for point in points
@@ -163,7 +164,11 @@ def _candidates(
         place
         for place, number in enumerate(numbers)
         if not any(
-            likely[place, i] and is_copy_of(record, space, query, tracks[number], float(cosines[place, i]))
+            _is_version(query, tracks[number], float(cosines[place, i]))
+            or (
+                likely[place, i]
+                and is_copy_of(record, space, query, tracks[number], float(cosines[place, i]))
+            )
             for i, query in enumerate(ends)
         )
     ]
@@ -171,6 +176,10 @@ def _candidates(
     layers = [[where_is[number] for number in near if number in where_is] for near in found]
     chosen = [numbers[place] for place in kept]
     return _Stops(chosen, vectors[kept], [tracks[number] for number in chosen], layers)
+
+
+def _is_version(end: Query, track: Track, cosine: float) -> bool:
+    return end.like is not None and are_versions(piece_of(end.like), piece_of(track), cosine)
 
 
 def _through(

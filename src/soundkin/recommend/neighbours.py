@@ -22,11 +22,10 @@ from soundkin.recommend.copies import (
     windows_of,
 )
 from soundkin.recommend.hits import Hit, Moment, Query
+from soundkin.recommend.pieces import are_versions, piece_of
 from soundkin.recommend.reasons import in_words, moments_of, reasons
 from soundkin.recommend.variety import Variety, pick
-from soundkin.recommend.versions import split_title
 from soundkin.record import Record, Track
-from soundkin.record.rows import fold
 
 Array = NDArray[np.float32]
 
@@ -200,8 +199,7 @@ def _version_of(record: Record, space: Space, query: Query, track: Track, cosine
         return ""
     if is_copy_of(record, space, query, track, cosine):
         return _SAME_RECORDING
-    named = like.title and fold(like.artist) == fold(track.artist) != ""
-    same = named and split_title(like.title)[0] == split_title(track.title)[0]
+    same = are_versions(piece_of(like), piece_of(track), cosine)
     return "another version" if same else ""
 
 
