@@ -365,3 +365,9 @@ def test_of_many_artists_the_nearest_are_named_not_the_first():
     artists = [f"a{i} band" for i in range(40)] + ["Project Zero Ensemble", "Zeroh"]
     with pytest.raises(InputError, match=r"nearest: Project Zero Ensemble, Zeroh$"):
         parse(["artist=zero"], lambda field: artists)
+
+
+def test_of_many_artists_one_with_a_word_like_it_is_named():
+    artists = [f"a{i} band" for i in range(40)] + ["The Beatles", "Rolling Stones"]
+    with pytest.raises(InputError, match=r"nearest: The Beatles$"):
+        parse(["artist=beetels"], lambda field: artists)

@@ -312,7 +312,9 @@ def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] 
     near = [choice for choice in choices if wanted and wanted in choice][:5]
     near = near or difflib.get_close_matches(wanted, choices, n=5, cutoff=0.5)
     if not near and len(choices) > len(_CONDITIONS):  # of many the first are no help
-        near = difflib.get_close_matches(wanted, choices, n=5, cutoff=0.4)
+        by_word = {word: choice for choice in choices for word in choice.split()}
+        words_near = difflib.get_close_matches(wanted, by_word, n=5, cutoff=0.45)
+        near = list(dict.fromkeys(by_word[word] for word in words_near))
     shown = near or sorted(choices)[: len(_CONDITIONS)]
     words = ", ".join(" ".join((spellings[word][0] if spellings else word).split()) for word in shown)
     if not words:
