@@ -342,3 +342,32 @@ def test_the_suffix_of_a_file_leads_to_its_codecs():
         parse(["format=ogg"], lambda field: ["opus", "vorbis", "mp3"])
     with pytest.raises(InputError, match="known: mp3"):
         parse(["format=.ogg"], lambda field: ["mp3"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "keys"),
+    [
+        ("Am", ["A minor"]), ("a min", ["A minor"]), ("A", ["A major"]), ("AM", ["A major"]), ("amaj", ["A major"]),
+        ("Bb", ["Bb major"]), ("A#", ["Bb major"]), ("Am,Bb", ["A minor", "Bb major"]), ("b minor", ["B minor"]),
+    ],
+)  # fmt: skip
+def test_keys_as_musicians_write_them(typed, keys):
+    known = ["A minor", "A major", "Bb major", "B minor", "B major"]
+    assert parse([f"key={typed}"], lambda field: known) == Match("key", tuple(keys))
+
+
+def test_a_key_that_no_track_has_is_none():
+    with pytest.raises(InputError, match="no track has key 'Cm'"):
+        parse(["key=Cm"], lambda field: ["C major", "A minor"])
+
+
+def test_of_many_artists_the_nearest_are_named_not_the_first():
+    artists = [f"a{i} band" for i in range(40)] + ["Project Zero Ensemble", "Zeroh"]
+    with pytest.raises(InputError, match=r"nearest: Project Zero Ensemble, Zeroh$"):
+        parse(["artist=zero"], lambda field: artists)
+
+
+def test_of_many_artists_one_with_a_word_like_it_is_named():
+    artists = [f"a{i} band" for i in range(40)] + ["The Beatles", "Rolling Stones"]
+    with pytest.raises(InputError, match=r"nearest: The Beatles$"):
+        parse(["artist=beetels"], lambda field: artists)

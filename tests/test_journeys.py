@@ -14,11 +14,13 @@ from soundkin.errors import InputError
 from soundkin.filters import HasId, Match, matches
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of
-from soundkin.recommend import Closeness, Query, Variety
+from soundkin.recommend import Closeness, Query, Seeds, Variety, recommend
 from soundkin.recommend.journeys import LONGEST, travel
 from soundkin.recommend.mixes import MOODS, clusters, cut, mood
+from soundkin.recommend.pieces import Piece, are_versions, split_title
 from soundkin.recommend.radio import Radio
-from soundkin.recommend.versions import RECORDING, VERSION, duplicates, split_title
+from soundkin.recommend.variety import FREE
+from soundkin.recommend.versions import RECORDING, VERSION, duplicates
 from soundkin.record import Record
 
 NOTHING = HasId(frozenset())
@@ -399,6 +401,55 @@ def test_versions_are_of_one_artist_and_sound_alike(tmp_path):
         assert group.kind == VERSION
         assert {track.id for track in group.tracks} == set(ids[:2])
         assert "titles say live" in group.pairs[0].evidence
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "artist", "cosine", "is_one"),
+    [
+        ("celtic", "celtic_fast", "A", 0.9, True), ("celtic", "celtic_fast", "A", 0.2, False),
+        ("celtic", "celtic_fast", "", 0.9, True), ("celtic", "celtic_fast", "", 0.7, False),
+        ("celtic", "celtic", "A", 0.7, True), ("celtic", "celtic", "", 0.95, False),
+        ("celtic", "breakfast", "A", 1.0, False), ("fast", "_fast", "A", 0.1, False),
+        ("Blue Sky", "Blue Sky-live", "A", 0.5, True), ("celtic_fast", "celtic_slow", "", 0.9, True),
+    ],
+)  # fmt: skip
+def test_versions_by_name_and_sound(a, b, artist, cosine, is_one):
+    one, other = Piece(artist, *split_title(a), True), Piece(artist, *split_title(b), True)
+    assert are_versions(one, other, cosine) is is_one
+    assert are_versions(other, one, cosine) is is_one
+
+
+def test_files_of_one_name_are_no_versions():
+    track = Piece("a", *split_title("track01"), False)
+    assert not are_versions(track, track, 0.9)
+    assert are_versions(track, Piece("a", *split_title("track01_live"), False), 0.9)
+
+
+def test_a_list_has_one_version_of_a_piece(world_of_styles, tmp_path):
+    rows, styles = world_of_styles.rows[:30], world_of_styles.styles[:30]
+    with Record.open(tmp_path, write=True) as record:
+        ids = fill(record, rows, styles, ["A"] * 30)
+        for i, id_ in enumerate(ids[10:16]):
+            made = song(f"/music/v{i}.mp3", f"{i + 900:032x}", spaces=(), title=f"t{i + 10}_fast", artist="A")
+            made.duration, made.vectors = 500.0 + 20 * i, {SPACE.id: record.vector(id_, SPACE.id)}
+            ids.append(record.put(made))
+        index = ExactIndex(dims_of(record))
+        catch_up(index, record)
+        about = record, index, SPACE
+        usual = Closeness.of(record.sample(SPACE.id, 4000))
+
+        def query(i):
+            return Query(record.vector(ids[i], SPACE.id), record.track(ids[i]))
+
+        lists = [
+            travel(*about, query(12), query(3), 10, usual, rules=FREE).hits,
+            recommend(*about, Seeds((query(0),)), 30, usual, rules=FREE),
+            list(itertools.islice(Radio(*about, [query(0)], usual, rules=FREE), 25)),
+        ]
+        for hits in lists:
+            names = [hit.title.removesuffix("_fast") for hit in hits]
+            assert len(names) >= 10
+            assert len(set(names)) == len(names)
 
 
 def test_equal_bytes_are_one_recording_whatever_else(tmp_path):

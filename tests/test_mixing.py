@@ -53,6 +53,7 @@ def test_similar_hides_copies_or_names_them(shared, made):
     shown = shared.similar(original, 10, versions=True)
     named = {hit.path for hit in shown if "the same recording" in hit.reasons}
     assert named == set(map(str, copies))
+    assert {hit.path for hit in shown if hit.similarity == 1} == named
 
 
 def test_path_between_words_and_a_file_from_elsewhere(shared, made):
@@ -334,3 +335,26 @@ def test_what_filters_ask_for_is_what_opinions_say(library, made):
                 if (opinion.plays if what == "played" else opinion.verdict == what.removesuffix("d"))
             }
             assert ids == holds
+
+
+def test_a_radio_that_cannot_begin_says_which_filter_to_drop(run, home, shared):  # noqa: F811
+    status, _, err = run("radio", shared.tracks()[0].id, "-n", 3, "--filter", "bpm>5000", *home)
+    assert status == 0
+    assert "without 'bpm>5000' some do" in err
+
+
+def test_similarity_is_shown_where_it_is_to_something(run, home, shared):  # noqa: F811
+    assert "similarity" not in run("playlist", "--cluster", 1, "-n", 3, *home)[1]
+    assert "similarity" in run("playlist", "--like", shared.tracks()[0].id, "-n", 3, *home)[1]
+    assert "with what a track follows" in run("radio", shared.tracks()[0].id, "-n", 3, *home)[2]
+
+
+@pytest.mark.parametrize("length", ["0min", "0", "0:00", "-5min", "soon"])
+def test_a_length_is_above_nothing(run, home, length):  # noqa: F811
+    status, _, err = run("playlist", "--cluster", 1, "--length", length, *home)
+    assert (status, "is no length" in err) == (2, True)
+
+
+def test_duplicates_say_why_of_each_copy_once(run, home, made):  # noqa: F811
+    out = run("duplicates", "--kind", "recording", *home)[1]
+    assert out.count("fingerprints fit") + out.count("the same bytes") == sum(map(len, made.copies.values()))

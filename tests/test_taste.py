@@ -230,6 +230,19 @@ def test_moments_that_are_not_there(shared, made, run):
     assert (code, json.loads(out)["at"]) == (0, 2.0)
 
 
+def test_the_table_of_moments_says_where_and_how_alike_they_are(run, made, home, library):
+    track = library.tracks()[0]
+    best = [hit.moments[0] for hit in library.similar(track, 4, moments=True)]
+    status, out, err = run("similar", track.id, "--moments", "-k", 4, *home)
+    assert status == 0
+    assert "ordered by the nearest moment" in err
+    rows = [line.split()[:4] for line in out.splitlines() if line.split()[:1] and line.split()[0].isdigit()]
+    assert rows == [
+        [str(i), f"{m.cosine:.3f}", f"0:{round(m.here):02}", f"0:{round(m.there):02}"]
+        for i, m in enumerate(best, 1)
+    ]
+
+
 def test_the_command_says_why(run, made):
     code, out, _ = run("similar", made.tracks[3][0], "-k", 2, "--why", "--library", made.library)
     assert code == 0
@@ -270,3 +283,74 @@ def test_recommend_is_the_same_on_a_server(library):
             here = library.recommend(seeds[:3], seeds[3:], k=8, strategy=strategy)
             there = remote.recommend(seeds[:3], seeds[3:], k=8, strategy=strategy)
             assert ids(here) == ids(there)
+
+
+def test_a_file_that_is_not_indexed_is_no_mystery(run, home, made):
+    status, _, err = run("like", made.outside, *home)
+    assert status == 1
+    assert f"index it first, with `soundkin index {made.outside}`" in err
+    assert "there is no file /nowhere/x.mp3" in run("similar", "/nowhere/x.mp3", *home)[2]
+
+
+def test_words_that_are_nearly_a_title_find_it(run, home, library):
+    title = library.tracks()[0].title
+    misspelled = title[:3] + title[4:]  # one letter left out
+    status, _, err = run("similar", misspelled, *home)
+    assert status == 1
+    assert title in err.partition("nearest: ")[2]
+
+
+def test_taking_back_what_was_never_said_says_so(run, home, library):
+    track = library.tracks()[0]
+    assert run("unlike", track.id, *home)[1].startswith("was not liked or disliked: ")
+    run("like", track.id, *home)
+    assert run("unlike", track.id, *home)[1].startswith("no longer liked or disliked: ")
+
+
+def test_what_is_still_to_come_was_not_played(run, home, library):
+    status, _, err = run("played", library.tracks()[0].id, "--at", "2999-01-01", *home)
+    assert (status, "still to come" in err) == (1, True)
+    assert library.history() == []
+
+
+def test_an_exported_profile_goes_on_in_another_library(run, home, library, made, tmp_path):
+    a, b, c = library.tracks()[:3]
+    run("profile", "create", "Ana", *home)
+    run("like", a.id, b.id, "--profile", "Ana", *home)
+    run("played", c.id, "--at", "2024-02-03", "--profile", "Ana", *home)
+    exported = json.loads(run("profile", "export", "Ana", *home)[1])
+    exported["history"][0] |= {
+        "track": "f" * 16,
+        "content": "",
+        "path": "/other" + exported["history"][0]["path"],
+    }
+    exported["history"][1] |= {"track": "e" * 16, "content": "", "path": ""}
+    exported["history"].append(exported["history"][2] | {
+        "track": "d" * 16, "content": "", "path": "/x/y.mp3", "artist": "", "title": "no such thing", "album": "",
+    })  # fmt: skip
+    (tmp_path / "ana.json").write_text(json.dumps(exported))
+    said = [(one.track, one.kind, round(one.at)) for one in library.history("Ana")]
+    run("profile", "delete", "Ana", *home)
+    status, out, err = run("import", tmp_path / "ana.json", *home)
+    assert status == 0
+    assert "3 new marks of 4 for the profile Ana" in out
+    assert "no such thing" in err
+    assert [(one.track, one.kind, round(one.at)) for one in library.history("Ana")] == said
+    again = json.loads(run("import", tmp_path / "ana.json", "--json", *home)[1])
+    assert (again["new"], again["known"], again["lost"]) == (0, 3, ["no such thing"])
+    assert len(library.history("Ana")) == len(said)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"profile": "x", "history": [{}]}', '{"profile": "x", "history": 3}']
+)
+def test_what_is_no_profile_is_not_imported(run, home, tmp_path, text):
+    (tmp_path / "x.json").write_text(text)
+    status, _, err = run("import", tmp_path / "x.json", *home)
+    assert (status, "is no exported profile" in err) == (1, True)
+
+
+def test_nothing_to_import_names_what_could_be(run, home, tmp_path):
+    err = run("import", tmp_path / "x.mp3", *home)[2]
+    assert all(suffix in err for suffix in (".npz", ".m3u8", ".json"))
+    assert ".m3u8" not in run("export", tmp_path / "x.mp3", *home)[2]

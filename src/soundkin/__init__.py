@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from soundkin.exchange import ImportReport
     from soundkin.library import Ambiguous, Library, Status
-    from soundkin.mixing import Cluster, Found
+    from soundkin.mixing import Cluster, Found, ImportedProfile
     from soundkin.playlists import Entry
     from soundkin.recommend import Closeness, Hit, Moment, Query, Variety
     from soundkin.recommend.journeys import Journey
@@ -56,7 +56,7 @@ _HOME = {
     ),
     "ImportReport": "exchange",
     **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
-    **dict.fromkeys(("Cluster", "Found"), "mixing"),
+    **dict.fromkeys(("Cluster", "Found", "ImportedProfile"), "mixing"),
     "Entry": "playlists",
     **dict.fromkeys(("Closeness", "Hit", "Moment", "Query", "Variety"), "recommend"),
     "Journey": "recommend.journeys",
@@ -82,6 +82,7 @@ __all__ = [
     "Group",
     "Hit",
     "ImportReport",
+    "ImportedProfile",
     "InputError",
     "Journey",
     "Library",

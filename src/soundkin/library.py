@@ -11,10 +11,12 @@ from the vectors in the record, exactly, only slower.
 """
 
 import contextlib
+import difflib
 import logging
 import math
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin import exchange, fusion, recommend, workers
-from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage
+from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage, is_audio_name
 from soundkin.browsing import Browsing
 from soundkin.embed import (
     Embedded,
@@ -554,14 +556,28 @@ class Library(Mixing, Browsing):
             return track
         matches = record.search(text)
         if not matches:
-            raise NotFound(
-                f"nothing in the library matches {printable(text)!r}: no id, no file, no words{self.scanning()}"
-            )
+            raise NotFound(self._no_match(text))
         exact = [t for t in matches if fold(text) in (fold(t.name), fold(f"{t.artist} {t.name}"))]
         choices = exact or matches
         if len(choices) > 1:
             raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", choices)
         return choices[0]
+
+    def _no_match(self, text: str) -> str:
+        """Say why a query names nothing, and what to do about it."""
+        path, shown = absolute(text), printable(text)
+        if os.path.isfile(path):
+            command = f"soundkin index {shlex.quote(printable(path))}"
+            return f"{shown} is not in the library: index it first, with `{command}`{self.scanning()}"
+        if text[:1] in (os.sep, "~") or (os.sep in text and is_audio_name(text)):
+            return f"there is no file {printable(path)}, nor does the library know one by that path{self.scanning()}"
+        near = "; nearest: " + ", ".join(map(printable, names)) if (names := self._names_like(text)) else ""
+        return f"nothing in the library matches {shown!r}: no id, no file, no words{near}{self.scanning()}"
+
+    def _names_like(self, text: str) -> list[str]:
+        """Return up to three titles or artists that are spelled much like some words."""
+        names = {fold(name): name for field in ("artist", "title") for name in self._reader().distinct(field)}
+        return [names[near] for near in difflib.get_close_matches(fold(text), names, 3)]
 
     def asked(self, names: str | None = None, text: str | None = None) -> list[Space]:
         """Choose the spaces of a question.

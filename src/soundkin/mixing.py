@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin import playlists, recommend
+from soundkin import exchange, playlists, recommend
 from soundkin.embed import Space
 from soundkin.errors import InputError, NotFound, SoundkinError
 from soundkin.filters import And, Filter, HasId
@@ -24,10 +24,11 @@ from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.recommend.journeys import Journey, travel
 from soundkin.recommend.mixes import clusters, cut, mood
 from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of
+from soundkin.recommend.pieces import split_title
 from soundkin.recommend.radio import Radio
-from soundkin.recommend.versions import Group, duplicates, split_title
+from soundkin.recommend.versions import Group, duplicates
 from soundkin.record import Record, Track
-from soundkin.record.feedback import DEFAULT_PROFILE
+from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile, clean_name
 from soundkin.record.rows import fold
 
 Array = NDArray[np.float32]
@@ -60,6 +61,29 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedProfile:
+    """What became of a profile of another library.
+
+    Parameters
+    ----------
+    profile : str
+        What it is called here.
+    marks : int
+        What the file says: likes, plays and so on.
+    new, known : int
+        How many of them were written down, and how many had been before.
+    lost : tuple of str
+        Tracks that are not in the library, by their titles; what was said of them is left out.
+    """
+
+    profile: str
+    marks: int
+    new: int
+    known: int
+    lost: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """Tracks that sound alike.
 
@@ -80,6 +104,8 @@ class Cluster:
 
 class Mixing(ABC):
     """Paths, radios, mixes, lists and duplicates of a library."""
+
+    folder: Path
 
     @abstractmethod
     def _reader(self) -> Record: ...
@@ -112,6 +138,14 @@ class Mixing(ABC):
     @abstractmethod
     def closeness(self, space: Space) -> Closeness:
         """Return what similarities are usual in a space; see `Library.closeness`."""
+
+    @abstractmethod
+    def profiles(self) -> list[Profile]:
+        """Return every profile; see `Library.profiles`."""
+
+    @abstractmethod
+    def create_profile(self, name: str) -> str:
+        """Make a profile; see `Library.create_profile`."""
 
     @abstractmethod
     def feedback(
@@ -434,26 +468,84 @@ class Mixing(ABC):
             The file cannot be read, or is no playlist.
         """
         entries = playlists.read(path)
-        record, by_name = self._reader(), defaultdict[str, list[tuple[str, str]]](list)
-        for id_, there in record.paths().items():
-            by_name[fold(Path(there).name)].append((id_, there))
+        by_name = self._names()
         return [self._find_entry(entry, by_name, space) for entry in entries]
+
+    def import_profile(self, path: str | os.PathLike[str], profile: str | None = None) -> ImportedProfile:
+        """Take in what a profile said in another library: its tracks are found by contents, path, then tags.
+
+        Parameters
+        ----------
+        path : path-like
+            What `soundkin profile export` printed.
+        profile : str, optional
+            Who said it; default as it was called there. Made when there is none; else it learns what it did not know.
+
+        Returns
+        -------
+        ImportedProfile
+            What became of it. A second time changes nothing.
+
+        Raises
+        ------
+        InputError
+            The file is not there or no profile, or the name is unusable.
+        StoreError
+            The disk is full, or the folder cannot be written.
+        """
+        said_by, marks = exchange.read_profile(path)
+        who, record = said_by if profile is None else profile, self._reader()
+        by_name, contents = self._names(), {track.content: track.id for track in record.tracks()}
+        found = {mark.track: self._find_mark(mark, by_name, contents) for mark in marks}
+        here = [Feedback(id_, mark.kind, mark.at) for mark in marks if (id_ := found[mark.track])]
+        if clean_name(who) not in {one.name for one in self.profiles()}:
+            self.create_profile(who)
+        with Record.open_to_note(self.folder) as writable:
+            new = writable.add_history(who, here)
+        lost = dict.fromkeys(mark.title or mark.path or mark.track for mark in marks if not found[mark.track])
+        return ImportedProfile(who, len(marks), new, len(here) - new, tuple(lost))
 
     # ---- inside
 
-    def _find_entry(
-        self, entry: playlists.Entry, by_name: dict[str, list[tuple[str, str]]], space: str | None
-    ) -> Found:
+    def _find_mark(
+        self, mark: exchange.Mark, by_name: dict[str, list[tuple[str, str]]], contents: dict[str, str]
+    ) -> str:
+        """Return the id of the track that a mark is about, "" when it is not here."""
+        if mark.content and mark.content in contents:
+            return contents[mark.content]
+        entry = playlists.Entry(
+            mark.path, (mark.path,) if mark.path else (), mark.title, mark.artist, mark.album,
+            recording_mbid=mark.recording_mbid,
+        )  # fmt: skip
+        track = self._by_path(entry, by_name) or self._by_tags(entry)
+        return track.id if track else ""
+
+    def _names(self) -> dict[str, list[tuple[str, str]]]:
+        """Return ids and paths by the folded name of the file."""
+        by_name = defaultdict[str, list[tuple[str, str]]](list)
+        for id_, there in self._reader().paths().items():
+            by_name[fold(Path(there).name)].append((id_, there))
+        return by_name
+
+    def _by_path(self, entry: playlists.Entry, by_name: dict[str, list[tuple[str, str]]]) -> Track | None:
         record = self._reader()
         for path in entry.paths:
             track = record.by_path(path) or record.by_path(os.path.realpath(path))
             if track is not None:
-                return Found(entry, track, "path")
+                return track
         for path in entry.paths:  # the folder of music is elsewhere now
             same = [(_common(path, there), id_) for id_, there in by_name.get(fold(Path(path).name), ())]
             best = max(same, default=(0, ""))
             if best[0] > 1 and sum(n == best[0] for n, _ in same) == 1:
-                return Found(entry, record.track(best[1]), "path")
+                return record.track(best[1])
+        return None
+
+    def _find_entry(
+        self, entry: playlists.Entry, by_name: dict[str, list[tuple[str, str]]], space: str | None
+    ) -> Found:
+        track = self._by_path(entry, by_name)
+        if track is not None:
+            return Found(entry, track, "path")
         track = self._by_tags(entry)
         if track is not None:
             return Found(entry, track, "tags")

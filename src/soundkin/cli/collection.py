@@ -244,12 +244,14 @@ def import_(
 ) -> None:
     """Take in vectors from FILE, so that they need not be made again; or find the tracks of a playlist.
 
-    FILE is a playlist (.m3u8, .xspf, .jspf), whose tracks are found by path, then by tags, then by sound; or what
-    `soundkin export` wrote; or an SQLite file with a table songs_vectors(song_id, embedding), whose song_id is a track
-    id, a content hash, a path, or a file name without its suffix; or the URL of a Qdrant server, or the folder of one,
-    with a collection as Qdrant's audio tutorial makes it, whose songs are found by file, then by artist and title.
+    FILE is a playlist (.m3u8, .xspf, .jspf), whose tracks are found by path, then by tags, then by sound; or a profile
+    that `soundkin profile export` printed (.json), which is added to the one of that name here; or what `soundkin
+    export` wrote; or an SQLite file with a table songs_vectors(song_id, embedding), whose song_id is a track id, a
+    content hash, a path, or a file name without its suffix; or the URL of a Qdrant server, or the folder of one, with
+    a collection as Qdrant's audio tutorial makes it, whose songs are found by file, then by artist and title.
     """
     from soundkin.cli.journeys import print_found
+    from soundkin.cli.taste import print_taste
     from soundkin.library import Library
     from soundkin.playlists import is_playlist
 
@@ -258,6 +260,9 @@ def import_(
     with Library.open(folder) as library:
         if is_playlist(file):
             print_found(library, file, output, relative, as_json)
+            return
+        if file.lower().endswith(".json"):
+            print_taste(library, file, as_json)
             return
         report = library.import_(file, encoder_name, collection, api_key)
     if as_json:

@@ -136,6 +136,7 @@ def print_answer(
     why: bool,
     as_json: bool,
     order: str = "",
+    by_moment: bool = False,
 ) -> None:
     """Print an answer, write it as a playlist if asked to, and say so when there is nothing, or nothing close."""
     from soundkin.scan import printable
@@ -150,12 +151,14 @@ def print_answer(
     if as_json:
         print_json(document)
     else:
-        print_hits(hits, why, library.scanning() if not hits else "")
-        if any(later.similarity > hit.similarity + _NOTICED for hit, later in itertools.pairwise(hits)):
+        print_hits(hits, why, library.scanning() if not hits else "", by_moment)
+        if not by_moment and any(
+            later.similarity > hit.similarity + _NOTICED for hit, later in itertools.pairwise(hits)
+        ):
             say(order)
 
 
-def print_hits(hits: list["Hit"], why: bool = False, scanning: str = "") -> None:
+def print_hits(hits: list["Hit"], why: bool = False, scanning: str = "", by_moment: bool = False) -> None:
     """Print an answer as a table, or with reasons; `scanning` says that a scan is filling the library."""
     from soundkin.scan import printable
 
@@ -169,6 +172,9 @@ def print_hits(hits: list["Hit"], why: bool = False, scanning: str = "") -> None
             click.echo(f"{i:>3}  {hit.similarity:.3f}  {name_of(hit)} ({clock(hit.duration)})")
             for reason in hit.reasons:
                 click.echo(f"            {printable(reason)}")
+        return
+    if by_moment:
+        _print_moments(hits)
         return
     rows = [
         [
@@ -196,6 +202,22 @@ def print_hits(hits: list["Hit"], why: bool = False, scanning: str = "") -> None
         say(
             f"[gone]: {count_of(gone, 'file')} not there; `soundkin index FOLDER --prune` forgets such tracks"
         )
+
+
+def _print_moments(hits: list["Hit"]) -> None:
+    rows = []
+    for i, hit in enumerate(hits, 1):
+        best = hit.moments[0] if hit.moments else None  # imported vectors have none
+        places = [f"{best.cosine:.3f}", clock(best.here), clock(best.there)] if best else ["", "", ""]
+        rows.append([str(i), *places, hit.name, hit.artist, f"{hit.similarity:.3f}", clock(hit.duration)])
+    titles = ("#", "moment", "here", "there", "title", "artist", "similarity", "length")
+    print_table(
+        titles, rows, right=[title for title in titles if title not in ("title", "artist")], one_line=True
+    )
+    say(
+        "ordered by the nearest moment: `moment` is the cosine of that which begins `here` in the track "
+        "with that which begins `there` in what was asked for"
+    )
 
 
 def ranked(hits: list["Hit"]) -> list[dict[str, Any]]:

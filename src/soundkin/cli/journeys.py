@@ -53,15 +53,20 @@ class Length(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
         self, value: object, parameter: click.Parameter | None, context: click.Context | None
     ) -> float:
         """Return seconds."""
-        if isinstance(value, float):
-            return value
-        text = str(value).strip().lower()
+        seconds = value if isinstance(value, float) else self._seconds(str(value).strip().lower())
+        if not seconds:
+            self.fail(f"{value!r} is no length, wanted one like 60min, 1.5h or 1:30:00", parameter, context)
+        return seconds
+
+    @staticmethod
+    def _seconds(text: str) -> float:
+        """Return 0.0 for what is no length."""
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|sec|m|min|minutes|h|hours?)?", text, re.ASCII)
         if found:
             unit = {"s": 1.0, "h": 3600.0}.get((found[2] or "m")[0], 60.0)
             return float(found[1]) * unit
         if not re.fullmatch(r"\d+:\d\d(:\d\d)?", text, re.ASCII):
-            self.fail(f"{text!r} is no length, wanted one like 60min, 1.5h or 1:30:00", parameter, context)
+            return 0.0
         seconds = 0.0
         for part in text.split(":"):
             seconds = 60 * seconds + float(part)
@@ -116,7 +121,12 @@ def path(
         say(f"only {len(journey.hits)} tracks: no more pass")
     for place in journey.jumps:
         before, here = journey.hits[place - 1 : place + 1]
-        say(f"a jump, nothing in the library lies between: {name_of(before)} -> {name_of(here)}")
+        why = (
+            "nothing in the library lies between"
+            if len(journey.hits) > 2 or n > 2
+            else "-n 2 leaves no room between"
+        )
+        say(f"a jump, {why}: {name_of(before)} -> {name_of(here)}")
     if as_json:
         print_json({"space": chosen, "hits": ranked(journey.hits), "jumps": journey.jumps})
     else:
@@ -166,11 +176,15 @@ def radio(
     with Library.open(folder, qdrant, api_key) as library:
         queue = library.radio(query, profile, list(filters), space, rules, seed, remember=asks)
         hits = _listen(queue) if asks else [hit for hit, _ in zip(queue, range(n or 20), strict=False)]
+        if not hits:
+            say(library.why_nothing(filters, profile, query, space=space))
     _write(output, hits, f"Radio {query or profile}", relative)
     if as_json:
         print_json({"query": query, "profile": profile, "hits": ranked(hits)})
     elif not asks:
         _print_list(hits, "similarity")
+        if hits:
+            say("similarity is that with what a track follows: where the radio began, or the track before it")
 
 
 @cli.command()
@@ -233,7 +247,7 @@ def playlist(
     if as_json:
         print_json({"seconds": round(sum(hit.duration for hit in hits), 3), "hits": ranked(hits)})
     else:
-        _print_list(hits, "similarity")
+        _print_list(hits, "similarity" if likes or profile is not None else "")
         click.echo(f"{count_of(len(hits), 'track')}, {clock(sum(hit.duration for hit in hits))}")
 
 
@@ -307,6 +321,8 @@ def _listen(queue: "Radio") -> list["Hit"]:
                 {"l": queue.like, "s": queue.skip, "d": queue.dislike}[said](hit)
             if said in "nsd":
                 break
+            if said != "l":
+                click.echo("     Enter for the next, l to like, s to skip, d to dislike, q to quit")
     return hits
 
 
@@ -327,7 +343,9 @@ def _print_list(hits: list["Hit"], measure: str) -> None:
         [str(i), f"{hit.similarity:.3f}", hit.name, hit.artist, hit.album, clock(hit.duration)]
         for i, hit in enumerate(hits, 1)
     ]
-    titles = ("#", measure, "title", "artist", "album", "length")
+    titles = ["#", measure, "title", "artist", "album", "length"]
+    if not measure:  # nothing was asked that a track could be similar to
+        titles, rows = [titles[0], *titles[2:]], [[row[0], *row[2:]] for row in rows]
     print_table(titles, rows, right=("#", measure, "length"), one_line=True)
 
 
@@ -369,6 +387,12 @@ def _print_group(group: "Group") -> None:
         click.echo(
             f"  {places[track.id]}  {track.format} {rate:.0f} kbit/s {clock(track.duration)}  {printable(track.path)}"
         )
-    for pair in group.pairs:
-        one, other = sorted((places[pair.a], places[pair.b]))
+    for track in group.tracks[1:]:
+        # with the best file, if those two were found alike, else with the best one that it was found like
+        pair = min(
+            (pair for pair in group.pairs if track.id in (pair.a, pair.b)),
+            key=lambda pair: places[pair.a] + places[pair.b],
+        )
+        other = places[pair.a] + places[pair.b] - places[track.id]
+        one, other = sorted((places[track.id], other))
         click.echo(f"     {one} and {other}: {', '.join(pair.evidence)}")

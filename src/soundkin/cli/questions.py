@@ -101,5 +101,4 @@ def similar(
         if at is not None:
             document |= {"at": at, "seconds": seconds}
         again = {"filters": filters, "profile": profile, "query": query, "space": asked.split("+")[0]}
-        order = "ordered by the nearest moment" if moments else _ORDER
-        print_answer(library, hits, document, again, m3u, why, as_json, order)
+        print_answer(library, hits, document, again, m3u, why, as_json, _ORDER, by_moment=moments)

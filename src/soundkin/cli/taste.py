@@ -19,12 +19,14 @@ from soundkin.cli.common import (
     print_table,
     qdrant_options,
     ranked,
+    say,
     space_option,
     why_option,
 )
 from soundkin.errors import InputError
 
 if TYPE_CHECKING:
+    from soundkin.library import Library
     from soundkin.recommend import Variety
 
 profile_option = click.option(
@@ -72,12 +74,22 @@ def _feedback(kind: str, about: str, done: str) -> None:
         from soundkin.library import Library
 
         with Library.open(folder) as library:
+            known = _judged(library, profile) if kind == "unlike" else None
             tracks = library.feedback(kind, queries, profile, _time(at))
         if as_json:
             print_json({"profile": profile, "kind": kind, "tracks": [track.id for track in tracks]})
         else:
             for track in tracks:
-                click.echo(f"{done}: {name_of(track)}")
+                nothing = known is not None and track.id not in known
+                click.echo(f"{'was not liked or disliked' if nothing else done}: {name_of(track)}")
+
+
+def _judged(library: "Library", profile: str) -> set[str]:
+    """Return the tracks that a profile likes or dislikes now."""
+    said = {
+        one.track: one.kind for one in library.history(profile) if one.kind in ("like", "dislike", "unlike")
+    }
+    return {track for track, kind in said.items() if kind != "unlike"}
 
 
 def _time(text: str | None) -> float | None:
@@ -137,6 +149,20 @@ def profile(action: str, name: str | None, folder: str | None, as_json: bool) ->
             print_table(
                 titles, [[str(getattr(one, t)) for t in titles] for one in profiles], right=titles[1:]
             )
+
+
+def print_taste(library: "Library", file: str, as_json: bool) -> None:
+    """Take in an exported profile and say what became of it; see `collection.import_`."""
+    from soundkin.scan import printable
+
+    done = library.import_profile(file)
+    told = f"{count_of(done.new, 'new mark')} of {done.marks} for the profile {printable(done.profile)}"
+    _tell(
+        as_json, {"file": file, **asdict(done)}, told + (f", {done.known} known before" if done.known else "")
+    )
+    if done.lost and not as_json:
+        shown = ", ".join(map(printable, done.lost[:5])) + (" ..." if len(done.lost) > 5 else "")
+        say(f"not in the library: {shown}")
 
 
 def _tell(as_json: bool, document: Any, text: str) -> None:

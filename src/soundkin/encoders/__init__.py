@@ -138,6 +138,8 @@ class Encoder(ABC):
             try:
                 with hear(audio, listening) as hearing:
                     return self._embed(hearing.excerpts)
+            except DecodeError as error:
+                raise DecodeError(f"{os.fspath(audio)!r}: {error}") from error
             except OSError as error:
                 raise InputError(
                     f"{os.fspath(audio)!r} cannot be read: {error.strerror or error}; wanted an audio file"

@@ -32,13 +32,15 @@ from soundkin.embed import Embedded, FileState, Space, content_hash
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import DecodeError
 from soundkin.exchange.formats import IMPORTED, Exported, Foreign, read, write
+from soundkin.exchange.tastes import Mark, read_profile
 from soundkin.record import Record, Track
 from soundkin.record.rows import fold
 from soundkin.scan import printable
 from soundkin.tags import Tags
 
 __all__ = [
-    "IMPORTED", "Exported", "Foreign", "ImportReport", "merge", "read", "read_any", "take", "write", "write_any",
+    "IMPORTED", "Exported", "Foreign", "ImportReport", "Mark", "merge", "read", "read_any", "read_profile", "take",
+    "write", "write_any",
 ]  # fmt: skip
 
 Array = NDArray[np.float32]

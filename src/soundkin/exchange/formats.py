@@ -22,6 +22,7 @@ from soundkin.audio import Listening
 from soundkin.embed import Space, content_hash
 from soundkin.errors import InputError, MissingExtra, SoundkinError, StoreError
 from soundkin.fingerprint import sketch
+from soundkin.playlists import SUFFIXES
 from soundkin.record import Track
 from soundkin.record.rows import storable
 from soundkin.scan import printable
@@ -133,7 +134,7 @@ def read(path: str | os.PathLike[str], encoder_name: str = IMPORTED) -> Exported
     """
     source = Path(path).expanduser()
     name = printable(os.fspath(source))
-    _, read_as = _format(source)
+    _, read_as = _format(source, f"; {', '.join(SUFFIXES)} for a playlist; .json for a profile")
     if not source.is_file():
         raise InputError(f"no such file: {name}")
     try:
@@ -178,6 +179,8 @@ class Rows:
         By the names of `Track`; `genres` as sequences of text.
     vectors : array-like (n, d)
         One per row.
+    fingerprints : sequence of bytes or None
+        One per row, or none at all.
     """
 
     space: str
@@ -451,9 +454,9 @@ _FORMATS: dict[str, tuple[_Write, _Read]] = {
 }
 
 
-def _format(path: Path) -> tuple[_Write, _Read]:
+def _format(path: Path, more: str = "") -> tuple[_Write, _Read]:
     if path.suffix.lower() not in _FORMATS:
         raise InputError(
-            f"{printable(os.fspath(path))} has no known suffix: wanted one of {', '.join(_FORMATS)}"
+            f"{printable(os.fspath(path))} has no known suffix: wanted one of {', '.join(_FORMATS)}{more}"
         )
     return _FORMATS[path.suffix.lower()]

@@ -37,6 +37,7 @@ _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d+):(?=\d\d:))?(\d+):([0-5]\d(?:\.\d+)?)", re.ASCII)
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([hdwy])", re.ASCII)
 _SECONDS = {"h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0, "y": 365.25 * 86_400.0}
+_KEY = re.compile(r"([A-Ga-g])([#b]?) *(|m|M|[Mm]in|[Mm]inor|[Mm]aj|[Mm]ajor)", re.ASCII)
 _CODECS = {
     "ogg": ("vorbis", "opus", "flac", "speex"), "oga": ("vorbis", "opus", "flac"), "m4a": ("aac", "alac"),
     "m4b": ("aac", "alac"), "mp4": ("aac", "alac", "mp3"), "wma": ("wmav1", "wmav2", "wmapro", "wmalossless"),
@@ -258,6 +259,10 @@ def _resolve(text: str, field: str, value: str, known: Iterable[str]) -> list[st
             run = ",".join(pieces[start:end])
             quoted = _QUOTED.fullmatch(run.strip())
             same = spellings.get(_fold(run)) or (spellings.get(_fold(quoted[1])) if quoted else None)
+            if field == "key" and not same:
+                same = [
+                    spelling for each in spellings.values() for spelling in each if _is_key(run, spelling)
+                ]
             if same:
                 resolved += same
                 start = end
@@ -269,6 +274,22 @@ def _resolve(text: str, field: str, value: str, known: Iterable[str]) -> list[st
                 + (_suggest_codec(field, piece, spellings) or _suggest(piece, spellings, spellings))
             )
     return resolved
+
+
+def _is_key(typed: str, key: str) -> bool:
+    """Tell whether what was typed, like Am, C, F#m or "db major", is a key, whatever its black keys are called."""
+    one, other = _KEY.fullmatch(typed.strip()), _KEY.fullmatch(key.strip())
+    if not one or not other:
+        return False
+    return _pitch(one) == _pitch(other) and _is_minor(one) == _is_minor(other)
+
+
+def _pitch(key: re.Match[str]) -> int:
+    return ("C D EF G A B".index(key[1].upper()) + {"#": 1, "b": -1}.get(key[2], 0)) % 12
+
+
+def _is_minor(key: re.Match[str]) -> bool:
+    return key[3] == "m" or key[3].lower().startswith("min")
 
 
 def _fold(text: str) -> str:
@@ -287,7 +308,13 @@ def _suggest_codec(field: str, got: str, known: Collection[str]) -> str:
 def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] | None = None) -> str:
     """Name up to five valid words near what was typed, else some of them."""
     choices = list(valid)
-    near = difflib.get_close_matches(_fold(got), choices, n=5, cutoff=0.5)
+    wanted = _fold(got)
+    near = [choice for choice in choices if wanted and wanted in choice][:5]
+    near = near or difflib.get_close_matches(wanted, choices, n=5, cutoff=0.5)
+    if not near and len(choices) > len(_CONDITIONS):  # of many the first are no help
+        by_word = {word: choice for choice in choices for word in choice.split()}
+        words_near = difflib.get_close_matches(wanted, by_word, n=5, cutoff=0.45)
+        near = list(dict.fromkeys(by_word[word] for word in words_near))
     shown = near or sorted(choices)[: len(_CONDITIONS)]
     words = ", ".join(" ".join((spellings[word][0] if spellings else word).split()) for word in shown)
     if not words:

@@ -24,7 +24,7 @@ from soundkin.filters import Filter, HasId
 from soundkin.index import STRATEGIES as _OF_THE_INDEX
 from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import COPY_SIMILARITY, likely_copies, same_recordings
+from soundkin.recommend.copies import COPY_SIMILARITY, FINGERPRINT_SIMILARITY, likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
 from soundkin.recommend.neighbours import hit_of, is_copy_of, read, with_windows
 from soundkin.recommend.tastes import MOST_SPEAK, condense, tastes_of
@@ -42,9 +42,8 @@ _POOL_PER_HIT, _LEAST_PER_TASTE, _MOST = 6, 40, 4096
 _MOST_SOUGHT = 12
 # Copies of likes that others speak for are looked for among so many neighbours of each track.
 _NEIGHBOURS = 4
-_BEST_OF_A_COPY = 0.5 + 0.5 * COPY_SIMILARITY / (
-    1 + COPY_SIMILARITY
-)  # what "best" scores it, see `index.Examples`
+# What "best" scores the least similar of them, see `index.Examples`.
+_BEST_OF_A_COPY = 0.5 + 0.5 * FINGERPRINT_SIMILARITY / (1 + FINGERPRINT_SIMILARITY)
 _FORGOTTEN_DAYS = 90.0
 _DAY = 86_400.0
 
@@ -139,7 +138,7 @@ def recommend(
     if strategy not in STRATEGIES:
         raise InputError(f"strategy {strategy!r}; wanted one of {', '.join(STRATEGIES)}")
     if not seeds.likes:
-        raise InputError("nothing to go by: say what you like, with --like or with `soundkin like`")
+        raise InputError("nothing to go by: wanted one like at least, or a profile that likes something")
     if k < 1:
         raise InputError(f"k={k}; wanted how many tracks to recommend, 1 or more")
     rules = rules or Variety()
@@ -222,7 +221,8 @@ def _weigh(
 ) -> _Pool:
     """Read the candidates, leave out copies of what is known, and score the rest."""
     tracks, vectors = read(record, space, list(found))
-    copies = _copies(record, space, (*seeds.likes, *seeds.dislikes), tracks, vectors)
+    # what sounds less alike costs more to tell: of that, what is chosen is looked at
+    copies = _copies(record, space, (*seeds.likes, *seeds.dislikes), tracks, vectors, COPY_SIMILARITY)
     tracks, vectors = (
         [track for track, copy in zip(tracks, copies, strict=True) if not copy],
         vectors[~copies],
@@ -280,16 +280,18 @@ def _choose(
             pool.scores, pool.vectors, artists, albums, k, rules, same, shares=pool.shares, due=pool.due,
             never=struck,
         )  # fmt: skip
-        new = _copies_of_unwanted(record, index, space, seeds, pool, places)
+        known = (*seeds.likes, *seeds.dislikes, *_near_unwanted(record, index, space, seeds, pool, places))
+        copies = _copies(record, space, known, [pool.tracks[p] for p in places], pool.vectors[places])
+        new = [place for place, copy in zip(places, copies, strict=True) if copy]
         if not new:
             return places
         struck += new
 
 
-def _copies_of_unwanted(
+def _near_unwanted(
     record: Record, index: Index, space: Space, seeds: Seeds, pool: _Pool, places: list[int]
-) -> list[int]:
-    """Tell which of the chosen are copies of tracks that are unwanted, which the index finds near them."""
+) -> list[Query]:
+    """Return the unwanted tracks that the index finds near the chosen ones, which may be copies of them."""
     if not seeds.unwanted or not places:
         return []
     vectors = pool.vectors[places]
@@ -297,20 +299,23 @@ def _copies_of_unwanted(
     near = index.recommend(space.id, vectors, [], _NEIGHBOURS * len(places) + _LEAST_PER_TASTE, "best")
     met = [number for number, score in near if score >= _BEST_OF_A_COPY and number in seeds.unwanted]
     tracks, others = read(record, space, met)
-    known = tuple(Query(vector, track) for vector, track in zip(others, tracks, strict=True))
-    copies = _copies(record, space, known, [pool.tracks[p] for p in places], vectors)
-    return [place for place, copy in zip(places, copies, strict=True) if copy]
+    return [Query(vector, track) for vector, track in zip(others, tracks, strict=True)]
 
 
 def _copies(
-    record: Record, space: Space, known: tuple[Query, ...], tracks: list[Track], vectors: Array
+    record: Record,
+    space: Space,
+    known: tuple[Query, ...],
+    tracks: list[Track],
+    vectors: Array,
+    least: float = 0.0,
 ) -> NDArray[np.bool_]:
-    """Tell which candidates are a recording that is liked or disliked already."""
-    if not known:
+    """Tell which candidates, of such a cosine at least, are a recording that is liked or disliked already."""
+    if not known or not tracks:
         return np.zeros(len(tracks), bool)
     cosines = vectors @ np.stack([query.vector for query in known]).T
     copies = np.zeros(len(tracks), bool)
-    for place, i in np.argwhere(likely_copies(tracks, [query.like for query in known], cosines)):
+    for place, i in np.argwhere(likely_copies(tracks, [query.like for query in known], cosines, least)):
         copies[place] = copies[place] or is_copy_of(
             record, space, known[i], tracks[place], float(cosines[place, i])
         )

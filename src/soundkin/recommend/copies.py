@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.errors import NotFound
-from soundkin.fingerprint import compare
+from soundkin.fingerprint import SKETCH_DIMS, compare, sketch
+from soundkin.recommend.pieces import are_versions, piece_of
 from soundkin.record import Record, Track
 
 Array = NDArray[np.float32]
@@ -18,8 +19,10 @@ COPY_SIMILARITY = 0.8
 COPY_FINGERPRINT = 0.85
 # What sounds so alike may also lack more, or have more silence: excerpts of 3 s no longer meet where more is cut off.
 CUT_SECONDS = 6.0
-# Fingerprints decide by themselves; what does not sound alike at all need not be compared.
+# Fingerprints decide by themselves; what does not sound alike at all need not be compared. An encoder takes a copy of a
+# low bit rate for duller music than it is: what sounds only so much alike is compared where a glance finds it alike.
 FINGERPRINT_SIMILARITY = 0.4
+GLANCE = 0.4  # of copies 0.95 and more; 0.43 and more where 2 s are cut off, or other moments were heard
 # Where one of the two has no fingerprint, their windows are compared, which misses copies that were trimmed.
 COPY_MOMENTS = 0.5
 # Below this many windows, moments say little: then length (to a codec's padding), tempo and key must agree as well.
@@ -63,6 +66,8 @@ def is_copy(
     if apart > reach_of(similarity) or similarity < FINGERPRINT_SIMILARITY:
         return False
     if fingerprint_a and fingerprint_b:
+        if similarity < COPY_SIMILARITY and float(sketch(fingerprint_a) @ sketch(fingerprint_b)) < GLANCE:
+            return False
         return compare(fingerprint_a, fingerprint_b, reach_of(similarity)).score >= COPY_FINGERPRINT
     if similarity < COPY_SIMILARITY or apart > COPY_SECONDS:
         return False
@@ -87,6 +92,25 @@ def reach_of(similarity: float) -> float:
         like the whole, so that of other pairs it need not be asked.
     """
     return CUT_SECONDS if similarity >= COPY_SIMILARITY else COPY_SECONDS
+
+
+def may_be_copies(cosines: Array, apart: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Tell by numbers alone of which pairs of tracks of unlike contents `is_copy` could be true.
+
+    Parameters
+    ----------
+    cosines : float32 (...)
+        Of their vectors.
+    apart : float (...)
+        How much their lengths differ, seconds.
+
+    Returns
+    -------
+    bool (...)
+        Where it could.
+    """
+    alike = (cosines >= COPY_SIMILARITY) & (apart <= CUT_SECONDS)
+    return alike | ((cosines >= FINGERPRINT_SIMILARITY) & (apart <= COPY_SECONDS))
 
 
 def moments_alike(a: Array, b: Array) -> float:
@@ -119,7 +143,7 @@ def windows_of(record: Record, track_id: str, space: str) -> Array | None:
 def same_recordings(
     record: Record, space: str, tracks: Sequence[Track], vectors: Array
 ) -> Callable[[int], list[int]]:
-    """Return a function that tells which of some tracks are the same recording as one of them.
+    """Return a function that tells which of some tracks are the same recording as one of them, or a version of it.
 
     Parameters
     ----------
@@ -142,6 +166,10 @@ def same_recordings(
     for place, track in enumerate(tracks):
         contents.setdefault(track.content or f"nothing known of {place}", []).append(place)
 
+    pieces: dict[tuple[str, str], list[int]] = {}
+    for place, track in enumerate(tracks):
+        pieces.setdefault(piece_of(track)[:2], []).append(place)
+
     @cache  # as long as the list is made
     def windows(place: int) -> Array | None:
         return windows_of(record, tracks[place].id, space)
@@ -150,26 +178,41 @@ def same_recordings(
     def fingerprint(place: int) -> bytes:
         return record.fingerprints([tracks[place].id]).get(tracks[place].id, b"")
 
+    @cache
+    def picture(place: int) -> Array:
+        print_ = fingerprint(place)
+        return sketch(print_) if print_ else np.zeros(SKETCH_DIMS, np.float32)
+
+    @cache
+    def is_same(a: int, b: int) -> bool:
+        cosine = float(vectors[a] @ vectors[b])
+        if cosine < COPY_SIMILARITY and float(picture(a) @ picture(b)) < GLANCE:
+            return False  # as `is_copy` would say, only that each track is looked at once
+        prints = fingerprint(a), fingerprint(b)
+        if not all(prints) and (cosine < COPY_SIMILARITY or abs(long[a] - long[b]) > COPY_SECONDS):
+            return False  # before any windows are read
+        heard = (None, None) if all(prints) else (windows(a), windows(b))
+        return is_copy(tracks[a], tracks[b], cosine, *heard, *prints)
+
+    @cache
     def same(place: int) -> list[int]:
         track, cosines = tracks[place], vectors @ vectors[place]
-        likely = np.flatnonzero((cosines >= COPY_SIMILARITY) & (np.abs(long - track.duration) <= CUT_SECONDS))
+        likely = np.flatnonzero(may_be_copies(cosines, np.abs(long - track.duration)))
         found = list(contents.get(track.content, []))
-        for other in likely.tolist():
-            if other == place or other in found:
-                continue
-            prints = fingerprint(place), fingerprint(other)
-            if not all(prints) and abs(long[other] - track.duration) > COPY_SECONDS:
-                continue
-            heard = (None, None) if all(prints) else (windows(place), windows(other))
-            if is_copy(track, tracks[other], float(cosines[other]), *heard, *prints):
-                found.append(other)
-        return found
+        piece = piece_of(track)
+        found += [
+            other
+            for other in pieces[piece[:2]]
+            if other != place and are_versions(piece, piece_of(tracks[other]), float(cosines[other]))
+        ]
+        others = (other for other in likely.tolist() if other != place and other not in found)
+        return found + [other for other in others if is_same(min(place, other), max(place, other))]
 
     return same
 
 
 def likely_copies(
-    tracks: Sequence[Track], others: Sequence[Track | None], cosines: Array
+    tracks: Sequence[Track], others: Sequence[Track | None], cosines: Array, least: float = 0.0
 ) -> NDArray[np.bool_]:
     """Tell, at little cost, of which pairs of tracks `is_copy` could be true.
 
@@ -181,6 +224,8 @@ def likely_copies(
         m of them; None is nobody's copy.
     cosines : float32 (n, m)
         Of their vectors.
+    least : float
+        Only those of such a cosine or more.
 
     Returns
     -------
@@ -189,7 +234,7 @@ def likely_copies(
     """
     long = np.array([track.duration for track in tracks])
     others_long = np.array([track.duration if track else -np.inf for track in others])
-    likely = (cosines >= COPY_SIMILARITY) & (np.abs(long[:, None] - others_long) <= CUT_SECONDS)
+    likely = may_be_copies(cosines, np.abs(long[:, None] - others_long)) & (cosines >= least)
     places: dict[str, list[int]] = {}
     for j, other in enumerate(others):
         if other and other.content:

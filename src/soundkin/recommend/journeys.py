@@ -12,9 +12,10 @@ from soundkin.errors import InputError
 from soundkin.filters import Filter
 from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import COPY_SIMILARITY, same_recordings
+from soundkin.recommend.copies import likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
 from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of
+from soundkin.recommend.pieces import are_versions, piece_of
 from soundkin.recommend.variety import Variety
 from soundkin.record import Record, Track
 from soundkin.record.rows import fold
@@ -149,7 +150,7 @@ def _candidates(
     unwanted: set[int],
     ends: tuple[Query, Query],
 ) -> _Stops:
-    """Find what lies near each point, without copies of the ends."""
+    """Find what lies near each point, without copies and versions of the ends."""
     found = [
         [number for number, _ in index.search(space.id, point, _NEAR_STOP, where, unwanted)]
         for point in points
@@ -158,12 +159,16 @@ def _candidates(
     numbers = sorted(tracks)
     vectors = vectors_of(record, space, numbers) if numbers else ends[0].vector[None][:0]
     cosines = vectors @ np.stack([query.vector for query in ends]).T
+    likely = likely_copies([tracks[number] for number in numbers], [query.like for query in ends], cosines)
     kept = [
         place
         for place, number in enumerate(numbers)
         if not any(
-            cosines[place, i] >= COPY_SIMILARITY
-            and is_copy_of(record, space, query, tracks[number], float(cosines[place, i]))
+            _is_version(query, tracks[number], float(cosines[place, i]))
+            or (
+                likely[place, i]
+                and is_copy_of(record, space, query, tracks[number], float(cosines[place, i]))
+            )
             for i, query in enumerate(ends)
         )
     ]
@@ -171,6 +176,10 @@ def _candidates(
     layers = [[where_is[number] for number in near if number in where_is] for near in found]
     chosen = [numbers[place] for place in kept]
     return _Stops(chosen, vectors[kept], [tracks[number] for number in chosen], layers)
+
+
+def _is_version(end: Query, track: Track, cosine: float) -> bool:
+    return end.like is not None and are_versions(piece_of(end.like), piece_of(track), cosine)
 
 
 def _through(
@@ -208,7 +217,11 @@ def _through(
             return way
         place, worse = broken
         banned[place].update(worse)
-    return list(dict.fromkeys(way))
+    once = list[int]()
+    for place in way:
+        if {place, *same(place)}.isdisjoint(once):
+            once.append(place)
+    return once
 
 
 def _cheapest(
@@ -242,7 +255,7 @@ def _broken(
     line = [names[0], *(stops.tracks[place] for place in way), names[1]]
     for i, place in enumerate(way):
         if not {place, *same(place)}.isdisjoint(way[:i]):
-            return i, [place]
+            return i, [place, *same(place)]
     for name_of, most in ((_artist, rules.per_artist), (_album, rules.per_album)):
         texts = [name_of(track) for track in line]
         for last in range(1, len(line)):

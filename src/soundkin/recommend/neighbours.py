@@ -22,11 +22,10 @@ from soundkin.recommend.copies import (
     windows_of,
 )
 from soundkin.recommend.hits import Hit, Moment, Query
+from soundkin.recommend.pieces import are_versions, piece_of
 from soundkin.recommend.reasons import in_words, moments_of, reasons
 from soundkin.recommend.variety import Variety, pick
-from soundkin.recommend.versions import split_title
 from soundkin.record import Record, Track
-from soundkin.record.rows import fold
 
 Array = NDArray[np.float32]
 
@@ -34,6 +33,7 @@ Array = NDArray[np.float32]
 # benchmarks/bench_hubness.py prints the same figures.
 _POOL_PER_HIT, _POOL = 2, 30
 _SAME = 1 - 1e-4
+_SAME_RECORDING = "the same recording"
 # Of so many tracks the moments are compared: each costs reading its windows.
 _MOMENTS_POOL = 200
 
@@ -74,7 +74,8 @@ def similar(
     moments : bool
         Order by the most similar moment, not by the tracks as a whole.
     versions : bool
-        Keep copies of the query, and say of each that it is one, or another version of the piece.
+        Keep copies of the query, which come first with a similarity of 1, and say of each that it is one, or another
+        version of the piece.
 
     Returns
     -------
@@ -91,11 +92,22 @@ def similar(
         same = same_recordings(record, space.id, known, near.vectors)
         places = pick(fit, near.vectors, artists, albums, k, rules, same)
     close = not places or usual.is_close(float(near.evidence.max()))
+    kinds = dict.fromkeys(places, "")
+    if versions:
+        kinds = {
+            p: _version_of(record, space, query, near.tracks[near.found[p][0]], near.found[p][1])
+            for p in places
+        }
+        places.sort(key=lambda place: kinds[place] != _SAME_RECORDING)
     hits = list[Hit]()
-    for number, score in (near.found[place] for place in places[:k]):
-        track = near.tracks[number]
+    for place in places[:k]:
+        number, score = near.found[place]
+        track, kind = near.tracks[number], kinds[place]
         hit = hit_of(record, space, track, score, query, usual, close, moments=near.moments.get(number))
-        kind = _version_of(record, space, query, track, score) if versions else ""
+        if (
+            kind == _SAME_RECORDING
+        ):  # an encoder hears a copy of a low bit rate as duller music: it is the same all the same
+            hit = replace(hit, similarity=1.0, close=True)
         hits.append(replace(hit, reasons=(kind, *hit.reasons)) if kind else hit)
     return hits
 
@@ -186,9 +198,8 @@ def _version_of(record: Record, space: Space, query: Query, track: Track, cosine
     if like is None:
         return ""
     if is_copy_of(record, space, query, track, cosine):
-        return "the same recording"
-    named = like.title and fold(like.artist) == fold(track.artist) != ""
-    same = named and split_title(like.title)[0] == split_title(track.title)[0]
+        return _SAME_RECORDING
+    same = are_versions(piece_of(like), piece_of(track), cosine)
     return "another version" if same else ""
 
 
@@ -348,7 +359,7 @@ def is_copy_of(record: Record, space: Space, query: Query, track: Track, cosine:
     if own and other:
         return is_copy(query.like, track, cosine, None, None, own, other)
     if cosine < COPY_SIMILARITY or apart > COPY_SECONDS:
-        return False
+        return is_copy(query.like, track, cosine)
     windows = with_windows(record, space, query).windows, windows_of(record, track.id, space.id)
     return is_copy(query.like, track, cosine, *windows)
 

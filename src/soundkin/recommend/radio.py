@@ -10,9 +10,10 @@ from soundkin.errors import InputError
 from soundkin.filters import Filter
 from soundkin.index import Index
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import COPY_SIMILARITY
+from soundkin.recommend.copies import likely_copies
 from soundkin.recommend.hits import Hit, Query
 from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of, vectors_of
+from soundkin.recommend.pieces import are_versions, piece_of
 from soundkin.recommend.tastes import SKIP_WEIGHT
 from soundkin.recommend.variety import Variety, pick
 from soundkin.record import Record, Track
@@ -254,13 +255,24 @@ class Radio(Iterator[Hit]):
         return None
 
     def _was_heard(self, query: Query) -> bool:
-        """Tell whether a track is a recording that the radio began with or has played."""
+        """Tell whether a track is a recording it began with, or also a version of what it played or is disliked."""
         heard = [*self._home, *(self._known[number] for number in self._heard if number in self._known)]
+        heard += [other for other, weight in self._avoided if weight == 1.0]
+        assert query.like is not None
         cosines = np.stack([other.vector for other in heard]) @ query.vector
+        likely = likely_copies([query.like], [other.like for other in heard], cosines[None])[0]
+        piece, played = (
+            piece_of(query.like),
+            slice(len(self._home), None),
+        )  # what it began with may come in another version
+        if any(
+            other.like and are_versions(piece, piece_of(other.like), float(cosine))
+            for other, cosine in zip(heard[played], cosines[played], strict=True)
+        ):
+            return True
         return any(
-            query.like is not None
-            and is_copy_of(self._record, self._space, heard[place], query.like, float(cosines[place]))
-            for place in np.flatnonzero(cosines >= COPY_SIMILARITY)
+            is_copy_of(self._record, self._space, heard[place], query.like, float(cosines[place]))
+            for place in np.flatnonzero(likely)
         )
 
     def _evidence(self, vectors: Array, others: Sequence[tuple[Query, float]]) -> NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """The same recording several times, and other versions of a piece: found and shown with evidence, never merged."""
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,36 +11,22 @@ from numpy.typing import NDArray
 from soundkin.fingerprint import SKETCH_DIMS, compare, sketch
 from soundkin.recommend.copies import (
     COPY_FINGERPRINT,
-    COPY_SECONDS,
     COPY_SIMILARITY,
     CUT_SECONDS,
+    GLANCE,
     is_copy,
+    may_be_copies,
     reach_of,
     windows_of,
 )
+from soundkin.recommend.pieces import Piece, are_versions, piece_of
 from soundkin.record import Record, Track
-from soundkin.record.rows import fold
 
 Array = NDArray[np.float32]
 
 RECORDING, VERSION = "recording", "version"
-# Two tracks of one artist and title: how similar they must be, when a title says what it is, and when none does.
-_SIMILAR_MARKED, _SIMILAR_UNMARKED = 0.3, 0.6
-# Pairs of like length whose fingerprints are compared: those that sound alike, and those that sound a little alike and
-# whose fingerprints do at a glance. An encoder takes a copy of a low bit rate for duller music than it is.
-_GLANCE_SIMILARITY, _GLANCE = 0.5, 0.6
 _ROWS = 512  # tracks that are compared at once: a block of 512 x a few thousand cosines
 _LOSSLESS = ("flac", "alac", "wavpack", "ape", "tta", "pcm")
-_MARKS = (
-    "live", "unplugged", "acoustic", "remix", "mix", "rmx", "edit", "version", "demo", "instrumental", "karaoke",
-    "cover", "extended", "radio", "dub", "rework", "bootleg", "session", "sessions", "take", "alternate", "orchestral",
-    "reprise",
-)  # fmt: skip
-# A remaster is the same recording to the ear, and a guest does not make another piece.
-_SILENT_MARKS = (
-    "remaster", "remastered", "mono", "stereo", "deluxe", "bonus", "explicit", "clean", "feat", "ft", "featuring",
-)  # fmt: skip
-_BRACKETS = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +70,8 @@ class Group:
     kind : str
         Of its pairs.
     tracks : tuple of Track
-        Two or more; of one recording the best first: lossless before lossy, then by bit rate.
+        Two or more; of one recording the best first: lossless before lossy, then by bit rate. Of versions first those
+        whose titles do not say that they are one.
     pairs : tuple of Pair
         Every track is in one at least.
     """
@@ -139,37 +125,6 @@ def duplicates(record: Record, space: str) -> list[Group]:
     return groups + _groups(VERSION, other, tracks)
 
 
-def split_title(title: str) -> tuple[str, tuple[str, ...]]:
-    """Take a title apart into the piece and what this version of it is.
-
-    Parameters
-    ----------
-    title : str
-        Like "Blue Sky (Live at Home) [2011 Remaster]".
-
-    Returns
-    -------
-    piece : str
-        Folded, like "blue sky"; the whole title when nothing is left of it otherwise.
-    marks : tuple of str
-        Like ("live",), sorted; a remaster or a guest is none.
-    """
-    marks, rest = set[str](), title
-
-    def take(words: str) -> bool:
-        folded = fold(words).split()
-        marks.update(word for word in folded if word in _MARKS)
-        return any(word in _MARKS or word in _SILENT_MARKS for word in folded)
-
-    for found in _BRACKETS.findall(title):
-        if take(found):
-            rest = rest.replace(found, "")
-    head, dash, tail = rest.rpartition(" - ")
-    if dash and fold(head) and take(tail):
-        rest = head
-    return fold(rest) or fold(title), tuple(sorted(marks))
-
-
 def _same_bytes(tracks: Iterable[Track]) -> Iterator[Pair]:
     by_content = defaultdict(list)
     for track in tracks:
@@ -203,10 +158,8 @@ def _like_lengths(
         there = slice(first, ends[last - 1])
         cosines = vectors[first:last] @ vectors[there].T
         glances = sketches[first:last] @ sketches[there].T
-        near = seconds[there] - seconds[first:last, None] <= COPY_SECONDS
-        likely = (cosines >= COPY_SIMILARITY) | (
-            near & (cosines >= _GLANCE_SIMILARITY) & (glances >= _GLANCE)
-        )
+        apart = np.abs(seconds[there] - seconds[first:last, None])
+        likely = may_be_copies(cosines, apart) & ((cosines >= COPY_SIMILARITY) | (glances >= GLANCE))
         yield [
             (ids[first + i], ids[first + j], float(cosines[i, j]))
             for i, j in np.argwhere(likely).tolist()
@@ -238,22 +191,22 @@ def _as_recording(
 
 def _as_versions(tracks: Iterable[Track], rows: dict[str, int], vectors: Array) -> Iterator[Pair]:
     """Yield pairs of one artist and piece that sound alike enough to be versions of it."""
-    pieces: dict[tuple[str, str], list[tuple[Track, tuple[str, ...]]]] = defaultdict(list)
+    pieces: dict[tuple[str, str], list[tuple[Track, Piece]]] = defaultdict(list)
     for track in tracks:
-        artist = fold(track.artist or track.album_artist)
-        if track.id in rows and track.title and artist:
-            piece, marks = split_title(track.title)
-            pieces[artist, piece].append((track, marks))
-    for (_, piece), members in pieces.items():
-        for place, (a, marks_a) in enumerate(members):
-            for b, marks_b in members[place + 1 : place + 50]:
+        if track.id in rows:
+            piece = piece_of(track)
+            pieces[piece.artist, piece.name].append((track, piece))
+    for (_, name), members in pieces.items():
+        for place, (a, one) in enumerate(members):
+            for b, other in members[place + 1 : place + 50]:
                 cosine = float(vectors[rows[a.id]] @ vectors[rows[b.id]])
-                said = sorted({*marks_a, *marks_b})
-                if cosine < (_SIMILAR_MARKED if said else _SIMILAR_UNMARKED):
+                if not are_versions(one, other, cosine):
                     continue
-                apart = abs(a.duration - b.duration)
+                said, apart = sorted({*one.marks, *other.marks}), abs(a.duration - b.duration)
                 told = [f"titles say {', '.join(said)}"] if said else []
-                same = f"artist and title {piece!r} are the same"
+                same = (
+                    f"artist and title {name!r} are the same" if one.artist else f"names begin with {name!r}"
+                )
                 why = (same, *told, f"sounds alike {cosine:.2f}", f"lengths {apart:.1f} s apart")
                 yield Pair(a.id, b.id, VERSION, round(cosine, 4), round(apart, 2), None, None, why)
 
@@ -276,8 +229,14 @@ def _groups(kind: str, pairs: Sequence[Pair], tracks: dict[str, Track]) -> list[
         members[lead(id_)].append(tracks[id_])
     for pair in pairs:
         links[lead(pair.a)].append(pair)
-    found = [Group(kind, tuple(sorted(members[head], key=_quality)), tuple(links[head])) for head in members]
+    first = _as_it_is if kind == VERSION else _quality
+    found = [Group(kind, tuple(sorted(members[head], key=first)), tuple(links[head])) for head in members]
     return sorted(found, key=lambda group: (-len(group.tracks), group.tracks[0].path))
+
+
+def _as_it_is(track: Track) -> tuple[bool, bool, float, str]:
+    """Sort the piece itself before its versions."""
+    return bool(piece_of(track).marks), *_quality(track)
 
 
 def _quality(track: Track) -> tuple[bool, float, str]:

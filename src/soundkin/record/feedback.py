@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from soundkin.errors import InputError, NotFound
 DEFAULT_PROFILE = "default"
 KINDS = ("like", "dislike", "unlike", "skip", "play")
 _LONGEST_NAME = 100
+_CLOCKS_APART = 300.0  # seconds that the clock of another machine may be ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,7 @@ class FeedbackTables:
         Raises
         ------
         InputError
-            There is no such kind, or the time is not a number or negative.
+            There is no such kind, or the time is not a number, negative, or still to come.
         NotFound
             There is no such profile or track.
         """
@@ -247,6 +249,9 @@ class FeedbackTables:
         when = time.time() if at is None else float(at)
         if not 0 <= when < 1e11:  # the year 5138: milliseconds are told from seconds
             raise InputError(f"feedback at {at!r}: wanted seconds since 1970")
+        if when > time.time() + _CLOCKS_APART:
+            told = datetime.fromtimestamp(when).isoformat(" ", "minutes")
+            raise InputError(f"feedback at {told}, which is still to come: wanted a time that has been")
         name = self.profile(profile)
         with self._note():
             if name == DEFAULT_PROFILE:
@@ -258,6 +263,37 @@ class FeedbackTables:
                     "INSERT INTO feedback (profile, track, kind, at) VALUES (?, ?, ?, ?)",
                     (name, track, kind, when),
                 )
+
+    def add_history(self, profile: str, history: Iterable[Feedback]) -> int:
+        """Write down what a profile said elsewhere, but for what is known of it already.
+
+        Parameters
+        ----------
+        profile : str
+            A profile.
+        history : iterable of Feedback
+            In any order; their tracks need not be in the library.
+
+        Returns
+        -------
+        int
+            How many were new.
+
+        Raises
+        ------
+        NotFound
+            There is no such profile.
+        """
+        name = self.profile(profile)
+        known = {(one.track, one.kind, round(one.at)) for one in self.feedback(profile)}
+        new = [one for one in history if (one.track, one.kind, round(one.at)) not in known]
+        with self._note():
+            self._db.execute("INSERT OR IGNORE INTO profiles VALUES (?, ?)", (name, time.time()))
+            self._db.executemany(
+                "INSERT INTO feedback (profile, track, kind, at) VALUES (?, ?, ?, ?)",
+                [(name, one.track, one.kind, one.at) for one in new],
+            )
+        return len(new)
 
     def feedback(self, profile: str) -> list[Feedback]:
         """Return all that a profile said and did.
