@@ -240,7 +240,7 @@ def test_playlists_are_kept_changed_and_written(client, tracks, tmp_path):
 
 def test_a_list_that_is_not_kept_is_written_too(client, tracks):
     answer = client.post(f"{API}/export", json={"name": "x", "tracks": [tracks[0].id], "format": "jspf"})
-    assert json.loads(answer.text)["playlist"]["track"][0]["title"] == tracks[0].title
+    assert json.loads(answer.text)["playlist"]["track"][0]["title"] == tracks[0].name
 
 
 # ---- the library as a whole

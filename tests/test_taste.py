@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -314,7 +315,8 @@ def test_what_is_still_to_come_was_not_played(run, home, library):
 
 
 def test_an_exported_profile_goes_on_in_another_library(run, home, library, made, tmp_path):
-    a, b, c = library.tracks()[:3]
+    titles = Counter(track.title for track in library.tracks())  # copies share theirs, or have none
+    a, b, c = [track for track in library.tracks() if track.title and titles[track.title] == 1][:3]
     run("profile", "create", "Ana", *home)
     run("like", a.id, b.id, "--profile", "Ana", *home)
     run("played", c.id, "--at", "2024-02-03", "--profile", "Ana", *home)
