@@ -46,18 +46,16 @@ def sounds() -> dict[str, Array]:
 
 
 class EncoderContract:
-    """Tests of one encoder; a subclass says which, by the fixture `source`, and what makes it from that."""
+    """Tests of one encoder; a subclass says which, by a fixture `source`, and what makes it from that.
+
+    `source` gives the name or the folder of the encoder.
+    """
 
     loader = "soundkin.encoders:load_encoder"
 
     def load(self, source: str) -> Encoder:
         encoder: Encoder = pkgutil.resolve_name(self.loader)(source)
         return encoder
-
-    @pytest.fixture
-    def source(self, tmp_path: Path) -> str:
-        """Name or folder of the encoder."""
-        raise NotImplementedError
 
     @pytest.fixture
     def encoder(self, source: str) -> Encoder:

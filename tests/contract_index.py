@@ -1,6 +1,7 @@
 """What every index must do; `test_index.py` runs it on each engine."""
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,12 +209,12 @@ BAD_PAYLOADS: list[dict[str, Any]] = [
 ]
 
 
-class IndexContract:
+class IndexContract(ABC):
     """Inherit, and override `make`."""
 
+    @abstractmethod
     def make(self, folder: Path, spaces: dict[str, int]) -> Index:
         """Make an empty index."""
-        raise NotImplementedError
 
     @pytest.fixture
     def index(self, tmp_path: Path) -> Iterator[Index]:

@@ -3,6 +3,7 @@
 import importlib
 import sys
 import types
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class OfRandomWeights(EncoderContract):
+    made: Callable[[Path], Path]
+
     @pytest.fixture
     def source(self, folder: Path) -> str:
         return str(self.made(folder))
-
-    @staticmethod
-    def made(folder: Path) -> Path:
-        raise NotImplementedError
 
 
 class TestCnn14(OfRandomWeights):

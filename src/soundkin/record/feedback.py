@@ -4,17 +4,16 @@ Nothing is ever changed here, only added: what a profile thinks of a track now i
 tracks by id, not by number, so that they outlive a track that is forgotten and comes back.
 """
 
-import sqlite3
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from soundkin.errors import InputError, NotFound
+from soundkin.record.connection import Connection
 
 DEFAULT_PROFILE = "default"
 KINDS = ("like", "dislike", "unlike", "skip", "play")
@@ -117,16 +116,8 @@ def clean_name(name: str) -> str:
     return cleaned
 
 
-class FeedbackTables:
+class FeedbackTables(Connection):
     """The part of a record that holds profiles and feedback; see `Record`."""
-
-    _db: sqlite3.Connection
-
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        raise NotImplementedError
-
-    def _note(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
 
     def profiles(self) -> list[Profile]:
         """Return every profile.

@@ -3,13 +3,12 @@
 A layout is derived from vectors, and may be deleted; it changes no revision, and the index knows nothing of it.
 """
 
-import sqlite3
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from soundkin.record.connection import Connection
 
 Array = NDArray[np.float32]
 
@@ -37,16 +36,8 @@ class Layout:
     anchors: int
 
 
-class LayoutTables:
+class LayoutTables(Connection):
     """The part of a record that holds layouts; see `Record`."""
-
-    _db: sqlite3.Connection
-
-    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        raise NotImplementedError
-
-    def _note(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
 
     def layout(self, space: str, method: str, seed: int) -> Layout | None:
         """Return a layout that is kept.

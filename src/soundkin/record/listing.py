@@ -4,13 +4,19 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from soundkin.errors import InputError
+from soundkin.record.connection import Connection
 from soundkin.record.rows import COLUMNS, Track, fold, from_row, storable
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 _NAME = "CASE WHEN t.title != '' THEN t.title ELSE stem_of(t.path) END"
 _ORDERS = {
@@ -71,16 +77,17 @@ class Where:
         return Where.among(f"({_NAME})", values)
 
 
-class ListingTables:
-    """The part of a record that lists tracks; see `Record`."""
+_NUMBERS = ("bpm", "energy", "loudness", "duration")
+_DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format")
 
-    _db: sqlite3.Connection
 
-    def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        raise NotImplementedError
+class ListingTables(Connection):
+    """The part of a record that lists tracks, and the values they have; see `Record`."""
 
-    def _snapshot(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
+    def __init__(self, folder: Path, db: sqlite3.Connection, lock: "BaseFileLock | None") -> None:
+        super().__init__(folder, db, lock)
+        # values of fields, with the revision they are of
+        self._distinct: dict[str, tuple[int, list[str]]] = {}
 
     def page(
         self, where: Where, order: str = "artist", descending: bool = False, offset: int = 0, limit: int = 50
@@ -194,6 +201,66 @@ class ListingTables:
     def _teach(self) -> None:
         """Give SQLite a function it lacks."""
         self._db.create_function("stem_of", 1, _stem_of, deterministic=True)
+
+    def distinct(self, field: str) -> list[str]:
+        """Return the values a field has, for completion and filters.
+
+        Parameters
+        ----------
+        field : str
+            title, artist, album, album_artist, genre, key or format. The title of a track without one is its `name`.
+
+        Returns
+        -------
+        list of str
+            Sorted without regard to case; empty values are left out.
+
+        Raises
+        ------
+        InputError
+            There is no such field.
+        """
+        if field not in _DISTINCT:
+            raise InputError(f"no field {field!r} has a list of values: use one of {', '.join(_DISTINCT)}")
+        revision = self.revision
+        seen, known = self._distinct.get(field, (-1, []))
+        if seen != revision:
+            known = self._values(field)
+            self._distinct[field] = revision, known
+        return list(known)
+
+    def _values(self, field: str) -> list[str]:
+        column = "genres" if field == "genre" else field
+        values = {row[0] for row in self._rows(f"SELECT DISTINCT {column} FROM tracks")}
+        if field == "genre":
+            values = {genre for genres in values for genre in json.loads(genres)}
+        if field == "title" and "" in values:
+            paths = self._rows("SELECT path FROM tracks WHERE title = ''")
+            values |= {storable(Path(os.fsdecode(path)).stem) for (path,) in paths}
+        return sorted(values - {""}, key=lambda value: (value.casefold(), value))
+
+    def numbers(self, field: str) -> npt.NDArray[np.float64]:
+        """Return the numbers that tracks have in a field.
+
+        Parameters
+        ----------
+        field : str
+            bpm, energy, loudness or duration.
+
+        Returns
+        -------
+        float64 (n,)
+            Of the tracks that have one, in no order.
+
+        Raises
+        ------
+        InputError
+            There is no such field.
+        """
+        if field not in _NUMBERS:
+            raise InputError(f"no field {field!r} has numbers: use one of {', '.join(_NUMBERS)}")
+        rows = self._rows(f"SELECT {field} FROM tracks WHERE {field} IS NOT NULL")
+        return np.array([row[0] for row in rows], np.float64)
 
 
 def _stem_of(path: bytes) -> str:

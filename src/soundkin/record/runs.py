@@ -1,10 +1,9 @@
 """What the last scan that embedded anything cost, for people who ask what to expect of the next one."""
 
 import json
-import sqlite3
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from soundkin.record.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +34,8 @@ class Run:
     workers: int
 
 
-class RunTables:
+class RunTables(Connection):
     """The part of a record that remembers scans; see `Record`."""
-
-    _db: sqlite3.Connection
-
-    def _rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        raise NotImplementedError
-
-    def _change(self) -> AbstractContextManager[None]:
-        raise NotImplementedError
 
     def keep_run(self, run: Run) -> None:
         """Remember a scan in place of the one before; raise StoreError when the record cannot be written."""
