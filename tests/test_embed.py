@@ -176,7 +176,7 @@ def test_kinds_of_failure(embedder: Embedder, bad_files: dict[str, BadFile], key
     assert outcome.file.path == bad_files[key].path
     assert outcome.reason
     assert "\n" not in outcome.reason
-    assert time.monotonic() - begin < 10  # a pipe would block for ever
+    assert time.monotonic() - begin < 60  # a pipe would block for ever
 
 
 @pytest.mark.slow

@@ -175,7 +175,7 @@ def test_feedback_is_taken_while_another_process_scans(two):
         time.sleep(1.5)
         assert done.poll() is None
     assert done.stderr is not None
-    assert done.wait(30) == 0, done.stderr.read()
+    assert done.wait(60) == 0, done.stderr.read()
     done.stderr.close()
     assert record.opinions("default")[a].verdict == "like"
 

@@ -178,7 +178,7 @@ def build_and_hang(folder: Path, started: Path) -> None:
     def points() -> Iterator[Point]:
         yield from random_points(700)
         started.touch()
-        time.sleep(60)
+        time.sleep(600)
 
     rebuild(folder, Mark("0b7c", 99), SPACES, points())
 
@@ -189,7 +189,7 @@ def test_a_build_that_is_killed_leaves_the_old_index_and_its_rest_is_removed(
     started = tmp_path / "started"
     child = mp.get_context("spawn").Process(target=build_and_hang, args=(folder, started))
     child.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not started.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert started.exists()
@@ -197,7 +197,7 @@ def test_a_build_that_is_killed_leaves_the_old_index_and_its_rest_is_removed(
         rebuild(folder, MARK, SPACES, [])
     assert child.pid
     os.kill(child.pid, signal.SIGKILL)
-    child.join(30)
+    child.join(60)
     assert names(folder) == {"edge-0001", "edge-0002.building", "build.lock"}
     with open_index(folder) as index:
         assert (index.count(), index.mark) == (30, MARK)

@@ -77,7 +77,7 @@ def test_a_crash_costs_one_task():
 def test_a_hang_is_cut_short_and_costs_one_task():
     begin = time.monotonic()
     results = dict(run(["hang", "a", "b"], seconds=2.0))
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 120
     assert results["hang"].kind == "timeout"
     assert results["a"] == "hello a"
 
@@ -167,7 +167,7 @@ def test_children_of_a_killed_parent_leave_even_while_they_hang():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     parent = subprocess.Popen([sys.executable, "-c", script], env=environment)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(found := children(parent.pid)) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(1.5)
@@ -175,7 +175,7 @@ def test_children_of_a_killed_parent_leave_even_while_they_hang():
     finally:
         parent.kill()
         parent.wait()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while not all(map(gone, found)) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert all(map(gone, found))
