@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 RATE = 44_100
 
 
@@ -107,7 +108,6 @@ def test_scan() -> None:
     assert "soundkin similar ID" in out
 
 
-@pytest.mark.slow
 def test_recommending_hubs_and_tastes(tmp_path: Path) -> None:
     library = tmp_path / "library"
     out = run("bench_recommend", "-n", 480, "--repeats", 1, "--folder", library)

@@ -26,8 +26,6 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
 README = (ROOT / "README.md").read_text("utf-8")
-# With `--dist loadgroup` what needs the tutorial runs in one process, so that the tutorial runs once.
-WITH_TUTORIAL = pytest.mark.xdist_group("tutorial")
 SAME = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -46,7 +44,6 @@ def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]
     return folder, [o for page in make["PAGES"] for o in make["run"](page.read_text("utf-8"), folder)]
 
 
-@WITH_TUTORIAL
 def test_tutorial_shows_what_it_prints(tutorial: tuple[Path, list[Any]]) -> None:
     _, outputs = tutorial
     checked = [output for output in outputs if output.mark == "checked"]
@@ -57,7 +54,6 @@ def test_tutorial_shows_what_it_prints(tutorial: tuple[Path, list[Any]]) -> None
         )
 
 
-@WITH_TUTORIAL
 def test_tutorial_examples_have_the_form_of_what_is_printed(tutorial: tuple[Path, list[Any]]) -> None:
     _, outputs = tutorial
     for output in outputs:
@@ -84,7 +80,6 @@ def same_form(shown: Any, real: Any) -> bool:
     return type(shown) is type(real)
 
 
-@WITH_TUTORIAL
 @pytest.mark.parametrize(("arguments", "shown"), JSON_EXAMPLES, ids=[name for name, _ in JSON_EXAMPLES])
 def test_json_in_the_reference_has_the_form_of_the_answer(
     arguments: str, shown: str, tutorial: tuple[Path, list[Any]]
