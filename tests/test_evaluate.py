@@ -18,7 +18,7 @@ from soundkin.errors import InputError, NotFound
 from soundkin.evaluate import Options, Table, evaluate
 from soundkin.evaluate.labels import UNKNOWN, labels_of
 from soundkin.evaluate.pooling import POOLINGS, halves
-from soundkin.evaluate.ranking import listener
+from soundkin.evaluate.systems import listener
 from soundkin.library import Library
 from soundkin.record import Record
 from soundkin.tags import Tags

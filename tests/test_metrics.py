@@ -236,21 +236,22 @@ def test_one_group_gives_no_interval() -> None:
     mean, low, high = intervals(np.ones((5, 2)), np.zeros(5, np.int64))
     assert mean.tolist() == [1, 1]
     assert np.isnan([*low, *high]).all()
-    assert np.isnan(paired(np.ones(5), np.zeros(5), np.zeros(5, np.int64))[1])
+    assert np.isnan(paired(np.ones((5, 1)), np.zeros(5), np.zeros(5, np.int64))[1]).all()
 
 
 def test_the_permutation_test_counts_like_arithmetic() -> None:
     groups = np.arange(8)
-    difference, p = paired(np.ones(8), np.zeros(8), groups)
-    assert difference == 1
-    assert p == pytest.approx(2 / 2**8, abs=0.003)  # only the two orders with equal signs are as extreme
-    assert paired(np.ones(8), np.ones(8), groups)[1] == 1
+    values = np.stack([np.ones(8), np.zeros(8)], axis=1)
+    difference, p = paired(values, np.zeros(8), groups)
+    assert difference.tolist() == [1, 0]
+    # of one that is always better only the two orders with equal signs are as extreme, of an equal one all are
+    assert p == pytest.approx([2 / 2**8, 1], abs=0.003)
 
 
 def test_where_there_is_no_difference_p_is_even() -> None:
     rng = np.random.default_rng(1)
     found = [
-        paired(rng.standard_normal(60), rng.standard_normal(60), np.repeat(np.arange(30), 2), s, 400)[1]
+        paired(rng.standard_normal((60, 1)), rng.standard_normal(60), np.repeat(np.arange(30), 2), s, 400)[1]
         for s in range(200)
     ]
     assert 0.01 <= np.mean(np.array(found) < 0.05) <= 0.12

@@ -16,7 +16,7 @@ from soundkin.errors import InputError, ModelError, NotFound
 from soundkin.evaluate.labels import Labels, labels_of
 from soundkin.evaluate.pooling import POOLINGS, halves
 from soundkin.evaluate.protocols import Unmeasurable
-from soundkin.evaluate.ranking import System, listener
+from soundkin.evaluate.systems import System, listener
 from soundkin.library import Library
 from soundkin.record import Record, Track
 
@@ -181,8 +181,8 @@ class Collection:
         which : int64
             Numbers of those tracks.
         """
-        parts: dict[str, list[tuple[Array, Array]]] = {}
-        pools: dict[str, dict[str, Pool]] = {}
+        pooled: dict[str, tuple[bool, list[Array], list[Array]]] = {}
+        has = np.ones(len(self.tracks), bool)
         for space in self.compared():
             named: dict[str, Pool] = {}
             try:
@@ -191,23 +191,25 @@ class Collection:
                 notes.append(f"{space.id} cannot pool its windows: {error}")
             if space in self.spaces:
                 named |= {f"{self.name(space)} {name}": POOLINGS[name] for name in poolings}
-            if named:
-                parts[space.id] = [
-                    _halved(*self._windows(track, space), _length(space)) for track in self.tracks
-                ]
-                pools[space.id] = named
-        if not parts:
+            found: dict[str, tuple[bool, list[Array], list[Array]]] = {
+                name: (space not in self.spaces, [], []) for name in named
+            }
+            for number, track in enumerate(self.tracks if named else ()):
+                parts = _halved(*self._windows(track, space), _length(space))
+                has[number] &= len(parts[1]) > 0
+                for name, pool in named.items():
+                    for part, out in zip(parts, found[name][1:], strict=True):
+                        out.append(pool(part) if len(part) else np.empty(0, np.float32))
+            pooled |= found
+        if not pooled:
             raise Unmeasurable("; ".join(notes))
-        has = [all(len(odd) for _, odd in each) for each in zip(*parts.values(), strict=True)]
         which = np.flatnonzero(has)
         if not len(which):
             raise Unmeasurable("no track has two windows in the record that share no sound")
         systems = []
-        for space_id, named in pools.items():
-            pairs = [parts[space_id][i] for i in which]
-            for name, pool in named.items():
-                asked, answers = (np.stack([pool(pair[half]) for pair in pairs]) for half in (0, 1))
-                systems.append(listener(name, answers, asked, space_id not in {s.id for s in self.spaces}))
+        for name, (is_extra, *each) in pooled.items():
+            asked, answers = (np.stack([vectors[i] for i in which]) for vectors in each)
+            systems.append(listener(name, answers, asked, is_extra))
         return systems, which
 
     def _windows(self, track: Track, space: Space) -> tuple[Array, Array]:

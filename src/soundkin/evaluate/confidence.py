@@ -51,13 +51,15 @@ def intervals(
 
 def paired(
     values: Floats, others: Floats, groups: Ints, seed: int = 0, rounds: int = 10_000
-) -> tuple[float, float]:
-    """Compare two systems on the same questions by a permutation test that swaps them in whole groups.
+) -> tuple[Floats, Floats]:
+    """Compare systems with another one on the same questions by permutation tests that swap them in whole groups.
 
     Parameters
     ----------
-    values, others : float64 (questions,)
-        What each reached.
+    values : float64 (questions, m)
+        What each of m systems reached.
+    others : float64 (questions,)
+        What the other one reached.
     groups : int64 (questions,)
         The group each question belongs to, 0 or more.
     seed : int
@@ -67,21 +69,22 @@ def paired(
 
     Returns
     -------
-    difference : float
+    difference : float64 (m,)
         Mean of `values` minus mean of `others`.
-    p : float
+    p : float64 (m,)
         How likely at least such a difference is where there is none, two-sided; NaN with fewer than two groups.
     """
-    sums, _ = _by_group((values - others)[:, None], groups)
-    difference = float((values - others).mean())
+    apart = values - others[:, None]
+    sums, _ = _by_group(apart, groups)
+    difference = apart.mean(axis=0)
     if len(sums) < 2:
-        return difference, float("nan")
+        return difference, np.full(len(difference), np.nan)
     rng = np.random.default_rng(seed)
-    observed, extreme = abs(sums.sum()), 0
+    observed, extreme = np.abs(sums.sum(axis=0)), np.zeros(len(difference), np.int64)
     for begin in range(0, rounds, _AT_ONCE):
         signs = rng.integers(0, 2, (min(_AT_ONCE, rounds - begin), len(sums))) * 2 - 1
         # A little less than observed counts as well: sums in another order differ in their last digit.
-        extreme += int((np.abs(signs @ sums[:, 0]) >= observed * (1 - 1e-9)).sum())
+        extreme += (np.abs(signs @ sums) >= observed * (1 - 1e-9)).sum(axis=0)
     return difference, (extreme + 1) / (rounds + 1)
 
 

@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,30 +68,30 @@ def labels_of(tracks: Sequence[Track], albums: str = "tags") -> Labels:
         ("feat. ..."). Various Artists is nobody.
     """
     tagged = [albums != "folders" and bool(t.album) for t in tracks]
-    alone = albums == "labels"
+    alone, key = albums == "labels", cache(fold)  # names come again and again
     releases = [
         t.path if alone and not own else album_name(t.album_artist, t.album if own else "", t.path)
         for t, own in zip(tracks, tagged, strict=True)
     ]
     # A folder is told apart as it is written.
     album, album_names = _numbered(
-        releases, [fold(name) if own else name for name, own in zip(releases, tagged, strict=True)]
+        releases, [key(name) if own else name for name, own in zip(releases, tagged, strict=True)]
     )
-    artists = [_artist(t) for t in tracks]
-    artist, artist_names = _numbered(artists, [_GUEST.sub("", fold(name)) for name in artists])
-    genres = [{fold(genre): genre for genre in t.genres if fold(genre)} for t in tracks]
-    named = {key: name for each in genres for key, name in each.items()}
-    places = {key: place for place, key in enumerate(sorted(named))}
+    artists = [_artist(t, key) for t in tracks]
+    artist, artist_names = _numbered(artists, [_GUEST.sub("", key(name)) for name in artists])
+    genres = [{key(genre): genre for genre in t.genres if key(genre)} for t in tracks]
+    named = {word: name for each in genres for word, name in each.items()}
+    places = {word: place for place, word in enumerate(sorted(named))}
     table = np.zeros((len(tracks), len(places)), bool)
     for row, each in enumerate(genres):
-        table[row, [places[key] for key in each]] = True
-    names = {"album": album_names, "artist": artist_names, "genre": [named[key] for key in sorted(named)]}
+        table[row, [places[word] for word in each]] = True
+    names = {"album": album_names, "artist": artist_names, "genre": [named[word] for word in sorted(named)]}
     return Labels(album, artist, table, names)
 
 
-def _artist(track: Track) -> str:
+def _artist(track: Track, key: Callable[[str], str]) -> str:
     for name in (track.artist, track.album_artist):
-        if name and fold(name) not in _VARIOUS:
+        if name and key(name) not in _VARIOUS:
             return name
     return ""
 

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.evaluate.labels import UNKNOWN, Labels, sizes
+from soundkin.evaluate.pairs import Members, Pairs
 
 Ints = NDArray[np.int64]
-Block = NDArray[np.float32] | NDArray[np.bool_]
+Which = Callable[[Ints], Pairs]
 
 # With fewer questions, or labels, the figures are an anecdote.
 LEAST_QUESTIONS, LEAST_LABELS = 10, 2
@@ -38,10 +39,10 @@ class Task:
         The tracks to choose from, as numbers of what the labels describe. All that follows counts among these.
     asking : int64 (q,)
         The candidates that ask.
-    gains : callable
-        Some of the askers, int64 (b,) -> how right each candidate would be, bool or float32 (b, n).
+    right : callable
+        Some of the askers, int64 (b,) -> the right answers of each, with their gains; none of them is barred.
     barred : callable
-        The same -> which candidates may not be answered, bool (b, n).
+        The same -> the candidates that may not be answered.
     label : int64 (n,)
         By which the neighbours vote, and figures are averaged over labels as well; empty where there is none.
     groups : int64 (n,)
@@ -59,8 +60,8 @@ class Task:
     question: str
     candidates: Ints
     asking: Ints
-    gains: Callable[[Ints], Block]
-    barred: Callable[[Ints], NDArray[np.bool_]]
+    right: Which
+    barred: Which
     label: Ints
     groups: Ints
     told: dict[str, int] = field(default_factory=dict)
@@ -93,7 +94,7 @@ def album_task(labels: Labels, least: int = 2) -> Task:
     _check(asking, told["albums"], f"albums of {max(least, 2)} or more tracks", n)
     return Task(
         "album", "does a track find the others of its album?", np.arange(n), asking,
-        _same(album), _itself(n), album, album, told,
+        _same(album, np.arange(n)), Pairs.each, album, album, told,
     )  # fmt: skip
 
 
@@ -116,8 +117,8 @@ def artist_task(labels: Labels, least: int = 2) -> Task:
     if not len(known):
         raise Unmeasurable("no track has an artist in its tags")
     artist, album = labels.artist[known], labels.album[known]
-    albums = np.array([len(np.unique(album[artist == name])) for name in range(artist.max() + 1)])
-    asking = np.flatnonzero((albums[artist] >= 2) & (sizes(artist) >= least))
+    releases = np.unique(np.stack([artist, album]), axis=1)
+    asking = np.flatnonzero((np.bincount(releases[0])[artist] >= 2) & (sizes(artist) >= least))
     told = {
         "artists": len(np.unique(artist[asking])),
         "tracks_without_artist": len(labels) - len(known),
@@ -126,7 +127,7 @@ def artist_task(labels: Labels, least: int = 2) -> Task:
     _check(asking, told["artists"], "artists with two or more albums", len(labels))
     return Task(
         "artist", "does a track find its artist on other albums?", known, asking,
-        _same(artist), _same(album), artist, artist, told,
+        _same(artist, album), _all_of(album), artist, artist, told,
     )  # fmt: skip
 
 
@@ -148,28 +149,25 @@ def genre_task(labels: Labels, least: int = 2) -> Task:
     known = np.flatnonzero(labels.genres.any(axis=1))
     if not len(known):
         raise Unmeasurable("no track has a genre in its tags")
-    tags = labels.genres[known].astype(np.float32)
+    track, genre = np.nonzero(labels.genres[known])
     who, album = labels.artist[known], labels.album[known]
     who = np.where(who == UNKNOWN, who.max(initial=0) + 1 + album, who)
-    shared = np.array([len(np.unique(who[tags[:, g] > 0])) >= 2 for g in range(tags.shape[1])])
-    useful = shared & (tags.sum(axis=0) >= least)
-    asking = np.flatnonzero((tags[:, useful] > 0).any(axis=1))
+    tracks = np.bincount(genre, minlength=labels.genres.shape[1])
+    sharing = np.bincount(np.unique(np.stack([genre, who[track]]), axis=1)[0], minlength=len(tracks))
+    useful = (sharing >= 2) & (tracks >= least)
+    asking = np.unique(track[useful[genre]])
     told = {
         "genres": int(useful.sum()),
         "tracks_without_genre": len(labels) - len(known),
         "tracks_of_genres_with_one_artist": len(known) - len(asking),
     }
     _check(asking, told["genres"], "genres that two or more artists share", len(labels))
-    count = tags.sum(axis=1)
-
-    def gains(rows: Ints) -> Block:
-        both = tags[rows] @ tags.T
-        return both / (count[rows, None] + count - both)
-
-    main = _first_genre(tags)
+    # What a track is called when it is called one thing: its rarest genre.
+    rarest = np.lexsort((genre, tracks[genre], track))
+    main = genre[rarest[np.searchsorted(track, np.arange(len(known)))]]
     return Task(
-        "genre", "does a track find its genres by other artists?", known, asking, gains, _same(who), main, who,
-        told,
+        "genre", "does a track find its genres by other artists?", known, asking, _sharing(track, genre, who),
+        _all_of(who), main, who, told,
     )  # fmt: skip
 
 
@@ -191,24 +189,50 @@ def same_track_task(labels: Labels) -> Task:
     _check(np.arange(n), n, "tracks of two or more windows", n)
     return Task(
         "same-track", "does one half of a track find the other?", np.arange(n), np.arange(n),
-        lambda rows: rows[:, None] == np.arange(n), lambda rows: np.zeros((len(rows), n), bool),
-        np.empty(0, np.int64), labels.album, told, ("hit@1", "hit@{k}", "MRR"),
+        Pairs.each, lambda rows: Pairs.none(len(rows)), np.empty(0, np.int64), labels.album, told,
+        ("hit@1", "hit@{k}", "MRR"),
     )  # fmt: skip
 
 
-def _same(labels: Ints) -> Callable[[Ints], NDArray[np.bool_]]:
-    compact = labels.astype(np.int32)
-    return lambda rows: compact[rows, None] == compact
+def _all_of(labels: Ints) -> Which:
+    """Find all candidates with the label of who asks, itself among them."""
+    members = Members(labels)
+    return lambda rows: members.of(labels[rows])
 
 
-def _itself(n: int) -> Callable[[Ints], NDArray[np.bool_]]:
-    return lambda rows: rows[:, None] == np.arange(n, dtype=np.int32)
+def _same(labels: Ints, barred: Ints) -> Which:
+    """Find the candidates with the same label, but for those with the same other label."""
+    alike = _all_of(labels)
+
+    def right(rows: Ints) -> Pairs:
+        found = alike(rows)
+        return found.kept(barred[found.item] != barred[rows[found.question]])
+
+    return right
 
 
-def _first_genre(tags: NDArray[np.float32]) -> Ints:
-    """Choose the rarest genre of each track: what it is called when it is called one thing."""
-    rarity = np.where(tags > 0, tags.sum(axis=0), np.inf)
-    return rarity.argmin(axis=1).astype(np.int64)
+def _sharing(track: Ints, genre: Ints, who: Ints) -> Which:
+    """Find the candidates that share genres with who asks, but for the same artist's; gain is the Jaccard index.
+
+    Parameters
+    ----------
+    track, genre : int64 (m,)
+        A genre of a candidate each.
+    who : int64 (n,)
+        Their artists.
+    """
+    genres, tracks, count = Members(track, genre), Members(genre, track), np.bincount(track)
+    n = len(who)
+
+    def right(rows: Ints) -> Pairs:
+        own = genres.of(rows)
+        found = tracks.of(own.item)  # one that shares two genres is there twice
+        pairs, both = np.unique(own.question[found.question] * n + found.item, return_counts=True)
+        question, item = np.divmod(pairs, n)
+        every = Pairs(len(rows), question, item, both / (count[rows[question]] + count[item] - both))
+        return every.kept(who[item] != who[rows[question]])
+
+    return right
 
 
 def _check(asking: Ints, labels: int, what: str, tracks: int) -> None:

@@ -9,7 +9,8 @@ from soundkin.evaluate import metrics
 from soundkin.evaluate.confidence import intervals, paired
 from soundkin.evaluate.labels import Labels
 from soundkin.evaluate.protocols import Task
-from soundkin.evaluate.ranking import Measured, System, popularity
+from soundkin.evaluate.ranking import Measured
+from soundkin.evaluate.systems import System, popularity
 from soundkin.evaluate.tables import Figure, Row, figure
 
 Array = NDArray[np.float32]
@@ -56,21 +57,25 @@ def rows(
         One per system.
     """
     groups, main = task.groups[task.asking], headline(task, k)
-    out: list[Row] = []
-    for system, answers in zip(systems, found, strict=True):
-        values = _values(task, system, answers, labels, yardstick, k)
-        columns = np.stack(list(values.values()), axis=1)
-        means, lows, highs = intervals(columns, groups, seed)
-        figures = {
-            name: figure(*each) for name, *each in zip(values, means, lows, highs, strict=True)
-        } | _of_all(task, answers)
+    values = [
+        _values(task, system, answers, labels, yardstick, k)
+        for system, answers in zip(systems, found, strict=True)
+    ]
+    # All columns of all systems at once: drawing groups is most of the work, and the same for all.
+    columns = np.stack([column for each in values for column in each.values()], axis=1)
+    bounds = zip(*intervals(columns, groups, seed), strict=True)
+    figures = [{name: figure(*next(bounds)) for name in each} for each in values]
+    mains = np.stack([answers.values[main] for answers in found], axis=1)
+    compared = paired(mains[:, 1:], mains[:, 0], groups, seed)
+    differences, chances = ([None, *map(_rounded, each)] for each in compared)
+    for own, value, answers in zip(figures, values, found, strict=True):
+        own |= _of_all(task, answers)
         if len(task.label):
-            figures[f"{main} by label"] = figure(_by_label(values[main], task.label[task.asking]))
-        difference = p = None
-        if out:
-            difference, p = paired(answers.values[main], found[0].values[main], groups, seed)
-        out.append(Row(system.name, system.baseline, figures, _rounded(difference), _rounded(p)))
-    return out
+            own[f"{main} by label"] = figure(_by_label(value[main], task.label[task.asking]))
+    return [
+        Row(system.name, system.baseline, own, difference, p)
+        for system, own, difference, p in zip(systems, figures, differences, chances, strict=True)
+    ]
 
 
 def _values(
@@ -110,5 +115,5 @@ def _by_label(values: Floats, labels: Ints) -> float:
     return float((np.bincount(which, values) / np.bincount(which)).mean())
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else round(value, 6)
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)

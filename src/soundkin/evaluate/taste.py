@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from soundkin.evaluate.collection import Collection
 from soundkin.evaluate.labels import UNKNOWN
+from soundkin.evaluate.pairs import Pairs
 from soundkin.evaluate.protocols import LEAST_QUESTIONS, Task, Unmeasurable
-from soundkin.evaluate.ranking import System, bounds
+from soundkin.evaluate.systems import System, bounds, scored
 from soundkin.recommend import STRATEGIES, Variety, taste_of
 from soundkin.recommend.variety import FREE
 
@@ -106,8 +107,8 @@ def held_out(
     groups = np.array([case.profile for case in cases]) if crowd else np.arange(len(cases))
     task = Task(
         "taste", "do recommendations find likes that were hidden?", np.arange(n), np.arange(len(cases)),
-        lambda rows: _marked([cases[i].hidden for i in rows], n),
-        lambda rows: _marked([np.r_[cases[i].likes, cases[i].dislikes] for i in rows], n),
+        lambda rows: _pairs([cases[i].hidden for i in rows]),
+        lambda rows: _pairs([np.r_[cases[i].likes, cases[i].dislikes] for i in rows]),
         np.empty(0, np.int64), groups, told, _FIGURES,
     )  # fmt: skip
     notes.append(
@@ -123,7 +124,7 @@ def held_out(
         "popularity is how many other profiles like a track; same artist counts the likes of its artist"
     )
     systems = _recommenders(collection, cases, strategies or STRATEGIES, k, progress)
-    return task, [*systems, *_silent(collection, liked, cases, task)]
+    return task, [*systems, *_silent(collection, liked, cases)]
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def _recommenders(
             lists.append(np.array([place[hit.id] for hit in hits if hit.id in place], np.int64))
             if progress:
                 progress(number * len(cases) + done, len(wanted) * len(cases))
-        out.append(System(name, _by_place(lists, len(tracks)), baseline=baseline))
+        out.append(scored(name, _by_place(lists, len(tracks)), baseline))
     return out
 
 
@@ -213,9 +214,7 @@ def _by_place(lists: Sequence[Ints], n: int) -> Callable[[Ints], Array]:
     return score
 
 
-def _silent(
-    collection: Collection, liked: Sequence[_Liked], cases: Sequence[Case], task: Task
-) -> list[System]:
+def _silent(collection: Collection, liked: Sequence[_Liked], cases: Sequence[Case]) -> list[System]:
     """Return the systems that do not listen."""
     n, artist = len(collection.tracks), collection.labels.artist
     everyone = np.bincount(np.concatenate([own.likes for own in liked]), minlength=n)
@@ -230,17 +229,10 @@ def _silent(
         counts = [Counter(artist[cases[i].likes].tolist()) for i in rows]
         return np.array([[c[a] if a != UNKNOWN else 0 for a in artist.tolist()] for c in counts], np.float32)
 
-    random, best = bounds(task, n)
-    return [
-        random,
-        System("popularity", popular, baseline=True),
-        System("same artist", same_artist, baseline=True),
-        best,
-    ]
+    random, best = bounds(n)
+    return [random, scored("popularity", popular, True), scored("same artist", same_artist, True), best]
 
 
-def _marked(numbers: Sequence[Ints], n: int) -> NDArray[np.bool_]:
-    out = np.zeros((len(numbers), n), bool)
-    for row, each in enumerate(numbers):
-        out[row, each] = True
-    return out
+def _pairs(numbers: Sequence[Ints]) -> Pairs:
+    question = np.repeat(np.arange(len(numbers)), [len(each) for each in numbers])
+    return Pairs(len(numbers), question, np.concatenate(numbers), np.ones(len(question)))

@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from soundkin.encoders import find
 from soundkin.errors import ModelError
 from soundkin.evaluate.collection import Collection
+from soundkin.evaluate.pairs import Members, Pairs
 from soundkin.evaluate.protocols import Task, Unmeasurable
-from soundkin.evaluate.ranking import System, bounds, listener, popularity
+from soundkin.evaluate.systems import System, bounds, listener, popular
 
 LEAST_TAGS = 5
 QUESTION = "{} music"
@@ -80,16 +81,14 @@ def described(
         f'asked for "{words[0]}", "{words[1]}" and so on; right is a track whose tags have the genre; popularity is '
         "the number of tracks by an artist"
     )
-    popular = popularity(collection.labels.take(which)).astype(np.float32)
-    random, best = bounds(task, len(which))
-    crowd = System("popularity", lambda rows: np.tile(popular, (len(rows), 1)), baseline=True)
-    return task, [*answering, random, crowd, best], which
+    random, best = bounds(len(which))
+    return task, [*answering, random, popular(collection.labels.take(which)), best], which
 
 
 def _task(right: NDArray[np.bool_]) -> Task:
     count, n = right.shape
+    members = Members(*np.nonzero(right))
     return Task(
-        "text", "do words find the tracks of a genre?", np.arange(n), np.arange(count),
-        lambda rows: right[rows].copy(), lambda rows: np.zeros((len(rows), n), bool),
-        np.empty(0, np.int64), np.arange(count), {"genres": count}, _FIGURES,
+        "text", "do words find the tracks of a genre?", np.arange(n), np.arange(count), members.of,
+        lambda rows: Pairs.none(len(rows)), np.empty(0, np.int64), np.arange(count), {"genres": count}, _FIGURES,
     )  # fmt: skip
