@@ -64,7 +64,12 @@ def test_tsne_keeps_groups_together_and_is_repeatable() -> None:
 def test_umap_keeps_groups_together() -> None:
     pytest.importorskip("umap")
     vectors, label = blobs(150, 5)
-    assert apart(project(vectors, "umap"), label) > 0.97
+    told: list[tuple[int, int]] = []
+    places = project(vectors, "umap", progress=lambda done, total: told.append((done, total)))
+    assert apart(places, label) > 0.97
+    assert told == sorted(told)
+    assert told[0][0] == 0
+    assert told[-1][0] == told[-1][1] > 0
 
 
 def test_a_turned_layout_is_turned_back() -> None:

@@ -71,7 +71,7 @@ def project(
     begin : float32 (n, 2), optional
         Where to begin.
     progress : callable, optional
-        Called with rounds done and in all; only t-SNE tells.
+        Called with rounds done and in all; first the neighbours of all are looked for, of which nothing is told.
 
     Returns
     -------
@@ -97,10 +97,34 @@ def project(
     start = reduced[:, :2] if begin is None else begin - begin.mean(axis=0)
     if method == "tsne":
         return _tsne(reduced, start, seed, progress)
-    start = np.asarray(
-        start / max(float(np.abs(start).max()), 1e-12) * 10, np.float32
-    )  # as its own beginnings
-    umap = extra("umap").UMAP(n_neighbors=min(15, n - 1), init=start, random_state=seed, n_jobs=1)
+    return _umap(reduced, start, seed, progress)
+
+
+class _Rounds:
+    """Reads the progress bar of a library that tells of its rounds in no other way."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def write(self, text: str) -> None:
+        """Take what the bar would look like."""
+        done, _, total = text.strip().partition("/")
+        if done.isdigit() and total.isdigit():
+            self._progress(int(done), int(total))
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+
+def _umap(reduced: Array, start: Array, seed: int, progress: Progress | None) -> Array:
+    """Let umap-learn do it, in one thread, so that it is repeatable."""
+    module = extra("umap")
+    bar = {"disable": True} if progress is None else {"disable": False, "file": _Rounds(progress)}
+    umap = module.UMAP(
+        n_neighbors=min(15, len(reduced) - 1), random_state=seed, n_jobs=1,
+        init=np.asarray(start / max(float(np.abs(start).max()), 1e-12) * 10, np.float32),  # as its own beginnings
+        tqdm_kwds=bar | {"bar_format": "{n_fmt}/{total_fmt}"},
+    )  # fmt: skip
     return np.asarray(umap.fit_transform(reduced), np.float32)
 
 
