@@ -175,7 +175,8 @@ def test_a_worker_hands_errors_back(tmp_path):
 @pytest.mark.parametrize(
     ("kept", "count", "there", "method"),
     [
-        (set(), 100, {"openTSNE"}, "tsne"), (set(), 100, set(), "pca"), (set(), 100_000, {"openTSNE"}, "pca"),
+        (set(), 100, {"openTSNE"}, "tsne"), (set(), 100, set(), "pca"), (set(), 100_000, {"openTSNE"}, "tsne"),
+        (set(), 300_000, {"openTSNE"}, "pca"),
         (set(), 100_000, {"openTSNE", "umap"}, "umap"), ({"tsne"}, 100_000, {"openTSNE"}, "tsne"),
         ({"umap"}, 100, {"openTSNE", "umap"}, "umap"), ({"tsne"}, 100, set(), "pca"),
     ],

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 _WAITING, _PATIENCE_SECONDS, _AGAIN_SECONDS = 4, 3600.0, 30.0
 _MOST_KEPT = 12
-_MANY = 20_000  # t-SNE of more takes minutes
+# t-SNE of more takes minutes, and UMAP half of that; of more than the second number, longer than anybody waits.
+_MANY, _TOO_MANY = 20_000, 200_000
 _TYPICAL = 12
 NONE_16, NONE_32 = (1 << 16) - 1, (1 << 32) - 1
 
@@ -148,7 +149,7 @@ def best_method(folder: Path, space: str, count: int) -> str:
         return "tsne"
     if find_spec("umap") and (count > _MANY or "umap" in kept):
         return "umap"
-    return "tsne" if find_spec("openTSNE") and count <= _MANY else "pca"
+    return "tsne" if find_spec("openTSNE") and count <= _TOO_MANY else "pca"
 
 
 def map_of(library: Library, space: str, method: str) -> dict[str, Any]:
