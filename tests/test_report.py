@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from soundkin import cli, report, synth
@@ -55,6 +57,26 @@ def test_findings_of_made_music(shared: Library, made: Any) -> None:
 
 def test_every_key_has_its_bar(shared: Library) -> None:
     assert figures._KEYS == _PITCHES
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=30), st.floats(0.1, 2.0))
+def test_labels_of_groups_stand_apart(sizes: list[int], gap: float) -> None:
+    ends = np.cumsum(sizes)
+    middles, end = ends - np.array(sizes) / 2, float(ends[-1])
+    places = figures._spread(middles, gap, end)
+    assert (np.diff(places) >= gap - 1e-9).all()
+    assert places[-1] <= end - gap / 2 + 1e-9
+    if (np.diff(middles) >= gap).all() and middles[-1] <= end - gap / 2:
+        np.testing.assert_allclose(places, middles)
+
+
+def test_numbers_stand_under_each_other_and_commands_are_code(tmp_path: Path) -> None:
+    rows = [["a", "0.273 (0.160-0.366)", "<0.001", "7 up"], ["b", "-", "", "8 down"]]
+    listing = report.Listing("", "see `soundkin clusters`", ["", "P@10", "p", "name"], rows)
+    page = report._html(tmp_path, "t", "made", [("s", [listing])])
+    assert page.count('<td class="number">') == 4
+    assert page.count("<td>") == 4
+    assert "<code>soundkin clusters</code>" in page
 
 
 def test_the_report(library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,7 +175,7 @@ def draw(path: str | os.PathLike[str], places: Array, colours: Colouring, title:
     save(plot(places, colours, title), path)
 
 
-def plot(places: Array, colours: Colouring, title: str) -> Any:
+def plot(places: Array, colours: Colouring, title: str, narrow: bool = False) -> Any:
     """Make a figure of matplotlib of a map.
 
     Parameters
@@ -186,13 +186,16 @@ def plot(places: Array, colours: Colouring, title: str) -> Any:
         Theirs.
     title : str
         Above it.
+    narrow : bool
+        Whether the legend is below, and not at the side: for a phone, or two maps side by side.
 
     Raises
     ------
     MissingExtra
         matplotlib is not installed.
     """
-    figure = extra("matplotlib.figure").Figure(figsize=(9, 6.5), layout="constrained")
+    figsize = (5.2, 6.0) if narrow else (9.0, 6.5)
+    figure = extra("matplotlib.figure").Figure(figsize=figsize, layout="constrained")
     axes = figure.subplots()
     size = float(np.clip(4000 / max(len(places), 1), 2, 40))
     told = np.array([colour != _GREY for colour in colours.colours], bool)
@@ -209,9 +212,17 @@ def plot(places: Array, colours: Colouring, title: str) -> Any:
     for side in axes.spines.values():
         side.set_visible(False)
     for name, colour in colours.legend.items():
-        axes.scatter([], [], s=30, c=colour, label=name if len(name) < 40 else f"{name[:38]}...")
-    axes.legend(title=colours.by, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        axes.scatter([], [], s=30, c=colour, label=shortened(name, 32 if narrow else 40))
+    if narrow:
+        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8, columnspacing=1.0)
+    else:
+        axes.legend(title=colours.by, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a name of at most so many characters, with an ellipsis where something was cut off."""
+    return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
 
 
 def save(figure: Any, path: str | os.PathLike[str]) -> None:

@@ -8,9 +8,10 @@ import base64
 import csv
 import html
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from soundkin.report.figures import Drawn
 from soundkin.scan import printable
 
 LEAST = clusters.LEAST
+_NUMBER, _CODE = re.compile(r"<?-?[\d.]+( \([-\d.]+\))?|-?"), re.compile(r"`([^`]*)`")
 _STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 
 
@@ -99,7 +101,7 @@ def write(
     step("drawing")
     sections: list[Section] = [
         ("The library", [_holdings(status), *_scan(library), *figures.distributions(found.tracks)]),
-        ("How good the vectors are", [part for table in found_tables for part in _evaluation(table)]),
+        ("How good the vectors are", _evaluations(found_tables)),
         ("Maps", figures.maps(library.folder, found, seed)),
         ("Groups", [_groups(found), figures.matrix(found)]),
         ("Everywhere and nowhere", [_hubs(found), _orphans(found), figures.hubs(found)]),
@@ -130,9 +132,10 @@ def _scan(library: Library) -> list[Listing]:
     if run is None:
         return []
     hours, minutes = run.audio_seconds / 3600, run.elapsed / 60
+    workers = f"{run.workers} worker{'s' * (run.workers != 1)}"
     rows = [
         ["embedded", f"{run.tracks} tracks, {hours:.1f} hours of audio; {run.failed} failed"],
-        ["time", f"{minutes:.1f} minutes with {run.workers} workers, {run.cpu_seconds / 60:.1f} CPU minutes"],
+        ["time", f"{minutes:.1f} minutes, {run.cpu_seconds / 60:.1f} of CPU, in {workers}"],
         [
             "speed",
             f"{run.tracks / max(minutes, 1e-3):.0f} tracks a minute, {hours * 60 / max(minutes, 1e-3):.0f} x real time",
@@ -141,6 +144,15 @@ def _scan(library: Library) -> list[Listing]:
     ]  # fmt: skip
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.at))
     return [Listing("The last scan", f"Ended {when}.", ["", ""], rows)]
+
+
+def _evaluations(found: Sequence[Table]) -> list[Listing]:
+    """Lay out all tables; what was said under one is not said again."""
+    out, said = [], set[str]()
+    for table in found:
+        out += _evaluation(replace(table, notes=[note for note in table.notes if note not in said]))
+        said |= set(table.notes)
+    return out
 
 
 def _evaluation(table: Table) -> list[Listing]:
@@ -206,7 +218,7 @@ def _loners(found: findings.Findings) -> Listing:
 
 def _written(folder: Path, title: str, space: str, sections: Sequence[Section]) -> list[str]:
     drawn = [part for _, parts in sections for part in parts if isinstance(part, Drawn)]
-    made = f"Soundkin {version('soundkin')}, space {space}"
+    made = f"Soundkin {version('soundkin')}, space {space}, {time.strftime('%Y-%m-%d')}"
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         for part in drawn:
@@ -227,14 +239,15 @@ def _html(folder: Path, title: str, made: str, sections: Sequence[Section]) -> s
     out = [
         "<!doctype html>", '<html lang="en">', '<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{html.escape(title)}</title>", f"<style>{_STYLE}</style>", f"<h1>{html.escape(title)}</h1>",
+        f"<title>{html.escape(title)}</title>", f"<style>{_STYLE}</style>",
+        f"<header><h1>{html.escape(title)}</h1><p>{html.escape(made)}</p></header>",
     ]  # fmt: skip
     for heading, parts in sections:
         out.append(f"<section><h2>{html.escape(heading)}</h2>")
         for part in parts:
             out += _html_figure(folder, part) if isinstance(part, Drawn) else _html_table(part)
         out.append("</section>")
-    return "\n".join([*out, f"<footer>{html.escape(made)}</footer>", "</html>", ""])
+    return "\n".join([*out, "</html>", ""])
 
 
 def _html_figure(folder: Path, part: Drawn) -> list[str]:
@@ -249,14 +262,22 @@ def _html_figure(folder: Path, part: Drawn) -> list[str]:
 def _html_table(part: Listing) -> list[str]:
     out = [f"<h3>{html.escape(part.title)}</h3>"] if part.title else []
     if part.rows:
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in part.columns)
-        out += ['<div class="wide"><table>', f"<thead><tr>{head}</tr></thead><tbody>"]
-        out += [
-            "<tr>" + "".join(f"<td>{html.escape(printable(c))}</td>" for c in row) + "</tr>"
-            for row in part.rows
+        # Numbers stand under each other.
+        kinds = [
+            ' class="number"' if all(map(_NUMBER.fullmatch, column)) else ""
+            for column in zip(*part.rows, strict=True)
         ]
-        out.append("</tbody></table></div>")
-    return [*out, f"<p>{html.escape(part.note)}</p>"] if part.note else out
+        head = [f"<th{kind}>{html.escape(name)}</th>" for name, kind in zip(part.columns, kinds, strict=True)]
+        out += ['<div class="wide"><table>']
+        out += [f"<thead><tr>{''.join(head)}</tr></thead>"] if any(part.columns) else []
+        for row in part.rows:
+            cells = [
+                f"<td{kind}>{html.escape(printable(c))}</td>" for c, kind in zip(row, kinds, strict=True)
+            ]
+            out.append(f"<tr>{''.join(cells)}</tr>")
+        out.append("</table></div>")
+    note = _CODE.sub(r"<code>\1</code>", html.escape(part.note))
+    return [*out, f"<p>{note}</p>"] if note else out
 
 
 def _markdown(title: str, made: str, sections: Sequence[Section]) -> str:

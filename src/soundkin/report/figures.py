@@ -17,6 +17,7 @@ from soundkin.report.findings import Findings
 _KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")  # as `descriptors` names them
 _INK = "#4477aa"
 _CELLS = 600
+_LINE = 0.029  # height of a line of the matrix' labels, as a share of it
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,18 @@ def _histogram(name: str, title: str, values: list[float], tracks: int) -> Drawn
         bins = int(high - low)
     heights, edges = np.histogram(np.minimum(values, high), bins=bins, range=(low, max(high, low + 1e-6)))
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=_INK)
-    axes.set_xlabel(f"{title} ({len(values)} of {tracks} tracks)")
+    axes.set_xlabel(title)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("tracks")
     axes.xaxis.get_major_locator().set_params(integer=name == "year")
     rows = [[round(float(edge), 4), int(n)] for edge, n in zip(edges, heights, strict=False)]
-    return Drawn(name, title, figure, ["from", "tracks"], rows, small=True)
+    first, middle, last = np.quantile(values, [0.25, 0.5, 0.75])
+    digits = {"energy": 2, "length": 1}.get(name, 0)
+    words = (
+        f"{title}: the median is {middle:.{digits}f}, half lie between {first:.{digits}f} and {last:.{digits}f}; "
+        f"{len(values)} of {tracks} tracks have one"
+    )
+    return Drawn(name, words, figure, ["from", "tracks"], rows, small=True)
 
 
 def _keys(keys: Counter[str]) -> Drawn:
@@ -96,7 +104,12 @@ def _keys(keys: Counter[str]) -> Drawn:
     axes.set_ylabel("tracks")
     axes.legend(frameon=False)
     return Drawn(
-        "key", "Key", figure, ["key", "tracks"], [[key, n] for key, n in keys.most_common()], small=True
+        "key",
+        f"Key: {', '.join(f'{key} {n}' for key, n in keys.most_common(3))} are the most frequent",
+        figure,
+        ["key", "tracks"],
+        [[key, n] for key, n in keys.most_common()],
+        small=True,
     )
 
 
@@ -105,19 +118,22 @@ def maps(folder: Path, found: Findings, seed: int) -> list[Drawn]:
     of_track = {i: f"{c.number} {c.name}" for c in found.clusters for i in c.members}
     names = [of_track[i] for i in range(len(found.tracks))]
     ids = [track.id for track in found.tracks]
-    out = []
+    layouts = {}
     for method, title in (("pca", "PCA"), ("tsne", "t-SNE")):
-        layout = projection.keep_up(folder, ids, found.vectors, found.space, method, seed)
-        trust = projection.trustworthiness(found.vectors, layout.places)
-        for by in ("genre", "artist", "cluster"):
-            colours = pages.colouring(found.tracks, by, names)
-            words = f"{title}, coloured by {by}; trustworthiness {trust:.2f}"
-            figure = pages.plot(layout.places, colours, words)
+        places = projection.keep_up(folder, ids, found.vectors, found.space, method, seed).places
+        trust = projection.trustworthiness(found.vectors, places)
+        layouts[method] = places, f"{title}, trustworthiness {trust:.2f}"
+    out = []
+    for by in ("genre", "artist", "cluster"):
+        colours = pages.colouring(found.tracks, by, names)
+        for method, (places, title) in layouts.items():
+            words = f"{title}, by {by}"
             rows = [
                 [name, round(float(x), 4), round(float(y), 4), label]
-                for name, (x, y), label in zip(ids, layout.places, colours.labels, strict=True)
+                for name, (x, y), label in zip(ids, places, colours.labels, strict=True)
             ]
-            out.append(Drawn(f"map-{method}-{by}", words, figure, ["id", "x", "y", by], rows))
+            figure = pages.plot(places, colours, "", narrow=True)  # its caption says it
+            out.append(Drawn(f"map-{method}-{by}", words, figure, ["id", "x", "y", by], rows, small=True))
     return out
 
 
@@ -127,20 +143,29 @@ def matrix(found: Findings) -> Drawn:
     chosen = [c.members[: max(1, round(len(c.members) * share))] for c in found.clusters]
     order = np.array([i for members in chosen for i in members], np.int64)
     similar = found.vectors[order] @ found.vectors[order].T
-    figure, axes = _axes(6.5, 5.6)
+    figure, axes = _axes(8.4, 5.0)
     shown = axes.imshow(similar, vmin=-0.2, vmax=1, cmap="magma", interpolation="nearest")
     ends = np.cumsum([len(members) for members in chosen])
     for end in ends[:-1]:
         axes.axhline(end - 0.5, color="white", linewidth=0.4)
         axes.axvline(end - 0.5, color="white", linewidth=0.4)
     middles = ends - np.array([len(members) for members in chosen]) / 2
-    axes.set_yticks(middles, [f"{c.number} {c.name}"[:30] for c in found.clusters], fontsize=6)
+    labels = [pages.shortened(f"{c.number} {c.name}", 30) for c in found.clusters]
+    axes.set_yticks(_spread(middles, len(order) * _LINE, len(order)), labels, fontsize=7)
+    axes.tick_params(axis="y", length=0)
     axes.set_xticks([])
-    figure.colorbar(shown, ax=axes, shrink=0.7, label="similarity")
+    figure.colorbar(shown, ax=axes, label="similarity")
     means = _between(found, [np.array(c.members) for c in found.clusters])
     rows = [[c.number, c.name, *row] for c, row in zip(found.clusters, means, strict=True)]
     columns = ["group", "name", *(f"mean similarity to {c.number}" for c in found.clusters)]
     return Drawn("similarity", "How alike all tracks are, group by group", figure, columns, rows)
+
+
+def _spread(middles: NDArray[np.float64], gap: float, end: float) -> NDArray[np.float64]:
+    """Move ascending places apart until there is a gap between any two, as little as that takes, before `end`."""
+    steps = np.arange(len(middles)) * gap
+    down = np.maximum.accumulate(middles - steps) + steps
+    return np.minimum.accumulate((np.minimum(down, end - gap / 2) + steps[::-1])[::-1])[::-1] - steps[::-1]
 
 
 def _between(found: Findings, members: list[NDArray[np.int64]]) -> list[list[float]]:
