@@ -346,6 +346,7 @@ def test_what_cannot_be_measured_is_said(protocol: str, tags: list[Tags], said: 
     table = only(made_of(tmp_path, tags), protocol)
     assert table.rows == []
     assert said in table.reason
+    assert not any(said in note for note in table.notes)  # once
 
 
 def test_an_empty_library_is_said(tmp_path: Path) -> None:

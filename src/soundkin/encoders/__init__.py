@@ -359,6 +359,16 @@ def unit(vector: Array) -> Array:
     return np.ascontiguousarray(vector / np.maximum(norm, 1e-12), np.float32)
 
 
+def must_be_finite(vectors: Array, what: str = "vectors") -> None:
+    """Raise InputError, which says how many, when one of the vectors, float32 (n, d), holds NaN or infinity."""
+    bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+    if bad:
+        raise InputError(
+            f"{bad} of {len(vectors)} {what} hold NaN or infinity; wanted finite numbers: index the music into a "
+            "new library"
+        )
+
+
 def mean_of_units(vectors: Array) -> Array:
     """Pool by averaging unit vectors and renormalising: float32 (w, d) -> (d,)."""
     return unit(unit(vectors).mean(axis=0))

@@ -202,7 +202,7 @@ class Collection:
                         out.append(pool(part) if len(part) else np.empty(0, np.float32))
             pooled |= found
         if not pooled:
-            raise Unmeasurable("; ".join(notes))
+            raise Unmeasurable.because(notes)
         which = np.flatnonzero(has)
         if not len(which):
             raise Unmeasurable("no track has two windows in the record that share no sound")

@@ -72,6 +72,13 @@ class Task:
 class Unmeasurable(Exception):
     """A protocol says nothing about this collection; the message says why."""
 
+    @classmethod
+    def because(cls, notes: list[str]) -> "Unmeasurable":
+        """Make it of what was noted; the notes are cleared, so that nothing is said twice."""
+        reason = "; ".join(notes)
+        notes.clear()
+        return cls(reason)
+
 
 def album_task(labels: Labels, least: int = 2) -> Task:
     """Ask every track for the others of its album.

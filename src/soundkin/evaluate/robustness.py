@@ -104,7 +104,7 @@ def heard_again(
     notes: list[str] = []
     spaces = [space for space in collection.compared() if _is_here(collection.library, space, notes)]
     if not spaces:
-        raise Unmeasurable("; ".join(notes))
+        raise Unmeasurable.because(notes)
     drawn = _drawn(collection, tracks, seed)
     paths = [collection.tracks[i].path for i in drawn]
     heard, failed = _heard(collection.library, spaces, paths, report)

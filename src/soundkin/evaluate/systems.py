@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.encoders import unit
-from soundkin.errors import InputError
+from soundkin.encoders import must_be_finite, unit
 from soundkin.evaluate.labels import UNKNOWN, Labels, sizes
 from soundkin.evaluate.metrics import NEVER
 from soundkin.evaluate.pairs import Pairs
@@ -119,11 +118,7 @@ def listener(name: str, vectors: Array, questions: Array | None = None, baseline
     """
     asked = vectors if questions is None else questions
     for given in (vectors, asked):
-        bad = int((~np.isfinite(given).all(axis=1)).sum())
-        if bad:
-            raise InputError(
-                f"{bad} of {len(given)} vectors of {name} hold NaN or infinity; wanted finite numbers"
-            )
+        must_be_finite(given, f"vectors of {name}")
     answers, asked = unit(vectors), unit(asked)
     columns = np.ascontiguousarray(answers.T)  # a third faster, for blocks of few questions
 

@@ -75,7 +75,7 @@ def described(
         rows = np.stack([vectors[space.id][collection.tracks[i].id] for i in which])
         answering.append(listener(collection.name(space), rows, questions))
     if not answering:
-        raise Unmeasurable("; ".join(notes))
+        raise Unmeasurable.because(notes)
     task = _task(tags[:, asked].T)
     notes.append(
         f'asked for "{words[0]}", "{words[1]}" and so on; right is a track whose tags have the genre; popularity is '

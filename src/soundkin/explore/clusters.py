@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.encoders import unit
+from soundkin.encoders import must_be_finite, unit
 from soundkin.errors import InputError
 from soundkin.explore.projection import extra, principal
 from soundkin.record import Track
@@ -70,7 +70,7 @@ def group(vectors: Array, method: str = "kmeans", count: int | None = None, seed
     Raises
     ------
     InputError
-        An unknown method, too few vectors, or a count that cannot be.
+        An unknown method, too few vectors, one that is not finite, or a count that cannot be.
     MissingExtra
         scikit-learn is not installed.
     """
@@ -81,6 +81,7 @@ def group(vectors: Array, method: str = "kmeans", count: int | None = None, seed
         raise InputError(f"{n} tracks came; {LEAST} or more are needed for clusters that mean something")
     if count is not None and not _FEWEST <= count <= n // 2:
         raise InputError(f"{count} clusters of {n} tracks; wanted {_FEWEST} to {n // 2}")
+    must_be_finite(vectors)
     module = extra("sklearn.cluster")
     centred = unit(vectors) - unit(vectors).mean(axis=0)
     reduced = principal(centred, min(_REDUCED, *centred.shape))

@@ -119,7 +119,7 @@ def compare(
         A file is not audio.
     """
     if not 2 <= len(queries) <= MOST:
-        raise InputError(f"{len(queries)} tracks came; wanted 2 to {MOST} to compare")
+        raise InputError(f"{len(queries)} to compare; wanted 2 to {MOST} tracks")
     chosen = library.space(space).id
     asked = [library.hear(query, chosen) for query in queries]
     tracks = [query.like for query in asked if query.like is not None]

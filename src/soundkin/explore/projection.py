@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.encoders import unit
+from soundkin.encoders import must_be_finite, unit
 from soundkin.errors import InputError, MissingExtra, StoreError
 from soundkin.record import Record
 from soundkin.record.layouts import Layout
@@ -88,8 +88,9 @@ def project(
     if method not in METHODS:
         raise InputError(f"no layout is called {method!r}; there are {', '.join(METHODS)}")
     n = len(vectors)
-    if n < LEAST or not np.isfinite(vectors).all():
-        raise InputError(f"{n} vectors came; wanted {LEAST} or more, of finite numbers")
+    if n < LEAST:
+        raise InputError(f"{n} tracks came; a map needs {LEAST} or more")
+    must_be_finite(vectors)
     centred = unit(vectors) - unit(vectors).mean(axis=0)
     reduced = principal(centred, min(_REDUCED, *centred.shape))
     if method == "pca":
