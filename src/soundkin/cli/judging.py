@@ -72,7 +72,7 @@ def _names(
     help="Only tracks of albums (artists, genres) with so many tracks ask.",
 )  # fmt: skip
 @click.option(
-    "--ask", type=click.IntRange(min=10), default=20_000, show_default=True, metavar="N",
+    "--ask", type=click.IntRange(min=10), default=100_000, show_default=True, metavar="N",
     help="Let at most so many tracks ask, drawn at random.",
 )  # fmt: skip
 @click.option("-k", type=click.IntRange(min=5), default=10, show_default=True, help="Length of a list.")

@@ -11,6 +11,7 @@ on the order of the input, and a system that says nothing gets what a random ord
 
 import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,14 +52,32 @@ class Ranks:
     tied: Ints
     gain: Floats
 
-    @property
+    @cached_property
     def right(self) -> Ints:
         """How many right answers each question has, int64 (questions,)."""
         return np.bincount(self.question, minlength=self.questions).astype(np.int64)
 
-    def sums(self, values: ArrayLike) -> Floats:
-        """Add up a value per right answer, (m,), over the answers of each question, float64 (questions,)."""
-        return np.bincount(self.question, np.asarray(values, np.float64), self.questions).astype(np.float64)
+    @cached_property
+    def starts(self) -> Ints:
+        """Where the answers of each question begin, int64 (questions,)."""
+        return np.cumsum(self.right) - self.right
+
+    @cached_property
+    def groups(self) -> tuple[Ints, Ints]:
+        """Where the tie group of each right answer begins, and how large it is, int64 (m,) each."""
+        changed = (np.diff(self.question, prepend=-1) != 0) | (np.diff(self.above, prepend=-1) != 0)
+        begins = np.flatnonzero(changed)
+        number = np.cumsum(changed) - 1
+        return begins[number], np.diff(begins, append=len(changed))[number]
+
+    def sums(self, values: ArrayLike, which: Ints | slice = slice(None)) -> Floats:
+        """Add up a value per right answer, or of some of them, over those of each question, float64 (questions,)."""
+        own = self.question[which]
+        return np.bincount(own, np.asarray(values, np.float64), self.questions).astype(np.float64)
+
+    def first(self, k: int) -> Ints:
+        """Return the numbers of the right answers that can be among the first k."""
+        return np.flatnonzero(self.above < k)
 
 
 def rank(scores: ArrayLike, gains: ArrayLike) -> Ranks:
@@ -116,18 +135,18 @@ def ranked(questions: int, question: Ints, above: Ints, tied: Ints, gain: Floats
 
 def precision(ranks: Ranks, k: int) -> Floats:
     """Return the share of right answers among the first k, even when fewer than k are given (trec_eval ``P_k``)."""
-    return _asked(ranks, ranks.sums(_within(ranks, k)) / k)
+    return _asked(ranks, _found(ranks, k) / k)
 
 
 def recall(ranks: Ranks, k: int) -> Floats:
     """Return the share of the right answers that is among the first k (trec_eval ``recall_k``)."""
-    return _over(ranks.sums(_within(ranks, k)), ranks.right)
+    return _over(_found(ranks, k), ranks.right)
 
 
 def r_precision(ranks: Ranks) -> Floats:
     """Return precision among the first R, R being how many are right (trec_eval ``Rprec``)."""
-    right = ranks.right
-    return _over(ranks.sums(_within(ranks, right[ranks.question])), right)
+    within = np.clip((ranks.right[ranks.question] - ranks.above) / ranks.tied, 0.0, 1.0)
+    return _over(ranks.sums(within), ranks.right)
 
 
 def hit_rate(ranks: Ranks, k: int) -> Floats:
@@ -165,8 +184,8 @@ def average_precision(ranks: Ranks, k: int | None = None) -> Floats:
     k : int, optional
         Where the list ends.
     """
-    start, first, size = _groups(ranks)
-    before = start - first[ranks.question]  # right answers in higher groups
+    start, size = ranks.groups
+    before = start - ranks.starts[ranks.question]  # right answers in higher groups
     given = ranks.above < NEVER
     above, tied = np.where(given, ranks.above, 0), ranks.tied
     end = tied if k is None else np.clip(k - above, 0, tied)
@@ -185,10 +204,14 @@ def ndcg(ranks: Ranks, k: int) -> Floats:
     """
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     cumulative = np.concatenate([[0.0], np.cumsum(discount)])
-    begin, end = np.minimum(ranks.above, k), np.minimum(ranks.above + ranks.tied, k)
-    found = ranks.sums(ranks.gain * (cumulative[end] - cumulative[begin]) / ranks.tied)
+    near = ranks.first(k)
+    begin, tied = ranks.above[near], ranks.tied[near]
+    share = (cumulative[np.minimum(begin + tied, k)] - cumulative[begin]) / tied
+    found = ranks.sums(ranks.gain[near] * share, near)
+    if (ranks.gain == 1).all():
+        return _over(found, cumulative[np.minimum(ranks.right, k)])
     order = np.lexsort((-ranks.gain, ranks.question))
-    place = np.arange(len(order)) - _starts(ranks)[ranks.question]
+    place = np.arange(len(order)) - ranks.starts[ranks.question]
     weight = np.where(place < k, discount[np.minimum(place, k - 1)], 0.0)
     return _over(found, ranks.sums(ranks.gain[order] * weight))
 
@@ -298,30 +321,17 @@ def _over(values: Floats, whole: Floats | Ints) -> Floats:
     return np.divide(values, whole, out=np.full(len(values), np.nan), where=whole > 0)
 
 
-def _within(ranks: Ranks, k: int | Ints) -> Floats:
-    """Return the chance of each right answer to be among the first k."""
-    return np.clip((k - ranks.above) / ranks.tied, 0.0, 1.0)
-
-
-def _starts(ranks: Ranks) -> Ints:
-    return np.searchsorted(ranks.question, np.arange(ranks.questions))
-
-
-def _groups(ranks: Ranks) -> tuple[Ints, Ints, Ints]:
-    """Return where the tie group of each right answer begins, where each question does, and the groups' sizes."""
-    changed = (np.diff(ranks.question, prepend=-1) != 0) | (np.diff(ranks.above, prepend=-1) != 0)
-    begins = np.flatnonzero(changed)
-    number = np.cumsum(changed) - 1
-    sizes = np.diff(begins, append=len(changed))
-    return begins[number], _starts(ranks), sizes[number]
+def _found(ranks: Ranks, k: int) -> Floats:
+    """Return how many right answers of each question are among the first k."""
+    near = ranks.first(k)
+    return ranks.sums(np.minimum((k - ranks.above[near]) / ranks.tied[near], 1.0), near)
 
 
 def _first_groups(ranks: Ranks) -> tuple[Ints, Ints, Ints, Ints]:
     """Return, of each question with a right answer, the group of the first: above, tied, and how many are right."""
-    _, first, size = _groups(ranks)
     question = np.flatnonzero(ranks.right)
-    at = first[question]
-    return question, ranks.above[at], ranks.tied[at], size[at]
+    at = ranks.starts[question]
+    return question, ranks.above[at], ranks.tied[at], ranks.groups[1][at]
 
 
 def _first_of_group(above: int, tied: int, right: int) -> float:
