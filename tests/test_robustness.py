@@ -94,7 +94,7 @@ def test_what_is_no_audio_is_refused(tmp_path: Path) -> None:
 
 def test_made_tracks_keep_their_place(made: Any) -> None:
     with Library.open(made.library) as library:
-        (table,) = evaluate(library, Options(("robustness",), spaces=("descriptors",), tracks=12))
+        (table,) = evaluate(library, Options(("robustness",), spaces=("descriptors", "cnn"), tracks=12))
     assert (table.reason, table.questions) == ("", 12)
     figures: Any = {row.system: {name: f.mean for name, f in row.figures.items()} for row in table.rows}
     # a mix of both channels is what is heard anyway
@@ -107,6 +107,16 @@ def test_made_tracks_keep_their_place(made: Any) -> None:
     )
     assert other["cosine"] < same["cosine"]
     assert "found first" not in other
+    # a change of the second space is compared with the same of the first
+    for row in table.rows:
+        name, what = row.system.split(": ")
+        if name == "cnn" and "nearest" not in what:
+            apart = figures[row.system][HEADLINE] - figures[f"descriptors: {what}"][HEADLINE]
+            assert row.difference == pytest.approx(apart, abs=2e-6)
+            assert row.p is not None
+            assert 0 < row.p <= 1
+        else:
+            assert row.p is None
 
 
 def test_too_few_files_are_said(made: Any, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

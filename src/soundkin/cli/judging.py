@@ -210,7 +210,7 @@ def _print_evaluation(table: "Table") -> None:
     for line in (table.reason,) if table.reason else (tables.counts(table),):
         click.echo(line)
     for names in tables.halves(table):
-        titles = ["", *names, *(["p"] if table.headline in names else [])]
+        titles = table.titles(names)
         print_table(titles, tables.cells(table, names), right=titles[1:])
     for note in table.notes:
         click.echo(f"- {note}")

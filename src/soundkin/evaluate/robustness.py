@@ -8,6 +8,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from soundkin.embed import Space, cores
 from soundkin.encoders import unit
 from soundkin.errors import DecodeError, ModelError
 from soundkin.evaluate.collection import Collection
-from soundkin.evaluate.confidence import intervals
+from soundkin.evaluate.confidence import intervals, paired
 from soundkin.evaluate.protocols import LEAST_QUESTIONS, Unmeasurable
-from soundkin.evaluate.tables import Row, Table, figure
+from soundkin.evaluate.tables import Row, Table, figure, rounded
 from soundkin.library import Library
 from soundkin.scan import printable
 
@@ -113,9 +114,11 @@ def heard_again(
         why = next(iter(failed.values()), "there are no more files")
         raise Unmeasurable(f"{len(tried)} tracks could be heard again, {LEAST_QUESTIONS} are needed: {why}")
     rows: list[Row] = []
+    first: Floats | None = None
     for space in spaces:
         found = [heard[collection.tracks[i].path] for i in tried]
-        rows += _rows(collection, space, np.array(tried), found, seed, space not in collection.spaces)
+        of_space, cosine = _rows(collection, space, np.array(tried), found, seed, first)
+        rows, first = rows + of_space, cosine if first is None else first
     for change in CHANGES:
         there = sum(change in each for each in heard.values())
         if there < len(heard):
@@ -311,8 +314,9 @@ def _rows(
     tried: NDArray[np.int64],
     heard: Sequence[Heard],
     seed: int,
-    baseline: bool,
-) -> list[Row]:
+    first: Floats | None,
+) -> tuple[list[Row], Floats]:
+    """Return the rows of a space, compared with the cosines of the first one, and its own, (changes + 1, tracks)."""
     every = unit(collection.vectors(space))
     groups = collection.labels.album[tried]
     name = collection.name(space)
@@ -330,13 +334,20 @@ def _rows(
                 found[place, row] = every[tried[row]] @ vector >= (every @ vector).max() - 1e-6
     cosine[-1], found[-1] = np.nanmin(cosine[:-1], axis=0), np.nanmin(found[:-1], axis=0)
     names = [*CHANGES, "all of these"]
-    out = [
-        _row(f"{name}: {what}", c, f, groups, seed, baseline)
-        for what, c, f in zip(names, cosine, found, strict=True)
-        if not np.isnan(c).all()
-    ]
+    baseline = space not in collection.spaces
+    out = []
+    for place, what in enumerate(names):
+        there = ~np.isnan(cosine[place])
+        if not there.any():
+            continue
+        made = _row(f"{name}: {what}", cosine[place], found[place], groups, seed, baseline)
+        if first is not None:
+            close, before = (np.asarray(c[place][there] >= CLOSE, np.float64) for c in (cosine, first))
+            difference, p = paired(close[:, None], before, groups[there], seed)
+            made = replace(made, difference=rounded(difference[0]), p=rounded(p[0]))
+        out.append(made)
     nearest = similar.max(axis=1).astype(np.float64)
-    return [*out, _row(f"{name}: the nearest other track", nearest, None, groups, seed, True)]
+    return [*out, _row(f"{name}: the nearest other track", nearest, None, groups, seed, True)], cosine
 
 
 def _row(

@@ -11,7 +11,7 @@ from soundkin.evaluate.labels import Labels
 from soundkin.evaluate.protocols import Task
 from soundkin.evaluate.ranking import Measured
 from soundkin.evaluate.systems import System, popularity
-from soundkin.evaluate.tables import Figure, Row, figure
+from soundkin.evaluate.tables import Figure, Row, figure, rounded
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -67,7 +67,7 @@ def rows(
     figures = [{name: figure(*next(bounds)) for name in each} for each in values]
     mains = np.stack([answers.values[main] for answers in found], axis=1)
     compared = paired(mains[:, 1:], mains[:, 0], groups, seed)
-    differences, chances = ([None, *map(_rounded, each)] for each in compared)
+    differences, chances = ([None, *map(rounded, each)] for each in compared)
     for own, value, answers in zip(figures, values, found, strict=True):
         own |= _of_all(task, answers)
         if len(task.label):
@@ -113,7 +113,3 @@ def _by_label(values: Floats, labels: Ints) -> float:
     """Average inside labels first, so that large ones count no more than small ones."""
     _, which = np.unique(labels, return_inverse=True)
     return float((np.bincount(which, values) / np.bincount(which)).mean())
-
-
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)

@@ -92,10 +92,23 @@ class Table:
         """The names of the figures, in the order of the first row."""
         return list(dict.fromkeys(name for row in self.rows for name in row.figures))
 
+    def titles(self, columns: Sequence[str]) -> list[str]:
+        """Return the heads over the `cells` of some columns."""
+        return ["", *columns, *(["p"] if self.compares(columns) else [])]
+
+    def compares(self, columns: Sequence[str]) -> bool:
+        """Whether rows are compared by one of the columns."""
+        return self.headline in columns and any(row.p is not None for row in self.rows)
+
 
 def figure(mean: float, low: float = math.nan, high: float = math.nan) -> Figure:
     """Make a Figure of numbers that may be NaN."""
-    return Figure(*(None if math.isnan(x) else round(float(x), 6) for x in (mean, low, high)))
+    return Figure(*map(rounded, (mean, low, high)))
+
+
+def rounded(value: float) -> float | None:
+    """Return a number as it is written: None for NaN."""
+    return None if math.isnan(value) else round(float(value), 6)
 
 
 def halves(table: Table) -> list[list[str]]:
@@ -125,7 +138,7 @@ def cells(table: Table, columns: Sequence[str]) -> list[list[str]]:
         if not row.figures.keys() & set(columns):
             continue
         line = [row.system, *(_cell(row.figures.get(name), name == table.headline) for name in columns)]
-        if table.headline in columns:
+        if table.compares(columns):
             line.append("" if row.p is None else f"{row.p:.2g}" if row.p >= 0.001 else "<0.001")
         out.append(line)
     return out
@@ -167,7 +180,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
             lines += [f"Not measured: {table.reason}.", ""]
             continue
         lines += [f"{table.question.capitalize()} {counts(table)}.", ""]
-        titles = ["system", *table.columns, "p"]
+        titles = ["system", *table.titles(table.columns)[1:]]
         lines += [f"| {' | '.join(titles)} |", "|---" + "|--:" * (len(titles) - 1) + "|"]
         lines += [f"| {' | '.join(row)} |" for row in cells(table, table.columns)]
         lines += ["", *(f"- {note}" for note in table.notes), ""]

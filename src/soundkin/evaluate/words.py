@@ -79,7 +79,7 @@ def described(
     task = _task(tags[:, asked].T)
     notes.append(
         f'asked for "{words[0]}", "{words[1]}" and so on; right is a track whose tags have the genre; popularity is '
-        "the number of tracks by an artist"
+        "the number of tracks by an artist; same artist and descriptors know no words, and are not here"
     )
     random, best = bounds(len(which))
     return task, [*answering, random, popular(collection.labels.take(which)), best], which

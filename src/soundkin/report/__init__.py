@@ -163,9 +163,12 @@ def _evaluation(table: Table) -> list[Listing]:
     parts = tables.halves(table)
     out = []
     for number, columns in enumerate(parts):
-        heads = ["", *columns, *(["p"] if table.headline in columns else [])]
         last = number == len(parts) - 1
-        out.append(Listing("" if number else title, note if last else "", heads, cells(table, columns)))
+        out.append(
+            Listing(
+                "" if number else title, note if last else "", table.titles(columns), cells(table, columns)
+            )
+        )
     return out
 
 
