@@ -170,11 +170,11 @@ def test_a_bug_in_a_worker_is_logged_with_its_traceback(
     with caplog.at_level(logging.DEBUG, "soundkin.embed"):
         assert len(list(embed.embed_files([], ["descriptors"]))) == 1
     assert "Traceback: line 7" in caplog.text
-    monkeypatch.setattr("soundkin.embed.read", None)  # what reads tags: calling it is a bug
+    monkeypatch.setattr("soundkin.embed.embedder.read", None)  # what reads tags: calling it is a bug
     path = write(tmp_path / "a.wav", rustle(1.0, 44100), 44100, "wav")
     outcome = Embedder(["descriptors"]).file(Task(FileState(str(path), 1, 1)))
     assert isinstance(outcome, Failure)
-    assert "embed.py" in outcome.detail
+    assert "embedder.py" in outcome.detail
     assert "Traceback" in outcome.detail
 
 

@@ -51,7 +51,7 @@ def no_audio(*arguments, **keywords):
 @pytest.fixture
 def silent(monkeypatch):
     """Opening audio is an error."""
-    monkeypatch.setattr("soundkin.embed.hear", no_audio)
+    monkeypatch.setattr("soundkin.embed.embedder.hear", no_audio)
     monkeypatch.setattr("soundkin.scan.embed_files", no_audio)
 
 

@@ -1,222 +1,38 @@
-"""A track, or many, -> window vectors and track vectors in named spaces.
+"""One file at a time: opened once, heard, described, and given to every encoder."""
 
-A file is opened once: hashed, its tags read, its excerpts decoded, described and given to every encoder of the run.
-Encoders may hear different excerpts; where these overlap, they are decoded once.
-In a scan this happens in worker processes, and what goes wrong with a file comes back as a `Failure`, never as an
-exception.
-"""
-
-import contextlib
-import functools
-import hashlib
-import json
 import logging
-import os
-import re
-import stat
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from soundkin import workers
 from soundkin.audio import DEFAULT_LISTENING, Excerpt, Hearing, Listening, hear
-from soundkin.encoders import Encoder, find, load_encoder
+from soundkin.embed.files import content_hash
+from soundkin.embed.values import Array, Embedded, Failure, Outcome, Same, Space, Task
+from soundkin.encoders import Encoder, load_encoder
 from soundkin.encoders.descriptors import Analysis, Description, analyse, describe
 from soundkin.errors import DecodeError, ModelError
 from soundkin.fingerprint import Piece, fingerprint, pieces_of
-from soundkin.tags import Tags, read
+from soundkin.tags import read
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Array = NDArray[np.float32]
-Vectors = dict[str, Array]  # space id -> track vector
-Windows = dict[str, tuple[Array, Array]]  # space id -> (starts, window vectors)
 
 _SILENCE_DBFS = -80.0
-# A file may take a minute, and a second more per 200 kB, far more than the slowest format
-# needs: benchmarks/bench_indexing.py prints seconds a track.
-_BASE_SECONDS, _BYTES_PER_SECOND = 60.0, 200_000
-# A published network may do a thousand times the work of the built-in one, and need more memory for it.
-_PATIENCE_WITH_NETWORKS = 20.0
-_TASK_BYTES, _NETWORK_TASK_BYTES = 1 << 30, 6 << 30
 # Excerpts are given to encoders together, up to so much sound: enough for large batches, and memory stays flat.
 _SECONDS_AT_ONCE = 60.0
-# What a GPU encodes in one go, across tracks; how much of one track may wait for that, and how many tracks. An hour of
-# sound at 16 kHz takes 230 MB.
-_SECONDS_ACROSS, _MOST_SECONDS_ACROSS, _WAITING = 320.0, 900.0, 4
+# How much of one track may wait to be encoded in another process. An hour of sound at 16 kHz takes 230 MB.
+_MOST_SECONDS_ACROSS = 900.0
 
 # One way of listening for all encoders of a run, or for some of them by name; the others hear as they do best.
 Listenings = Listening | Mapping[str, Listening] | None
 
 
-@dataclass(frozen=True)
-class Space:
-    """Names everything that made a vector. Vectors of different spaces are never compared.
-
-    Parameters
-    ----------
-    encoder, weights, front_end : str
-        Name of the encoder, hash of its weights, constants of its input.
-    window_seconds, hop_seconds : float
-        Length of a window, and seconds from one to the next.
-    listening : str
-        How much of a track is heard: "16x3.07s" or "all".
-    pooling : str
-        How windows become a track.
-    dims : int
-        Length of a track vector.
-    """
-
-    encoder: str
-    weights: str
-    front_end: str
-    window_seconds: float
-    hop_seconds: float
-    listening: str
-    pooling: str
-    dims: int
-
-    @functools.cached_property
-    def id(self) -> str:
-        """The encoder's name and eight hex digits that stand for all the rest: "cnn-1f3a9c02"."""
-        name = re.sub(r"[^\w.-]", "-", self.encoder)  # "hf:org/name" as the engines take it
-        return f"{name}-{hashlib.sha256(self.to_json().encode()).hexdigest()[:8]}"
-
-    def to_json(self) -> str:
-        """Return the canonical JSON of this space."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Space":
-        """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
-
-
-@dataclass(frozen=True)
-class FileState:
-    """What tells a file from its earlier self.
-
-    Parameters
-    ----------
-    path : str
-        Absolute, as `os.fsdecode` gives it.
-    size : int
-        Bytes.
-    mtime_ns : int
-        Modification time, nanoseconds.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-
-
-@dataclass
-class Embedded:
-    """A file that was embedded.
-
-    Parameters
-    ----------
-    file : FileState
-        Taken before it was read.
-    content : str
-        First half of the SHA-256 of all its bytes, 32 hex digits.
-    duration : float
-        Seconds.
-    sample_rate, channels : int
-        As stored.
-    format : str
-        Codec.
-    tags : Tags
-        As read.
-    analysis : Analysis
-        Tempo, key, energy, loudness.
-    vectors : dict
-        Space id -> track vector, float32 (d,), unit length.
-    windows : dict
-        Space id -> (starts float32 (w,) in seconds, vectors float32 (w, d)).
-    fingerprint : bytes
-        By which copies are told, see `fingerprint`; empty when it was not made.
-    damage : str
-        What shows that the file is damaged though there is music in it; empty when nothing does.
-    ran : dict
-        Encoder -> where it ran, and what ran it: "cpu, onnxruntime float32".
-    """
-
-    file: FileState
-    content: str
-    duration: float
-    sample_rate: int
-    channels: int
-    format: str
-    tags: Tags
-    analysis: Analysis
-    vectors: Vectors = field(default_factory=dict)
-    windows: Windows = field(default_factory=dict)
-    fingerprint: bytes = b""
-    damage: str = ""
-    ran: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Same:
-    """A file whose bytes are known already: moved, or touched, but not changed."""
-
-    file: FileState
-    content: str
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A file that could not be embedded.
-
-    Parameters
-    ----------
-    file : FileState
-        What failed; it is tried again when this changes.
-    kind : str
-        "decode", "silent", "unreadable", "vanished", "timeout" or "crash"; "damaged" for one that was embedded
-        nevertheless.
-    reason : str
-        One line.
-    detail : str
-        For the log: what the decoders said, or the traceback of a bug. The record does not keep it.
-    """
-
-    file: FileState
-    kind: str
-    reason: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A file to embed.
-
-    Parameters
-    ----------
-    file : FileState
-        As found.
-    known : tuple of str
-        Content hashes which, if the file has one of them, make embedding unnecessary.
-    lacking : tuple of str
-        Ids of the spaces that are wanted; empty for all.
-    """
-
-    file: FileState
-    known: tuple[str, ...] = ()
-    lacking: tuple[str, ...] = ()
-
-
-Outcome = Embedded | Same | Failure
 # What an encoder that runs in another process is to hear: how, and at which sample rate.
 Elsewhere = Mapping[str, tuple[Listening, int | None]]
 
@@ -486,183 +302,3 @@ def space_of(encoder: Encoder, listening: Listening) -> Space:
         encoder.name, encoder.weights, encoder.front_end, round(encoder.window_seconds, 4),
         round(encoder.hop_seconds, 4), listening.name, encoder.pooling, encoder.dims,
     )  # fmt: skip
-
-
-def embed_files(
-    tasks: Iterable[Task],
-    names: Sequence[str],
-    listening: Listenings = DEFAULT_LISTENING,
-    jobs: int | None = None,
-    nice: bool = False,
-    device: str = "auto",
-) -> Generator[tuple[Task, Outcome], None, None]:
-    """Embed many files in worker processes.
-
-    On a CPU each worker has its own copy of the encoders. On a GPU there is one copy, in this process: it encodes what
-    the workers decode, in batches across tracks.
-
-    Parameters
-    ----------
-    tasks : iterable of Task
-        Consumed lazily.
-    names : sequence of str
-        Names or folders of encoders.
-    listening : Listening, or mapping of str to Listening, optional
-        As for `Embedder`.
-    jobs : int, optional
-        Worker processes; default one per core this process may use.
-    nice : bool
-        Give way to other programs.
-    device : str
-        As for `Embedder`.
-
-    Yields
-    ------
-    tuple of (Task, Embedded or Same or Failure)
-        In the order they end.
-
-    Raises
-    ------
-    SoundkinError
-        The encoders cannot be loaded, or the workers cannot start.
-    """
-    jobs = jobs or cores()
-    heavy = [name for name in names if not is_light(name)]
-    on_gpu = bool(heavy) and device != "cpu" and jobs > 1 and _device(device) != "cpu"
-    route = partial(_through_one, heavy=heavy) if on_gpu else _in_workers
-    with contextlib.closing(route(tasks, names, listening, jobs, nice, device)) as outcomes:
-        for task, outcome in outcomes:
-            if isinstance(outcome, workers.Lost):
-                outcome = Failure(task.file, outcome.kind, outcome.reason)
-            if isinstance(outcome, Failure):  # said here, because nobody sees what a worker logs
-                told = f"{outcome.reason}\n{outcome.detail}".strip()
-                log.debug("%r: %s: %s", task.file.path, outcome.kind, told)
-            yield task, outcome
-
-
-def _device(device: str) -> str:
-    from soundkin.encoders.torch_tools import device_in_use
-
-    return device_in_use(device)
-
-
-_Outcomes = Generator[tuple[Task, Outcome | workers.Lost], None, None]
-
-
-def _in_workers(
-    tasks: Iterable[Task], names: Sequence[str], listening: Listenings, jobs: int, nice: bool, device: str
-) -> _Outcomes:
-    """Embed in workers, each with its own encoders."""
-    patience = partial(_patience, heavy=not all(map(is_light, names)))
-    arguments = tuple(names), listening, device
-    return workers.run("soundkin.embed:_worker", arguments, tasks, jobs, patience, nice)
-
-
-def _through_one(
-    tasks: Iterable[Task], names: Sequence[str], listening: Listenings, jobs: int, nice: bool, device: str,
-    heavy: Sequence[str],
-) -> _Outcomes:  # fmt: skip
-    """Decode in workers, and encode what they heard with the one copy of the heavy encoders that is here.
-
-    Encoders of ours stay in the workers. What is too long to be handed over goes the ordinary way at the end.
-    """
-    here = Embedder(heavy, listening, device)
-    elsewhere = {
-        id_: (here.listenings[id_], getattr(encoder, "rate", None)) for id_, encoder in here.encoders.items()
-    }
-    light = tuple(name for name in names if name not in heavy)
-    opened = workers.run(
-        "soundkin.embed:_ears", (light, listening, elsewhere), tasks, jobs, _patience, nice, waiting=_WAITING
-    )
-    waiting: list[tuple[Task, Heard]] = []
-    long: list[Task] = []
-    with contextlib.closing(opened):
-        for task, outcome in opened:
-            if outcome is None:
-                long.append(task)
-            elif not isinstance(outcome, Heard):
-                yield task, outcome
-            else:
-                waiting.append((task, outcome))
-                if sum(heard.seconds for _, heard in waiting) >= _SECONDS_ACROSS:
-                    yield from here.together(waiting)
-                    waiting.clear()
-    yield from here.together(waiting) if waiting else ()
-    del here  # its memory on the device is for the worker that comes
-    if long:
-        yield from _in_workers(long, names, listening, 1, nice, device)
-
-
-def content_hash(path: str | os.PathLike[str]) -> str:
-    """Return half the SHA-256 of a file's bytes, 32 hex digits.
-
-    Parameters
-    ----------
-    path : path-like
-        A regular file.
-
-    Raises
-    ------
-    DecodeError
-        Not a regular file.
-    OSError
-        It cannot be read.
-    """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would hang at open
-        raise DecodeError("not a regular file")
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
-
-
-def is_gone(path: str) -> bool:
-    """Tell what is not there from what cannot be seen now: only the first may be forgotten.
-
-    Parameters
-    ----------
-    path : str
-        Absolute.
-
-    Returns
-    -------
-    bool
-        False also for a broken link, and for what cannot be looked at.
-    """
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def is_light(name: str) -> bool:
-    """Tell whether an encoder is one of ours: built in, or a folder of its kind."""
-    found = find(name)
-    return found is None or found[0].is_built_in
-
-
-def _ears(
-    names: tuple[str, ...], listening: Listenings, elsewhere: Elsewhere
-) -> Callable[[Task], Outcome | Heard | None]:
-    """Make a worker that decodes for encoders elsewhere; what is too long for that, it gives back as None."""
-    embedder = Embedder(names, listening, "cpu", elsewhere)
-    workers.limit_memory(_TASK_BYTES)
-    return embedder.opened
-
-
-def _worker(names: tuple[str, ...], listening: Listenings, device: str) -> Callable[[Task], Outcome]:
-    embedder = Embedder(names, listening, device)
-    if all(encoder.device == "cpu" for encoder in embedder.encoders.values()):
-        # The driver of a GPU reserves far more addresses than it ever uses; anything else may be held to a limit.
-        workers.limit_memory(_TASK_BYTES if all(map(is_light, names)) else _NETWORK_TASK_BYTES)
-    return embedder.file
-
-
-def _patience(task: Task, heavy: bool = False) -> float:
-    return (_BASE_SECONDS + task.file.size / _BYTES_PER_SECOND) * (_PATIENCE_WITH_NETWORKS if heavy else 1.0)
