@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from soundkin.serve import create_app
+from soundkin.serve import accounts, create_app
 
 BASE = "http://localhost:8765"
 API = "/api/v1"
@@ -64,6 +64,17 @@ def running(folder: Path, *arguments: str) -> Iterator[tuple[str, "subprocess.Po
         for pipe in (process.stdout, process.stderr):
             assert pipe is not None
             pipe.close()
+
+
+@contextlib.contextmanager
+def quick_passwords() -> Iterator[None]:
+    """Let passwords cost next to nothing; those of other processes are not known meanwhile."""
+    usual = accounts.SCRYPT["n"]
+    accounts.SCRYPT["n"] = 2
+    try:
+        yield
+    finally:
+        accounts.SCRYPT["n"] = usual
 
 
 def until(ask: Callable[[], Any], seconds: float = 60.0) -> Any:

@@ -53,6 +53,30 @@ class Browsing(ABC):
     @abstractmethod
     def _filter(self, filters: Filters, profile: str | None = None) -> Filter | None: ...
 
+    def where(self, filters: Filters, profile: str = DEFAULT_PROFILE) -> Filter | None:
+        """Return what filters say as one, which every question takes in their place.
+
+        Parameters
+        ----------
+        filters : str, sequence of str, or Filter, optional
+            As in `Library.similar`.
+        profile : str
+            Whose ``liked`` and ``never-played`` tracks are meant.
+
+        Returns
+        -------
+        Filter or None
+            None when everything passes.
+
+        Raises
+        ------
+        InputError
+            A filter is unusable.
+        NotFound
+            There is no such profile.
+        """
+        return self._filter(filters, profile)
+
     def page(
         self,
         filters: Filters = None,

@@ -152,7 +152,9 @@ class Guard:
             raise Refused(403, "forbidden", "another site is asking")
         if not safe and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise Refused(403, "forbidden", "another site is asking")
-        user, by_cookie = await run_sync(self._user, headers) if headers.keys() & _SAYS_WHO else (None, False)
+        user, by_cookie = (
+            await run_sync(self._known, headers) if headers.keys() & _SAYS_WHO else (None, False)
+        )
         if by_cookie and not safe and origin is None and headers.get("sec-fetch-site") != "same-origin":
             raise Refused(
                 403, "forbidden", "a request with a cookie has to say where it comes from: send Origin"
@@ -190,6 +192,13 @@ class Guard:
         secret = cookie_of(headers.get("cookie", ""))
         user = self._state.accounts.of_session(secret) if secret else None
         return user, user is not None
+
+    def _known(self, headers: dict[str, str]) -> tuple[str | None, bool]:
+        """Return what `_user` does; whoever that is has a profile then."""
+        user, by_cookie = self._user(headers)
+        if user is not None:
+            self._state.welcome(user)
+        return user, by_cookie
 
 
 class _Answer:
