@@ -28,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 from bench_recommend import fill
-from common import Bystanders, Targets, environment, table, write_audio
+from common import Bystanders, Targets, table, write_audio
+from served import running
 
 from soundkin.embed import Embedder
 from soundkin.encoders import DEFAULT
@@ -43,13 +44,10 @@ _SONG_SECONDS = 240
 class Server:
     """A server process, and how to ask it."""
 
-    def __init__(self, library: Path) -> None:
-        command = [sys.executable, "-m", "soundkin.cli", "serve", "--library", str(library), "--port", "0"]
-        self._process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        found = re.search(r"http://([\d.]+):(\d+)/", self._process.stdout.readline())
-        assert found, "the server did not start"
-        self.host, self.port = found[1], int(found[2])
+    def __init__(self, address: str, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self.host, port = address.removeprefix("http://").split(":")
+        self.port = int(port)
 
     def connect(self) -> http.client.HTTPConnection:
         """Open a connection."""
@@ -67,11 +65,6 @@ class Server:
         """Return how often the server has had to wait for a page of a file that was not in memory."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return int(fields[9])  # majflt, the twelfth field of proc(5), counted from the third
-
-    def stop(self) -> None:
-        """Stop it."""
-        self._process.terminate()
-        self._process.wait(30)
 
 
 def _resident(pid: int) -> float:
@@ -216,11 +209,8 @@ def main() -> int:
             ids, _ = library.vectors()
             library.similar(ids[0])  # the index is there before the server starts
         print(f"{len(ids)} tracks, {os.cpu_count()} cores\n")
-        server = Server(home)
-        try:
-            measure(server, ids, options.seconds, targets)
-        finally:
-            server.stop()
+        with running(home) as (address, process):
+            measure(Server(address, process), ids, options.seconds, targets)
     return targets.finish(options.check)
 
 

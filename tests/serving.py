@@ -1,12 +1,7 @@
-"""A server for tests: the application in this process, or a real one on loopback."""
+"""A server for tests: the application in this process; a real one on loopback is `served.running`."""
 
 import contextlib
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,38 +27,6 @@ def copied(source: Path, target: Path) -> Path:
     """Copy a library, for a server writes into its folder."""
     shutil.copytree(source, target)
     return target
-
-
-@contextlib.contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Run `soundkin serve`; yield its address, and the process."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [
-        sys.executable,
-        "-m",
-        "soundkin.cli",
-        "serve",
-        "--library",
-        str(folder),
-        "--port",
-        "0",
-        *arguments,
-    ]
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        found = re.search(r"http://\S+(?=/ )", line := process.stdout.readline())
-        assert found, line
-        yield found[0], process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
-from serving import API, copied, running
+from served import running
+from serving import API, copied
 
 schemathesis = pytest.importorskip("schemathesis")
 pytestmark = pytest.mark.slow

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from serving import API, copied, running, until
+from served import running
+from serving import API, copied, until
 
 from soundkin.library import Library
 from soundkin.record import Record
