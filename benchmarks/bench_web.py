@@ -38,8 +38,8 @@ for (const name of ['bufferData', 'bufferSubData']) {
   WebGL2RenderingContext.prototype[name] = function (...all) {
     drawn.bytes += all.find(each => each?.byteLength)?.byteLength ?? 0; return real.apply(this, all); };
 }"""
-# Between two frames, where browsers tell of such things, a key moves the map, or a pointer goes over it: every frame is a
-# new picture, or another point is pointed at.
+# Between two frames, where browsers tell of such things, a key moves the map, or a pointer goes over it: every frame is
+# a new picture, or another point is pointed at.
 _TURN = {
     "moved": """map.dispatchEvent(new KeyboardEvent('keydown',
       {key: i % 60 < 30 ? 'ArrowLeft' : 'ArrowRight', bubbles: true}))""",
