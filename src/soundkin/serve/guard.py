@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soundkin.serve.metrics import Metrics
 from soundkin.serve.state import State
+from soundkin.serve.web import STYLE_HASH
 
 log = logging.getLogger("soundkin.serve.access")
 
@@ -30,7 +31,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 _SAYS_WHO = {"authorization", "cookie"}
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    f"default-src 'none'; script-src 'self'; style-src 'self' '{STYLE_HASH}'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; worker-src 'self'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
