@@ -14,6 +14,7 @@ from typing import Any
 
 from soundkin import synth
 from soundkin.library import Library
+from soundkin.scan import ScanOptions
 
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "src/soundkin/serve/static"
@@ -36,12 +37,11 @@ def missing() -> str:
     return ""
 
 
-def made_up(folder: Path, tracks: int, seconds: float) -> list[tuple[Path, synth.SynthTrack]]:
-    """Compose music in `folder`/music and index it in `folder`/library; return the files with what they are."""
-    written = synth.write_library(folder / "music", tracks, seconds)
+def made_up(folder: Path, tracks: int, seconds: float, encoders: tuple[str, ...] = ()) -> None:
+    """Compose music in `folder`/music and index it in `folder`/library."""
+    synth.write_library(folder / "music", tracks, seconds)
     with Library.open(folder / "library") as library:
-        library.add([folder / "music"])
-    return written
+        library.add([folder / "music"], ScanOptions(encoders=encoders))
 
 
 @contextmanager

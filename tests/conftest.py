@@ -134,7 +134,7 @@ def library(made: Made, tmp_path: Path) -> Iterator[Library]:
 def songs(tmp_path_factory: pytest.TempPathFactory) -> Songs:
     """A library of made-up music, and a file that is not in it."""
     folder = tmp_path_factory.mktemp("browser")
-    served.made_up(folder, 30, 10.0)
+    served.made_up(folder, 30, 10.0, ("cnn", "descriptors"))
     [(outside, known)] = synth.write_library(folder / "outside", 1, 10.0, seed=7)
     return Songs(folder / "library", outside, known.title)
 

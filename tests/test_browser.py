@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import DESKTOP, PAGES, PHONE, App, Songs, history, tab
-from served import running
+from browser import App, Songs, history, tab
+from served import ROOT, running
 from serving import until
 
 from soundkin import playlists
@@ -271,26 +270,6 @@ def test_the_library_page_tells_of_a_scan(app: App) -> None:
     ).first.wait_for()
 
 
-def test_strangers_have_to_log_in(chromium: Any, songs: Songs, tmp_path: Path) -> None:
-    shutil.copytree(songs.library, tmp_path / "library")
-    add = [sys.executable, "-m", "soundkin.cli", "user", "add", "ann", "--password-stdin"]
-    password = "correct horse battery staple"
-    subprocess.run([*add, "--library", tmp_path / "library"], input=password, text=True, check=True)
-    with running(tmp_path / "library") as (address, _), tab(chromium, f"{address}/") as app:
-        app.open("library")
-        app.page.get_by_label("Name").fill("ann")
-        app.page.get_by_label("Password").fill("wrong")
-        app.page.get_by_role("button", name="Log in").click()
-        until(lambda: app.page.get_by_role("alert").inner_text())
-        app.page.get_by_label("Password").fill(password)
-        app.page.get_by_label("Password").press("Enter")
-        app.page.get_by_role("heading", name="Scan for changes").wait_for()
-        app.page.get_by_role("button", name="Listener").click()
-        app.page.get_by_role("menuitem", name="Log out").click()
-        app.page.get_by_role("heading", name="Log in").wait_for()
-        app.complaints = [said for said in app.complaints if "401" not in said]
-
-
 def test_it_works_under_a_path_of_a_proxy(chromium: Any, songs: Songs, tmp_path: Path) -> None:
     """A proxy that takes the path away is what `--root-path` is for; here the browser plays the proxy."""
     with running(songs.library, "--root-path", "/music") as (address, _):
@@ -309,56 +288,6 @@ def test_it_works_under_a_path_of_a_proxy(chromium: Any, songs: Songs, tmp_path:
             assert all(each.startswith(f"{url}music/") for each in asked), asked
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
-def test_every_control_has_a_name_and_every_page_fits(
-    chromium: Any, site: str, size: dict[str, int], scheme: str
-) -> None:
-    with tab(chromium, site, color_scheme=scheme) as app:
-        app.page.set_viewport_size(size)
-        for place in PAGES:
-            app.open(place)
-            app.page.locator("main h1").first.wait_for(state="attached")
-            time.sleep(0.7)
-            nameless = app.page.evaluate(
-                """[...document.querySelectorAll('button, a, input, select, [role]')]
-                .filter(e => e.checkVisibility() && !e.closest('[aria-hidden="true"]'))
-                .filter(e => e.matches('button, a, input, select, [role="slider"], [role="application"]'))
-                .filter(e => !(e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.length))
-                .map(e => e.outerHTML.slice(0, 120))"""
-            )
-            assert nameless == [], place
-            wide = app.page.evaluate(
-                "document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth"
-            )
-            assert wide <= 0, f"{place or 'home'} is {wide} pixels too wide"
-            assert app.page.locator("h1").count() == 1, place
-
-
-def test_keys_alone_are_enough(app: App) -> None:
-    app.open()
-    app.page.locator("main h1").wait_for()
-    app.page.keyboard.press("Tab")
-    assert app.page.evaluate("document.activeElement.innerText") == "To the content"
-    outline = app.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid"
-    app.page.keyboard.press("Enter")
-    app.page.keyboard.press("/")
-    assert app.page.evaluate("document.activeElement.getAttribute('role')") == "combobox"
-    name = app.ask("tracks?limit=1")["tracks"][0]["name"]
-    app.page.keyboard.type(name)
-    app.page.get_by_role("option", name=name).first.wait_for()
-    app.page.keyboard.press("ArrowDown")
-    app.page.keyboard.press("Enter")
-    app.page.get_by_role("heading", level=1, name=name).wait_for()
-    app.page.get_by_role("button", name="Play", exact=True).first.press("Enter")
-    until(lambda: app.audio()["time"] > 0.1)
-    app.page.keyboard.press("l")
-    track = app.audio()["src"].split("/")[-2]
-    assert until(lambda: ("like", track) in history(app))
-    app.page.keyboard.press("l")
-    assert until(lambda: ("unlike", track) in history(app))
-
-
 def test_nothing_jumps_while_a_page_loads(app: App) -> None:
     app.page.add_init_script(
         "window.jumps = 0; new PerformanceObserver(list => { for (const e of list.getEntries()) "
@@ -372,7 +301,7 @@ def test_nothing_jumps_while_a_page_loads(app: App) -> None:
 
 
 def test_the_benchmark_of_the_web_app_runs() -> None:
-    script = Path(__file__).parents[1] / "benchmarks/bench_web.py"
+    script = ROOT / "benchmarks/bench_web.py"
     command = [sys.executable, os.fspath(script), "--points", "2000", "--loads", "1"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     weight = re.search(r"(\d+) kB in all", said)
