@@ -37,6 +37,10 @@ class App:
         self.page.goto(f"{self.url}#/{place}")
         return self
 
+    def place(self) -> str:
+        """Where in the app it is; asked of the page, for the driver hears of it only when it asks something."""
+        return self.page.evaluate("location.hash").removeprefix("#/")
+
     def ask(self, path: str) -> Any:
         """Ask the API as another client would."""
         with urllib.request.urlopen(f"{self.url}api/v1/{path}", timeout=30) as answer:

@@ -192,8 +192,8 @@ def test_people_log_in_and_each_has_their_own(chromium: Any, songs: Songs, tmp_p
         log_in(app, "ann")
         app.page.get_by_label("Name of a new playlist").fill("Of Ann alone")
         app.page.get_by_role("button", name="Create").click()
-        until(lambda: re.search(r"playlists/[0-9a-f]{16}$", app.page.url))
-        place = app.page.url
+        until(lambda: re.fullmatch(r"playlists/[0-9a-f]{16}", app.place()))
+        place = app.place()
         app.open("tracks")
         app.page.get_by_role("button", name="Like", exact=False).first.click()
         app.page.locator('[data-track] [aria-pressed="true"]').first.wait_for()
@@ -206,6 +206,6 @@ def test_people_log_in_and_each_has_their_own(chromium: Any, songs: Songs, tmp_p
         assert app.page.locator('[data-track] [aria-pressed="true"]').count() == 0
         app.open("playlists")
         app.page.get_by_role("heading", name="None yet").wait_for()
-        app.page.goto(place)
+        app.open(place)
         app.page.get_by_text("there is no playlist").wait_for()
         app.complaints = [said for said in app.complaints if "401" not in said]

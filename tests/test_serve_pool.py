@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from serving import until
@@ -31,8 +32,8 @@ def worker():
     return work
 
 
-@pytest.fixture
-def some():
+@contextmanager
+def workers_of_one():
     made = pool.Pool(
         "soundkin.serve.pool:numbered",
         ("test_serve_pool", "worker", ()),
@@ -42,6 +43,19 @@ def some():
     )
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def some():
+    with workers_of_one() as made:
+        yield made
+
+
+@pytest.fixture
+def own():
+    """Workers that the test may end."""
+    with workers_of_one() as made:
+        yield made
 
 
 def test_workers_stay_for_the_next_task(some):
@@ -69,21 +83,23 @@ def test_a_full_queue_refuses(some, tmp_path):
     assert some.submit(("is", 1)).result(60) == 1
 
 
-def test_idle_workers_end_and_come_again(some, monkeypatch):
+@pytest.mark.slow
+def test_idle_workers_end_and_come_again(own, monkeypatch):
     monkeypatch.setattr(pool, "_IDLE_SECONDS", 0.3)
-    first = some.submit(("who", 0)).result(60)
-    until(lambda: not any(t.name == "soundkin-pool" for t in threading.enumerate()))
-    assert some.submit(("who", 0)).result(60) != first
+    others = {t for t in threading.enumerate() if t.name == "soundkin-pool"}
+    first = own.submit(("who", 0)).result(60)
+    until(lambda: {t for t in threading.enumerate() if t.name == "soundkin-pool"} <= others)
+    assert own.submit(("who", 0)).result(60) != first
 
 
-def test_a_pool_that_closes_lets_nobody_wait(some, tmp_path):
-    waiting = some.submit(("wait", str(tmp_path / "go")))
-    some.close()
+def test_a_pool_that_closes_lets_nobody_wait(own, tmp_path):
+    waiting = own.submit(("wait", str(tmp_path / "go")))
+    own.close()
     with pytest.raises(pool.Busy, match="stopping"):
         waiting.result(60)
     (tmp_path / "go").touch()
     with pytest.raises(pool.Busy):
-        some.submit(("is", 1))
+        own.submit(("is", 1))
 
 
 def test_workers_that_cannot_start_say_so_to_all_who_wait():

@@ -168,7 +168,7 @@ Shared = Annotated[State, Depends(state_of)]
 
 
 def user_of(request: Request) -> str | None:
-    """Return who has logged in, for `fastapi.Depends`; None where nobody has to."""
+    """Return who makes a `request`, for `fastapi.Depends`; None where nobody has to log in."""
     user: str | None = request.scope.get("soundkin.user")
     return user
 
@@ -177,16 +177,16 @@ User = Annotated[str | None, Depends(user_of)]
 
 
 def profile_of(request: Request, named: str | None = None) -> str:
-    """Return whose taste counts, as the record calls it: the one that is named, or whoever is logged in.
-
-    To a user, names lead to profiles of their own only: the one that is called like them, and those that the record
-    has under their name. Without a login every profile of the library can be named.
-    """
+    """Return whose taste counts, as the record calls it: the one that is `named`, or who makes the `request`."""
     return kept_name(user_of(request), named)
 
 
 def kept_name(user: str | None, named: str | None) -> str:
-    """Return what the record calls a profile that `user` calls `named`."""
+    """Return what the record calls a profile that `user` calls `named`.
+
+    To a user, names lead to profiles of their own only: the one that is called like them, and those that the record
+    has under their name. Without a login every profile of the library can be named.
+    """
     if user is None or not named:
         return named or user or DEFAULT_PROFILE
     name = clean_name(named)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
+from soundkin.browsing import filter_of
 from soundkin.errors import DecodeError, InputError
 from soundkin.filters import Filter
 from soundkin.library import Library
@@ -155,7 +156,7 @@ async def _answer(
 
     def answer() -> models.Answer:
         library = shared.library
-        hits = ask(library, library.where(asked.filters, profile))
+        hits = ask(library, filter_of(library, asked.filters, profile))
         space = library.space(asked.space).id
         return models.Answer(**answer_of(library, hits, space, profile, asked.filters))
 
