@@ -95,16 +95,18 @@ export class Overlay {
   #drawNames({ view, size, names }: Over, width: number, height: number, scale: number): void {
     const taken: { left: number; right: number; y: number }[] = [];
     for (const name of names) {
-      const x = name.x * view.scale + view.left;
+      const middle = name.x * view.scale + view.left;
       const y = name.y * view.scale + view.top - size / 2 - 10;
       const picture = this.#named(name.text, scale);
       const half = picture.width / scale / 2;
-      if (x + half < 0 || x - half > width || y < -HIGH || y > height + HIGH) continue;
-      const left = x - half - 4;
-      const right = x + half + 4;
-      if (taken.some((other) => Math.abs(other.y - y) < 26 && left < other.right && right > other.left)) continue; // the larger group was first
+      if (middle < -half || middle > width + half || y < -HIGH || y > height + HIGH) continue;
+      // Of a group that is seen the whole name is; and letters stand on whole pixels, else they are blurred.
+      const x = middle < 0 || middle > width ? middle : Math.max(half, Math.min(width - half, middle));
+      const left = Math.round((x - half) * scale) / scale;
+      const right = left + 2 * half;
+      if (taken.some((other) => Math.abs(other.y - y) < 26 && left - 4 < other.right && right + 4 > other.left)) continue; // the larger group was first
       taken.push({ left, right, y });
-      this.#pen.drawImage(picture, x - half, y - HIGH / 2, 2 * half, HIGH);
+      this.#pen.drawImage(picture, left, Math.round((y - HIGH / 2) * scale) / scale, 2 * half, HIGH);
     }
   }
 }
