@@ -173,7 +173,7 @@ def main() -> int:
                 if how != "left alone":
                     targets.at_most(f"script of a frame, map {how}", cost["script"], 4, " ms")
                 targets.at_most(f"sent to be drawn, map {how}", cost["bytes"], 0, " bytes")
-                targets.at_most(f"calls to draw a frame, map {how}", cost["calls"], 1)
+                targets.at_most(f"calls to draw a frame, map {how}", round(cost["calls"], 1), 1)
     print(f"cores busy with others, and with Chromium's drawing: {others.cores():.2f}\n")
     return targets.finish(arguments.check)
 
