@@ -17,9 +17,12 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import numpy as np  # noqa: E402
+import served  # noqa: E402
+from browser import App, Songs, tab  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from made import Made, make_library  # noqa: E402
 
+from soundkin import synth  # noqa: E402
 from soundkin.library import Library  # noqa: E402
 
 _HOME = pytest.StashKey[Path]()
@@ -121,4 +124,39 @@ def library(made: Made, tmp_path: Path) -> Iterator[Library]:
     """A copy of the library, open; its audio is the same."""
     shutil.copytree(made.library, tmp_path / "library")
     with Library.open(tmp_path / "library") as opened:
+        yield opened
+
+
+# ---- of the tests in a browser
+
+
+@pytest.fixture(scope="session")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> Songs:
+    """A library of made-up music, and a file that is not in it."""
+    folder = tmp_path_factory.mktemp("browser")
+    served.made_up(folder, 30, 10.0, ("cnn", "descriptors"))
+    [(outside, known)] = synth.write_library(folder / "outside", 1, 10.0, seed=7)
+    return Songs(folder / "library", outside, known.title)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A browser; where CI should have one, its lack is no reason to skip, for then the tests would pass for ever."""
+    if reason := served.missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with served.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site(chromium: Any, songs: Songs) -> Iterator[str]:
+    """The address of a server that may scan the music."""
+    with served.running(songs.library, os.fspath(songs.library.parent / "music")) as (address, _):
+        yield f"{address}/"
+
+
+@pytest.fixture
+def app(chromium: Any, site: str) -> Iterator[App]:
+    """A tab with the app."""
+    with tab(chromium, site) as opened:
         yield opened

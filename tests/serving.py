@@ -1,12 +1,7 @@
-"""A server for tests: the application in this process, or a real one on loopback."""
+"""A server for tests: the application in this process; a real one on loopback is `served.running`."""
 
 import contextlib
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +9,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from soundkin.serve import create_app
+from soundkin.serve import accounts, create_app
 
 BASE = "http://localhost:8765"
 API = "/api/v1"
@@ -35,35 +30,14 @@ def copied(source: Path, target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *arguments: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Run `soundkin serve`; yield its address, and the process."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [
-        sys.executable,
-        "-m",
-        "soundkin.cli",
-        "serve",
-        "--library",
-        str(folder),
-        "--port",
-        "0",
-        *arguments,
-    ]
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def quick_passwords() -> Iterator[None]:
+    """Let passwords cost next to nothing; those of other processes are not known meanwhile."""
+    usual = accounts.SCRYPT["n"]
+    accounts.SCRYPT["n"] = 2
     try:
-        assert process.stdout is not None
-        found = re.search(r"http://\S+(?=/ )", line := process.stdout.readline())
-        assert found, line
-        yield found[0], process
+        yield
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
+        accounts.SCRYPT["n"] = usual
 
 
 def until(ask: Callable[[], Any], seconds: float = 60.0) -> Any:

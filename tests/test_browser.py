@@ -1,212 +1,34 @@
-"""The web app as a person uses it: a real browser, a real server, a library of synthesised music.
+"""The web app as a person uses it: a real browser, a real server, a library of synthesised music."""
 
-Chromium does not let scripts of tests be evaluated where a page's policy forbids `eval`, so nothing here waits for an
-expression inside the page: `until` asks again from outside.
-"""
-
-import importlib.util
 import json
 import os
 import re
-import shutil
 import struct
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import App, Songs, history, tab
+from served import ROOT, running
+from serving import until
 
-from soundkin import playlists, synth
-from soundkin.library import Library
+from soundkin import playlists
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-STATIC = Path(__file__).parents[1] / "src/soundkin/serve/static/index.html"
-DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-PAGES = ("", "for-you", "map", "path", "playlists", "library", "tracks", "duplicates", "encoders")
 
-
-def _missing() -> str:
-    if CHROMIUM is None:
-        return "no Chromium on this machine: apt-get install chromium"
-    if importlib.util.find_spec("playwright") is None:
-        return "Playwright is not installed: pip install -e '.[browser]'"
-    if not STATIC.is_file():
-        return "the web app is not built: cd web && npm ci && npm run build"
-    return ""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _everything_needed() -> None:
-    if reason := _missing():
-        # A set that is always skipped where it should run would pass for ever.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-
-
-@dataclass(frozen=True)
-class Music:
-    """Two folders of music: one that the library knows, and one file from outside."""
-
-    library: Path
-    tracks: list[tuple[Path, synth.SynthTrack]]
-    outside: Path
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory: pytest.TempPathFactory) -> Music:
-    folder = tmp_path_factory.mktemp("browser")
-    tracks = synth.write_library(folder / "music", 30, 10.0)
-    [(outside, _)] = synth.write_library(folder / "outside", 1, 10.0, seed=7)
-    with Library.open(folder / "library") as library:
-        library.add([folder / "music"])
-    return Music(folder / "library", tracks, outside)
-
-
-@contextmanager
-def serving(library: Path, *more: str) -> Iterator[str]:
-    """Run `soundkin serve` on a free port until the block ends; yield its address."""
-    command = [
-        sys.executable,
-        "-m",
-        "soundkin.cli",
-        "serve",
-        "--port",
-        "0",
-        "--library",
-        os.fspath(library),
-        *more,
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
-        try:
-            assert server.stdout is not None
-            said = ""
-            for line in server.stdout:
-                said += line
-                if found := re.search(r"http://[^\s/]+/", line):
-                    yield found[0]
-                    break
-            else:
-                pytest.fail(f"soundkin serve did not start: {said}")
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-@pytest.fixture(scope="module")
-def server(music: Music) -> Iterator[str]:
-    with serving(music.library, os.fspath(music.tracks[0][0].parents[2])) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def chromium(_everything_needed: None) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
-@dataclass
-class App:
-    """The app in a tab of its own."""
-
-    page: Any
-    url: str
-    complaints: list[str] = field(default_factory=list)
-
-    def open(self, place: str = "") -> "App":
-        self.page.goto(f"{self.url}#/{place}")
-        return self
-
-    def ask(self, path: str) -> Any:
-        """Ask the API as another client would."""
-        with urllib.request.urlopen(f"{self.url}api/v1/{path}", timeout=30) as answer:
-            return json.load(answer)
-
-    def audio(self) -> dict[str, Any]:
-        """What the element that plays says of itself."""
-        elements = self.page.evaluate(
-            "[...document.querySelectorAll('audio')].map(a => ({time: a.currentTime, paused: a.paused, src: a.src}))"
-        )
-        return next((each for each in elements if not each["paused"]), elements[0])
-
-    def rows(self, within: str = "main") -> list[str]:
-        """Ids of the tracks shown, in their order."""
-        # In one step: a row may go while others are looked at.
-        return self.page.evaluate(
-            "where => [...document.querySelectorAll(`${where} [data-track]`)].map(row => row.dataset.track)",
-            within,
-        )
-
-    def choose(self, label: str, words: str) -> None:
-        """Type words into a search field, and take the first track it offers."""
-        box = self.page.get_by_role("combobox", name=label)
-        box.fill(words)
-        self.page.get_by_role("option", name=words).first.wait_for()
-        box.press("ArrowDown")
-        box.press("Enter")
-
-
-@pytest.fixture
-def app(chromium: Any, server: str) -> Iterator[App]:
-    with tab(chromium, server) as opened:
-        yield opened
-
-
-@contextmanager
-def tab(chromium: Any, url: str, **options: Any) -> Iterator[App]:
-    """Open a tab; when the block ends, what the browser complained about must be nothing."""
-    context = chromium.new_context(viewport=DESKTOP, accept_downloads=True, **options)
-    context.set_default_timeout(60_000)
-    opened = App(context.new_page(), url)
-    opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    opened.page.on("console", lambda said: note(opened, said))
-    try:
-        yield opened
-        assert not opened.complaints, "\n".join(opened.complaints)
-    finally:
-        context.close()
-
-
-def note(opened: App, said: Any) -> None:
-    """Remember what the browser complains about; that a track without a picture answers 404 is no defect."""
-    expected = "404 (Not Found)" in said.text or "GPU stall" in said.text
-    if said.type in ("error", "warning") and not expected:
-        opened.complaints.append(f"{said.text} ({opened.page.url.partition('#')[2]})")
-
-
-def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
-    """Wait until something holds, and return it."""
-    end = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return value
-
-
-def history(app: App, profile: str = "default") -> list[tuple[str, str]]:
-    return [(entry["kind"], entry["track"]) for entry in app.ask(f"profiles/{profile}/history?limit=50")]
-
-
-def test_dropping_a_file_brings_what_sounds_like_it(app: App, music: Music) -> None:
+def test_dropping_a_file_brings_what_sounds_like_it(app: App, songs: Songs) -> None:
     app.open()
-    app.page.get_by_label("Audio file to compare with").set_input_files(music.outside)
+    app.page.get_by_label("Audio file to compare with").set_input_files(songs.outside)
     app.page.locator("main [data-track]").first.wait_for()
     known = {track["id"] for track in app.ask("tracks?limit=100")["tracks"]}
     assert len(app.rows()) == 30
     assert set(app.rows()) == known
-    title = synth.write_library(music.outside.parents[2], 1, 10.0, seed=7)[0][1].title
-    assert app.page.get_by_role("heading", level=1).inner_text() == title
+    assert app.page.get_by_role("heading", level=1).inner_text() == songs.title
 
 
 def test_a_file_without_sound_is_turned_down_in_words(app: App, tmp_path: Path) -> None:
@@ -267,8 +89,8 @@ def test_the_waveform_can_be_clicked_and_moved_by_keys(app: App) -> None:
     until(lambda: app.audio()["time"] < seconds / 2 - 1)
 
 
-def test_likes_change_the_recommendations(chromium: Any, music: Music, server: str) -> None:
-    with tab(chromium, server) as app:
+def test_likes_change_the_recommendations(chromium: Any, songs: Songs, site: str) -> None:
+    with tab(chromium, site) as app:
         app.open()
         app.page.get_by_role("button", name="Listener").click()
         app.page.get_by_role("menuitem", name="New listener").click()
@@ -448,90 +270,22 @@ def test_the_library_page_tells_of_a_scan(app: App) -> None:
     ).first.wait_for()
 
 
-def test_strangers_have_to_log_in(chromium: Any, music: Music, tmp_path: Path) -> None:
-    shutil.copytree(music.library, tmp_path / "library")
-    add = [sys.executable, "-m", "soundkin.cli", "user", "add", "ann", "--password-stdin"]
-    password = "correct horse battery staple"
-    subprocess.run([*add, "--library", tmp_path / "library"], input=password, text=True, check=True)
-    with serving(tmp_path / "library") as url, tab(chromium, url) as app:
-        app.open("library")
-        app.page.get_by_label("Name").fill("ann")
-        app.page.get_by_label("Password").fill("wrong")
-        app.page.get_by_role("button", name="Log in").click()
-        until(lambda: app.page.get_by_role("alert").inner_text())
-        app.page.get_by_label("Password").fill(password)
-        app.page.get_by_label("Password").press("Enter")
-        app.page.get_by_role("heading", name="Scan for changes").wait_for()
-        app.page.get_by_role("button", name="Listener").click()
-        app.page.get_by_role("menuitem", name="Log out").click()
-        app.page.get_by_role("heading", name="Log in").wait_for()
-        app.complaints = [said for said in app.complaints if "401" not in said]
-
-
-def test_it_works_under_a_path_of_a_proxy(chromium: Any, music: Music, tmp_path: Path) -> None:
+def test_it_works_under_a_path_of_a_proxy(chromium: Any, songs: Songs, tmp_path: Path) -> None:
     """A proxy that takes the path away is what `--root-path` is for; here the browser plays the proxy."""
-    with serving(music.library, "--root-path", "/music") as url, tab(chromium, url) as app:
-        app.page.route(
-            "**/music/**",
-            lambda route: route.fulfill(
-                response=route.fetch(url=route.request.url.replace("/music/", "/", 1))
-            ),
-        )
-        app.page.goto(f"{url}music/#/tracks")
-        app.page.locator("main [data-track]").first.wait_for()
-        asked = app.page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
-        app.page.unroute_all(behavior="ignoreErrors")  # pictures that nobody waits for any more
-        assert all(each.startswith(f"{url}music/") for each in asked), asked
-
-
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
-def test_every_control_has_a_name_and_every_page_fits(
-    chromium: Any, server: str, size: dict[str, int], scheme: str
-) -> None:
-    with tab(chromium, server, color_scheme=scheme) as app:
-        app.page.set_viewport_size(size)
-        for place in PAGES:
-            app.open(place)
-            app.page.locator("main h1").first.wait_for(state="attached")
-            time.sleep(0.7)
-            nameless = app.page.evaluate(
-                """[...document.querySelectorAll('button, a, input, select, [role]')]
-                .filter(e => e.checkVisibility() && !e.closest('[aria-hidden="true"]'))
-                .filter(e => e.matches('button, a, input, select, [role="slider"], [role="application"]'))
-                .filter(e => !(e.innerText?.trim() || e.getAttribute('aria-label') || e.labels?.length))
-                .map(e => e.outerHTML.slice(0, 120))"""
+    with running(songs.library, "--root-path", "/music") as (address, _):
+        url = address.removesuffix("music")
+        with tab(chromium, url) as app:
+            app.page.route(
+                "**/music/**",
+                lambda route: route.fulfill(
+                    response=route.fetch(url=route.request.url.replace("/music/", "/", 1))
+                ),
             )
-            assert nameless == [], place
-            wide = app.page.evaluate(
-                "document.querySelector('main').scrollWidth - document.querySelector('main').clientWidth"
-            )
-            assert wide <= 0, f"{place or 'home'} is {wide} pixels too wide"
-            assert app.page.locator("h1").count() == 1, place
-
-
-def test_keys_alone_are_enough(app: App) -> None:
-    app.open()
-    app.page.locator("main h1").wait_for()
-    app.page.keyboard.press("Tab")
-    assert app.page.evaluate("document.activeElement.innerText") == "To the content"
-    outline = app.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-    assert outline == "solid"
-    app.page.keyboard.press("Enter")
-    app.page.keyboard.press("/")
-    assert app.page.evaluate("document.activeElement.getAttribute('role')") == "combobox"
-    name = app.ask("tracks?limit=1")["tracks"][0]["name"]
-    app.page.keyboard.type(name)
-    app.page.get_by_role("option", name=name).first.wait_for()
-    app.page.keyboard.press("ArrowDown")
-    app.page.keyboard.press("Enter")
-    app.page.get_by_role("heading", level=1, name=name).wait_for()
-    app.page.get_by_role("button", name="Play", exact=True).first.press("Enter")
-    until(lambda: app.audio()["time"] > 0.1)
-    app.page.keyboard.press("l")
-    track = app.audio()["src"].split("/")[-2]
-    assert until(lambda: ("like", track) in history(app))
-    app.page.keyboard.press("l")
-    assert until(lambda: ("unlike", track) in history(app))
+            app.page.goto(f"{url}music/#/tracks")
+            app.page.locator("main [data-track]").first.wait_for()
+            asked = app.page.evaluate("performance.getEntriesByType('resource').map(each => each.name)")
+            app.page.unroute_all(behavior="ignoreErrors")  # pictures that nobody waits for any more
+            assert all(each.startswith(f"{url}music/") for each in asked), asked
 
 
 def test_nothing_jumps_while_a_page_loads(app: App) -> None:
@@ -547,7 +301,7 @@ def test_nothing_jumps_while_a_page_loads(app: App) -> None:
 
 
 def test_the_benchmark_of_the_web_app_runs() -> None:
-    script = Path(__file__).parents[1] / "benchmarks/bench_web.py"
+    script = ROOT / "benchmarks/bench_web.py"
     command = [sys.executable, os.fspath(script), "--points", "2000", "--loads", "1"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     weight = re.search(r"(\d+) kB in all", said)

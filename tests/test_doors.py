@@ -40,6 +40,12 @@ def folder(made, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def direct(folder):
+    with Library.open(folder) as library:
+        yield library
+
+
+@pytest.fixture(scope="module")
 def client(folder):
     with client_of(folder) as opened:
         yield opened
@@ -198,13 +204,10 @@ def command(words, folder, capsys):
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_the_doors_give_the_same_answer(shared, folder, client, names, capsys, name):
+def test_the_doors_give_the_same_answer(direct, folder, client, names, capsys, name):
     asked = QUESTIONS[name]
-    with Library.open(folder) as library:
-        answer = [
-            shown(asdict(hit))
-            for hit in hits_of(getattr(library, asked.call)(**filled(asked.arguments, names)))
-        ]
+    found = getattr(direct, asked.call)(**filled(asked.arguments, names))
+    answer = [shown(asdict(hit)) for hit in hits_of(found)]
     code, out, _ = command(filled(asked.words, names), folder, capsys)
     assert code == 0
     printed = json.loads(out)
@@ -219,9 +222,8 @@ def test_the_doors_give_the_same_answer(shared, folder, client, names, capsys, n
             assert sent.json()[what] == printed[what]
 
 
-def test_the_doors_hear_the_same_in_a_file(folder, client, made, capsys):
-    with Library.open(folder) as library:
-        answer = [shown(asdict(hit)) for hit in library.similar(made.outside, k=6)]
+def test_the_doors_hear_the_same_in_a_file(direct, folder, client, made, capsys):
+    answer = [shown(asdict(hit)) for hit in direct.similar(made.outside, k=6)]
     code, out, _ = command(("similar", str(made.outside), "-k", "6"), folder, capsys)
     assert code == 0
     with made.outside.open("rb") as file:
@@ -233,10 +235,10 @@ def test_the_doors_hear_the_same_in_a_file(folder, client, made, capsys):
 
 
 @pytest.mark.parametrize("name", ERRORS)
-def test_the_doors_refuse_with_the_same_words(folder, client, names, capsys, name):
+def test_the_doors_refuse_with_the_same_words(direct, folder, client, names, capsys, name):
     asked = ERRORS[name]
-    with Library.open(folder) as library, pytest.raises(SoundkinError) as refused:
-        hits_of(getattr(library, asked.call)(**filled(asked.arguments, names)))
+    with pytest.raises(SoundkinError) as refused:
+        hits_of(getattr(direct, asked.call)(**filled(asked.arguments, names)))
     code, out, err = command(filled(asked.words, names), folder, capsys)
     sent = client.post(API + asked.route, json=filled(asked.body, names))
     assert (code, out) == (1, "")
@@ -249,16 +251,15 @@ def test_the_doors_refuse_with_the_same_words(folder, client, names, capsys, nam
         assert all(track.id in err for track in choices[:10])
 
 
-def test_what_is_said_at_one_door_is_known_at_the_others(folder, client, shared, capsys):
+def test_what_is_said_at_one_door_is_known_at_the_others(direct, folder, client, shared, capsys):
     a, b, c = (track.id for track in in_order(shared)[12:15])
-    with Library.open(folder) as library:
-        library.create_profile("Eve")
-        library.feedback("like", [a], "Eve")
-        assert command(("like", b, "--profile", "Eve"), folder, capsys)[0] == 0
-        client.post(f"{API}/feedback", json={"kind": "dislike", "tracks": [c], "profile": "Eve"})
-        wanted = {a: "like", b: "like", c: "dislike"}
-        assert library.verdicts("Eve") == wanted
-        sent = client.get(f"{API}/profiles/Eve/history").json()
-        assert {one["track"]: one["kind"] for one in sent} == wanted
-        printed = json.loads(command(("profile", "export", "Eve"), folder, capsys)[1])
-        assert {one["track"]: one["kind"] for one in printed["history"]} == wanted
+    direct.create_profile("Eve")
+    direct.feedback("like", [a], "Eve")
+    assert command(("like", b, "--profile", "Eve"), folder, capsys)[0] == 0
+    client.post(f"{API}/feedback", json={"kind": "dislike", "tracks": [c], "profile": "Eve"})
+    wanted = {a: "like", b: "like", c: "dislike"}
+    assert direct.verdicts("Eve") == wanted
+    sent = client.get(f"{API}/profiles/Eve/history").json()
+    assert {one["track"]: one["kind"] for one in sent} == wanted
+    printed = json.loads(command(("profile", "export", "Eve"), folder, capsys)[1])
+    assert {one["track"]: one["kind"] for one in printed["history"]} == wanted

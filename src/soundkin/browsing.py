@@ -180,6 +180,33 @@ class Browsing(ABC):
         return _merged(field, counted)[:limit]
 
 
+def filter_of(library: Browsing, filters: Filters, profile: str = DEFAULT_PROFILE) -> Filter | None:
+    """Return what filters say as one, which every question takes in their place.
+
+    Parameters
+    ----------
+    library : Browsing
+        Whose tracks are meant.
+    filters : str, sequence of str, or Filter, optional
+        As in `Library.similar`.
+    profile : str
+        Whose ``liked`` and ``never-played`` tracks are meant.
+
+    Returns
+    -------
+    Filter or None
+        None when everything passes.
+
+    Raises
+    ------
+    InputError
+        A filter is unusable.
+    NotFound
+        There is no such profile.
+    """
+    return library._filter(filters, profile)
+
+
 _VERDICTS = ("like", "dislike")
 
 

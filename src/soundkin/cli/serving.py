@@ -157,7 +157,7 @@ def list_(folder: str | None, as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True)
 @library_option
 def remove_(names: tuple[str, ...], folder: str | None) -> None:
-    """Let NAMES log in no longer; their sessions and tokens end at once. What they liked stays."""
+    """Let NAMES log in no longer; their sessions and tokens end at once. What they liked and kept stays."""
     accounts = _accounts(folder)
     for name in names:
         accounts.remove(name)

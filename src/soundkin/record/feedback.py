@@ -87,6 +87,10 @@ class Opinion(NamedTuple):  # not a dataclass: thousands are made for one recomm
     skipped: float = 0.0
 
 
+class NoProfile(NotFound):
+    """Nobody has a profile of that name; the message tells of names that are near, which are not for everybody."""
+
+
 def clean_name(name: str) -> str:
     """Return a profile's name as it is kept, or refuse it.
 
@@ -212,7 +216,9 @@ class FeedbackTables(Connection):
             return name
         near = get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:3]
         hint = f"; nearest: {', '.join(near)}" if near else ""
-        raise NotFound(f"there is no profile {name!r}{hint}; make it first (profile create), or leave it out")
+        raise NoProfile(
+            f"there is no profile {name!r}{hint}; make it first (profile create), or leave it out"
+        )
 
     def add_feedback(self, profile: str, tracks: Iterable[str], kind: str, at: float | None = None) -> None:
         """Write down what a profile said or did; all of it or, after an error, nothing.

@@ -27,15 +27,17 @@ from soundkin.errors import (
     StoreError,
 )
 from soundkin.library import Ambiguous, default_folder
+from soundkin.record.feedback import NoProfile
 from soundkin.scan import printable
 from soundkin.serve import models
+from soundkin.serve.accounts import OWNS
 from soundkin.serve.answers import track_of
 from soundkin.serve.guard import Guard, Refused
 from soundkin.serve.metrics import Metrics
 from soundkin.serve.pool import Busy
 from soundkin.serve.routes import access, asking, exploring, running, taste, tracks
 from soundkin.serve.scanning import Conflict
-from soundkin.serve.state import State
+from soundkin.serve.state import State, user_of
 from soundkin.serve.web import api_page, file_of
 
 __all__ = ["create_app"]
@@ -165,12 +167,16 @@ def _problem(status: int, kind: str, message: str, **more: Any) -> JSONResponse:
 async def _known(request: Request, error: Exception) -> JSONResponse:
     """Answer with an error of Soundkin's own."""
     status, kind = next(((s, k) for what, s, k in _STATUS if isinstance(error, what)), (500, "internal"))
+    user, message = user_of(request), str(error)
+    if user is not None:  # what others are called, and how the record calls what is theirs, is not for users
+        message = "there is no profile of that name" if isinstance(error, NoProfile) else message
+        message = message.replace(f"'{user}{OWNS}", "'")
     choices = getattr(error, "choices", None)
     if choices is not None:
         choices = [track_of(track, {}) for track in choices[:_MOST_CHOICES]]
     wait = {429: getattr(error, "wait", 5), 503: 5}.get(status)
     headers = None if wait is None else {"retry-after": str(wait)}
-    return _problem(status, kind, str(error), choices=choices, headers=headers)
+    return _problem(status, kind, message, choices=choices, headers=headers)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Who may ask: users, tokens and sessions; and the playlists they keep.
+"""Who may ask: users, tokens and sessions; and the playlists that each of them keeps.
 
 All of it lies in one small SQLite file beside the record, readable by its owner alone. Passwords are kept as scrypt
 makes them, tokens and sessions as their SHA-256: who steals the file cannot log in with it.
@@ -20,20 +20,23 @@ from soundkin.errors import InputError, NotFound, StoreError
 from soundkin.record.feedback import clean_name
 
 FILE_NAME = "server.sqlite"
+OWNS = "/"
+"""What stands between a user and the name of a further profile of theirs, in the record."""
 SESSION_SECONDS = 30 * 86_400.0
 _SHORTEST = 8
 # OWASP's Password Storage Cheat Sheet, 2024: N = 2^15, r = 8, p = 3; 32 MB and about a fifth of a second.
-_SCRYPT = {"n": 1 << 15, "r": 8, "p": 3, "maxmem": 64 << 20}
-_TABLES = """
-CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, salt BLOB NOT NULL, key BLOB NOT NULL, created REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS tokens (
-    hash TEXT PRIMARY KEY, user TEXT NOT NULL, label TEXT NOT NULL, created REAL NOT NULL
-);
-CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, user TEXT NOT NULL, expires REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS playlists (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, tracks TEXT NOT NULL, changed REAL NOT NULL -- tracks: a JSON list of ids
-);
-"""
+SCRYPT = {"n": 1 << 15, "r": 8, "p": 3, "maxmem": 64 << 20}
+"""What a password costs; less where tests log in by the dozen. Passwords kept under another one are not known again."""
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS users "
+    "(name TEXT PRIMARY KEY, salt BLOB NOT NULL, key BLOB NOT NULL, created REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS tokens "
+    "(hash TEXT PRIMARY KEY, user TEXT NOT NULL, label TEXT NOT NULL, created REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS sessions (hash TEXT PRIMARY KEY, user TEXT NOT NULL, expires REAL NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS playlists "  # tracks: a JSON list of ids
+    "(id TEXT PRIMARY KEY, name TEXT NOT NULL, tracks TEXT NOT NULL, changed REAL NOT NULL)",
+)
+_VERSION = 1  # since then playlists have an owner; "" is whoever sits at the machine of the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,14 @@ class Accounts:
         ------
         InputError
             The name is unusable or taken, or the password too short.
+
+        Notes
+        -----
+        The first user takes over the playlists that were kept while nobody had to log in.
         """
         name = clean_name(name)
+        if OWNS in name:
+            raise InputError(f"a user called {name!r}; wanted a name without {OWNS!r}, which is for profiles")
         if len(password) < _SHORTEST:
             raise InputError(f"a password of {len(password)} characters; wanted {_SHORTEST} or more")
         salt = secrets.token_bytes(16)
@@ -136,6 +145,8 @@ class Accounts:
                 raise InputError(
                     f"there is a user {name!r} already: remove them first, or choose another name"
                 )
+            if not db.execute("SELECT 1 FROM users LIMIT 1").fetchone():
+                db.execute("UPDATE playlists SET user = ? WHERE user = ''", (name,))
             db.execute("INSERT INTO users VALUES (?, ?, ?, ?)", row)
         return name
 
@@ -215,27 +226,30 @@ class Accounts:
             found = db.execute("SELECT user FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
         return str(found[0]) if found else None
 
-    # ---- playlists
+    # ---- playlists: of one user; of all of them where nobody has to log in
 
-    def playlists(self) -> list[Kept]:
-        """Return every playlist, by name."""
+    def playlists(self, user: str | None = None) -> list[Kept]:
+        """Return every playlist of a user, by name."""
         with self._open() as db:
             rows = db.execute(
-                "SELECT id, name, tracks, changed FROM playlists ORDER BY name COLLATE NOCASE, id"
+                f"SELECT id, name, tracks, changed FROM playlists WHERE {_MINE} ORDER BY name COLLATE NOCASE, id",
+                (user, user),
             )
             return [_kept(row) for row in rows]
 
-    def playlist(self, id_: str) -> Kept:
-        """Return a playlist; raise NotFound when there is none."""
+    def playlist(self, id_: str, user: str | None = None) -> Kept:
+        """Return a playlist of a user; raise NotFound when there is none."""
         with self._open() as db:
             row = db.execute(
-                "SELECT id, name, tracks, changed FROM playlists WHERE id = ?", (id_,)
+                f"SELECT id, name, tracks, changed FROM playlists WHERE id = ? AND {_MINE}", (id_, user, user)
             ).fetchone()
         if row is None:
-            raise NotFound(f"there is no playlist {id_!r}")
+            raise _no_playlist(id_)
         return _kept(row)
 
-    def keep_playlist(self, name: str, tracks: Sequence[str], id_: str | None = None) -> Kept:
+    def keep_playlist(
+        self, name: str, tracks: Sequence[str], id_: str | None = None, user: str | None = None
+    ) -> Kept:
         """Keep a playlist.
 
         Parameters
@@ -246,6 +260,8 @@ class Accounts:
             Track ids, in playing order.
         id_ : str, optional
             Of the one to replace; default a new one.
+        user : str, optional
+            Whose it is; default whoever sits at the machine of the server, who may change any.
 
         Returns
         -------
@@ -258,38 +274,69 @@ class Accounts:
             There is none to replace.
         """
         kept = Kept(id_ or secrets.token_hex(8), name.strip(), tuple(tracks), time.time())
+        row = kept.name, json.dumps(kept.tracks), kept.changed, kept.id
         with self._open() as db:
-            if id_ is not None and not db.execute("SELECT 1 FROM playlists WHERE id = ?", (id_,)).fetchone():
-                raise NotFound(f"there is no playlist {id_!r}")
-            db.execute(
-                "INSERT OR REPLACE INTO playlists VALUES (?, ?, ?, ?)",
-                (kept.id, kept.name, json.dumps(kept.tracks), kept.changed),
-            )
+            if id_ is None:
+                db.execute(
+                    "INSERT INTO playlists (name, tracks, changed, id, user) VALUES (?, ?, ?, ?, ?)",
+                    (*row, user or ""),
+                )
+            elif not db.execute(
+                f"UPDATE playlists SET name = ?, tracks = ?, changed = ? WHERE id = ? AND {_MINE}",
+                (*row, user, user),
+            ).rowcount:
+                raise _no_playlist(id_)
         return kept
 
-    def drop_playlist(self, id_: str) -> None:
-        """Forget a playlist; raise NotFound when there is none."""
+    def drop_playlist(self, id_: str, user: str | None = None) -> None:
+        """Forget a playlist of a user; raise NotFound when there is none."""
         with self._open() as db:
-            if not db.execute("DELETE FROM playlists WHERE id = ?", (id_,)).rowcount:
-                raise NotFound(f"there is no playlist {id_!r}")
+            if not db.execute(f"DELETE FROM playlists WHERE id = ? AND {_MINE}", (id_, user, user)).rowcount:
+                raise _no_playlist(id_)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """Open the file; what is done inside is done whole or not at all."""
         try:
-            if new := not self._file.exists():
+            if not self._file.exists():
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))  # before anything is in it
             with closing(sqlite3.connect(self._file, timeout=10)) as db, db:
-                if new:
-                    db.executescript(_TABLES)
+                if _version(db) < _VERSION:
+                    _bring_up(db)
                 yield db
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{self._file}: {error}; can this folder be written?") from error
 
 
+_MINE = "(? IS NULL OR user = ?)"
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _bring_up(db: sqlite3.Connection) -> None:
+    """Make the tables of a new file, and in one from before what has come since."""
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        if _version(db) >= _VERSION:  # another process was here
+            return
+        for table in _TABLES:
+            db.execute(table)
+        db.execute("ALTER TABLE playlists ADD COLUMN user TEXT NOT NULL DEFAULT ''")
+        db.execute(
+            "UPDATE playlists SET user = coalesce((SELECT name FROM users ORDER BY created LIMIT 1), '')"
+        )
+        db.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _no_playlist(id_: str) -> NotFound:
+    return NotFound(f"there is no playlist {id_!r}")
+
+
 def _stretched(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, **_SCRYPT)
+    return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, **SCRYPT)
 
 
 def _hash(secret: str) -> str:

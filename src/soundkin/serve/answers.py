@@ -75,7 +75,9 @@ def answer_of(
     """Return the fields of `models.Answer`; the note is what the command says."""
     note = ""
     if not hits:
-        note = library.why_nothing(list(filters)) if filters else "no other track in the library passes"
+        note = (
+            library.why_nothing(list(filters), profile) if filters else "no other track in the library passes"
+        )
     elif not hits[0].close:
         note = "nothing in the library sounds close to it; this is what comes nearest"
     return {"space": space, "hits": hits_of(library, hits, profile), "note": note}

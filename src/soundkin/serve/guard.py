@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soundkin.serve.metrics import Metrics
 from soundkin.serve.state import State
+from soundkin.serve.web import STYLE_HASH
 
 log = logging.getLogger("soundkin.serve.access")
 
@@ -30,7 +31,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS = _SAFE | {"POST", "PUT", "PATCH", "DELETE"}
 _SAYS_WHO = {"authorization", "cookie"}
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    f"default-src 'none'; script-src 'self'; style-src 'self' '{STYLE_HASH}'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; worker-src 'self'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
@@ -152,7 +153,9 @@ class Guard:
             raise Refused(403, "forbidden", "another site is asking")
         if not safe and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise Refused(403, "forbidden", "another site is asking")
-        user, by_cookie = await run_sync(self._user, headers) if headers.keys() & _SAYS_WHO else (None, False)
+        user, by_cookie = (
+            await run_sync(self._known, headers) if headers.keys() & _SAYS_WHO else (None, False)
+        )
         if by_cookie and not safe and origin is None and headers.get("sec-fetch-site") != "same-origin":
             raise Refused(
                 403, "forbidden", "a request with a cookie has to say where it comes from: send Origin"
@@ -190,6 +193,13 @@ class Guard:
         secret = cookie_of(headers.get("cookie", ""))
         user = self._state.accounts.of_session(secret) if secret else None
         return user, user is not None
+
+    def _known(self, headers: dict[str, str]) -> tuple[str | None, bool]:
+        """Return what `_user` does; whoever that is has a profile then."""
+        user, by_cookie = self._user(headers)
+        if user is not None:
+            self._state.welcome(user)
+        return user, by_cookie
 
 
 class _Answer:

@@ -112,7 +112,11 @@ class Pool:
         while True:
             try:
                 done = workers.run(
-                    *self._how, self._tasks(), self._jobs, lambda numbered: self._patience(numbered[1])
+                    *self._how,
+                    self._tasks(),
+                    self._jobs,
+                    lambda numbered: self._patience(numbered[1]),
+                    nice=True,  # a question that takes milliseconds does not wait for a file that takes seconds
                 )
                 for (number, _), result in done:
                     self._settle(number, result)

@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -14,11 +15,11 @@ import anyio.to_thread
 from fastapi import Depends, Request
 
 from soundkin.embed import cores
-from soundkin.errors import SoundkinError, StoreError
+from soundkin.errors import InputError, SoundkinError, StoreError
 from soundkin.library import Library
 from soundkin.recommend import Variety
-from soundkin.record.feedback import DEFAULT_PROFILE
-from soundkin.serve.accounts import Accounts, Throttle
+from soundkin.record.feedback import DEFAULT_PROFILE, clean_name
+from soundkin.serve.accounts import OWNS, Accounts, Throttle
 from soundkin.serve.jobs import Jobs
 from soundkin.serve.media import Media
 from soundkin.serve.models import VarietyRules
@@ -64,6 +65,7 @@ class State:
         self.uploads = 0
         self._needs_login = needs_login
         self._looked: tuple[float, bool] = (float("-inf"), False)
+        self._welcomed: set[str] = set()
         self._asking, self._browsing = anyio.CapacityLimiter(_THREADS), anyio.CapacityLimiter(2)
         self._listening = anyio.CapacityLimiter(_WAITING_UPLOADS)
         self._status: tuple[float, Any] = (0.0, None)
@@ -107,6 +109,24 @@ class State:
             self._looked = time.monotonic(), known
         return known
 
+    def welcome(self, user: str) -> None:
+        """See to it that a user who logs in, or whose program asks, has a profile of their own."""
+        if user in self._welcomed:
+            return
+        try:
+            with suppress(InputError):  # it is there
+                self.browser.create_profile(user)
+        except SoundkinError:  # nothing is indexed yet, or nothing can be written now: at the next request
+            return
+        self._welcomed.add(user)
+
+    def delete_profile(self, user: str | None, kept: str) -> None:
+        """Forget a profile; the one that is called like its user is emptied, for they always have it."""
+        self.browser.delete_profile(kept)
+        if kept == user:
+            self._welcomed.discard(user)
+            self.welcome(user)
+
     # ---- after changes
 
     def status(self) -> Any:
@@ -147,9 +167,38 @@ def state_of(request: Request) -> State:
 Shared = Annotated[State, Depends(state_of)]
 
 
+def user_of(request: Request) -> str | None:
+    """Return who makes a `request`, for `fastapi.Depends`; None where nobody has to log in."""
+    user: str | None = request.scope.get("soundkin.user")
+    return user
+
+
+User = Annotated[str | None, Depends(user_of)]
+
+
 def profile_of(request: Request, named: str | None = None) -> str:
-    """Return whose taste counts: the one that is named, or whoever is logged in."""
-    return named or request.scope.get("soundkin.user") or DEFAULT_PROFILE
+    """Return whose taste counts, as the record calls it: the one that is `named`, or who makes the `request`."""
+    return kept_name(user_of(request), named)
+
+
+def kept_name(user: str | None, named: str | None) -> str:
+    """Return what the record calls a profile that `user` calls `named`.
+
+    To a user, names lead to profiles of their own only: the one that is called like them, and those that the record
+    has under their name. Without a login every profile of the library can be named.
+    """
+    if user is None or not named:
+        return named or user or DEFAULT_PROFILE
+    name = clean_name(named)
+    return user if name == user else f"{user}{OWNS}{name}"
+
+
+def shown_name(user: str | None, kept: str) -> str | None:
+    """Return what `user` calls a profile of the record; None when it is not theirs."""
+    if user is None or kept == user:
+        return kept
+    owner, owns, name = kept.partition(OWNS)
+    return name if owner == user and owns else None
 
 
 def variety_of(rules: VarietyRules | None) -> Variety | None:

@@ -36,7 +36,7 @@ export function menuOf(track: Listed, more: readonly Item[] = []): Item[] {
     { name: "Start radio", icon: "radio", run: () => void player.startRadio([track], track.name) },
     { name: liked === "like" ? "Liked: take back" : "Like", icon: "like", run: () => void like(track) },
     { name: liked === "dislike" ? "Disliked: take back" : "Dislike", icon: "dislike", run: () => void dislike(track) },
-    { name: "Not now (skip)", icon: "next", run: () => skip(track) },
+    { name: "Not now (skip)", icon: "later", run: () => skip(track) },
     { name: "Add to a playlist…", icon: "plus", run: () => keep([track]) },
     { name: "Path from here…", icon: "path", href: to("path", { from: track.id }) },
     { name: "Find on the map", icon: "map", href: to("map", { find: track.id }) },

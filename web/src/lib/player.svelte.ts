@@ -311,8 +311,8 @@ function announce(track: Listed): void {
 
 function attachKeys(): void {
   const handlers: [MediaSessionAction, (details: MediaSessionActionDetails) => void][] = [
-    ["play", toggle],
-    ["pause", toggle],
+    ["play", () => playing || toggle()],
+    ["pause", () => playing && toggle()],
     ["nexttrack", next],
     ["previoustrack", previous],
     ["seekto", (details) => seek(details.seekTime ?? 0)],

@@ -28,7 +28,7 @@ export async function begin(): Promise<void> {
   if (mustLogIn()) return;
   profiles = await api.get<Profile[]>("profiles");
   const kept = localStorage.getItem("soundkin.profile") ?? "";
-  if (profiles.some((each) => each.name === kept)) chosen = kept;
+  chosen = profiles.some((each) => each.name === kept) ? kept : "";
 }
 
 export async function logIn(name: string, password: string): Promise<void> {
@@ -38,8 +38,7 @@ export async function logIn(name: string, password: string): Promise<void> {
 
 export async function logOut(): Promise<void> {
   await api.send("DELETE", "session");
-  verdicts.clear();
-  await begin();
+  location.reload(); // whoever comes next finds nothing of what was here
 }
 
 export function choose(name: string): void {

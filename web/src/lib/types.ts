@@ -156,6 +156,22 @@ export interface SpaceInfo {
   answers: boolean;
 }
 
+export interface AlikeMoment {
+  first: string;
+  second: string;
+  at: number;
+  there: number;
+  similarity: number;
+}
+
+export interface Comparison {
+  space: string;
+  tracks: Track[];
+  /** Space id to the cosines of all tracks with all; null where a track has no vector there. */
+  similarity: Record<string, (number | null)[][]>;
+  moments: AlikeMoment[];
+}
+
 export interface Status {
   version: string;
   folder: string;

@@ -40,7 +40,9 @@ export class Grid {
     let least = radius * radius;
     this.#each(x - radius, y - radius, x + radius, y + radius, (i) => {
       const far = (this.#places[2 * i]! - x) ** 2 + (this.#places[2 * i + 1]! - y) ** 2;
-      if (far <= least && shown(i)) [best, least] = [i, far];
+      if (far > least || !shown(i)) return;
+      best = i;
+      least = far;
     });
     return best;
   }
@@ -57,8 +59,9 @@ export class Grid {
   }
 
   #each(left: number, top: number, right: number, bottom: number, visit: (i: number) => void): void {
-    for (let row = this.#row(top); row <= this.#row(bottom); row++) {
-      for (let column = this.#row(left); column <= this.#row(right); column++) {
+    const [first, last, lowest] = [this.#row(left), this.#row(right), this.#row(bottom)];
+    for (let row = this.#row(top); row <= lowest; row++) {
+      for (let column = first; column <= last; column++) {
         const cell = row * this.#side + column;
         for (let k = this.#starts[cell]!; k < this.#starts[cell + 1]!; k++) visit(this.#order[k]!);
       }

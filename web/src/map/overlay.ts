@@ -2,6 +2,7 @@
 
 import type { Label } from "./data";
 import type { Point, View } from "./geometry";
+import { fit } from "./renderer";
 
 export interface Over {
   readonly view: View;
@@ -15,33 +16,102 @@ export interface Over {
   readonly size: number;
 }
 
-/** Draws all of it; the colours are those of the canvas: `color`, `accent-color` and, for paper, `caret-color`. */
-export function drawOver(canvas: HTMLCanvasElement, over: Over): void {
-  const [scale, width, height] = [devicePixelRatio || 1, canvas.clientWidth, canvas.clientHeight];
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
-  const pen = canvas.getContext("2d")!;
-  const style = getComputedStyle(canvas);
-  const [ink, accent, paper] = [style.color, style.accentColor, style.caretColor];
-  pen.scale(scale, scale);
-  pen.lineJoin = pen.lineCap = "round";
-  names(pen, over, ink, paper, style.fontFamily);
-  ring(pen, over.chosen, over.size / 2 + 1.5, accent);
-  const loop = over.loop.map((p) => ({ x: p.x * over.view.scale + over.view.left, y: p.y * over.view.scale + over.view.top }));
-  if (loop.length > 1) {
-    line(pen, loop, accent, 2, true);
-    pen.globalAlpha = 0.12;
-    pen.fillStyle = accent;
-    pen.fill();
+/** The canvas over the points; its colours are those of its style: `color`, `accent-color` and, for paper, `caret-color`. */
+export class Overlay {
+  readonly #canvas: HTMLCanvasElement;
+  readonly #pen: CanvasRenderingContext2D;
+  readonly #style: CSSStyleDeclaration;
+  #names = new Map<string, HTMLCanvasElement>(); // drawn once: letters with an edge are slow to draw
+  #scale = 1;
+  #isBlank = true;
+
+  constructor(canvas: HTMLCanvasElement) {
+    this.#canvas = canvas;
+    this.#pen = canvas.getContext("2d")!;
+    this.#style = getComputedStyle(canvas); // it is live: always what the style is now
+  }
+
+  /** Forgets what was drawn in other colours, or for another screen. */
+  recolour(): void {
+    this.#names.clear();
+  }
+
+  /** Draws all of it in a box of `width` by `height` pixels of the page. */
+  draw(over: Over, width: number, height: number): void {
+    const blank = !(over.names.length || over.loop.length || over.route.length || over.ends.length || over.chosen.length);
+    if (blank && this.#isBlank) return;
+    this.#isBlank = blank;
+    const scale = devicePixelRatio || 1;
+    const pen = this.#pen;
+    if (scale !== this.#scale) this.recolour();
+    this.#scale = scale;
+    fit(this.#canvas, width * scale, height * scale);
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    pen.lineJoin = pen.lineCap = "round";
+    this.#drawNames(over, width, height, scale);
+    const { accentColor: accent, caretColor: paper } = this.#style;
+    if (over.chosen.length) ring(pen, over.chosen, over.size / 2 + 1.5, accent);
+    if (over.loop.length > 1) {
+      const loop = over.loop.map((p) => ({ x: p.x * over.view.scale + over.view.left, y: p.y * over.view.scale + over.view.top }));
+      line(pen, loop, accent, 2, true);
+      pen.globalAlpha = 0.12;
+      pen.fillStyle = accent;
+      pen.fill();
+      pen.globalAlpha = 1;
+    }
+    if (over.route.length > 1) {
+      line(pen, over.route, paper, 6);
+      line(pen, over.route, accent, 2.5);
+    }
+    for (const [i, p] of over.route.entries()) dot(pen, p, i === 0 || i === over.route.length - 1 ? 7 : 4.5, accent, paper);
+    for (const p of over.ends) dot(pen, p, 7, accent, paper);
+  }
+
+  /** The name of a group as a picture, `HIGH` pixels of the page high. */
+  #named(text: string, scale: number): HTMLCanvasElement {
+    let picture = this.#names.get(text);
+    if (picture) return picture;
+    picture = document.createElement("canvas");
+    const pen = picture.getContext("2d")!;
+    const font = `540 12px ${this.#style.fontFamily}`;
+    pen.font = font;
+    fit(picture, (pen.measureText(text).width + 8) * scale, HIGH * scale);
+    pen.scale(scale, scale);
+    pen.font = font;
+    pen.textBaseline = "middle";
+    pen.lineJoin = "round";
+    pen.lineWidth = 4;
+    pen.strokeStyle = this.#style.caretColor;
+    pen.globalAlpha = 0.85;
+    pen.strokeText(text, 4, HIGH / 2);
     pen.globalAlpha = 1;
+    pen.fillStyle = this.#style.color;
+    pen.fillText(text, 4, HIGH / 2);
+    this.#names.set(text, picture);
+    return picture;
   }
-  if (over.route.length > 1) {
-    line(pen, over.route, paper, 6);
-    line(pen, over.route, accent, 2.5);
+
+  #drawNames({ view, size, names }: Over, width: number, height: number, scale: number): void {
+    const taken: { left: number; right: number; y: number }[] = [];
+    for (const name of names) {
+      const middle = name.x * view.scale + view.left;
+      const y = name.y * view.scale + view.top - size / 2 - 10;
+      const picture = this.#named(name.text, scale);
+      const half = picture.width / scale / 2;
+      if (middle < -half || middle > width + half || y < -HIGH || y > height + HIGH) continue;
+      // Of a group that is seen the whole name is; and letters stand on whole pixels, else they are blurred.
+      const x = middle < 0 || middle > width ? middle : Math.max(half, Math.min(width - half, middle));
+      const left = Math.round((x - half) * scale) / scale;
+      const right = left + 2 * half;
+      if (taken.some((other) => Math.abs(other.y - y) < 26 && left - 4 < other.right && right + 4 > other.left)) continue; // the larger group was first
+      taken.push({ left, right, y });
+      this.#pen.drawImage(picture, left, Math.round((y - HIGH / 2) * scale) / scale, 2 * half, HIGH);
+    }
   }
-  for (const [i, p] of over.route.entries()) dot(pen, p, i === 0 || i === over.route.length - 1 ? 7 : 4.5, accent, paper);
-  for (const p of over.ends) dot(pen, p, 7, accent, paper);
 }
+
+const HIGH = 20;
 
 function line(pen: CanvasRenderingContext2D, points: readonly Point[], colour: string, width: number, closed = false): void {
   pen.beginPath();
@@ -71,25 +141,4 @@ function ring(pen: CanvasRenderingContext2D, points: readonly Point[], radius: n
   pen.strokeStyle = colour;
   pen.lineWidth = 1.5;
   pen.stroke();
-}
-
-function names(pen: CanvasRenderingContext2D, over: Over, ink: string, paper: string, font: string): void {
-  pen.font = `540 12px ${font}`;
-  pen.textAlign = "center";
-  pen.textBaseline = "middle";
-  const taken: { left: number; right: number; y: number }[] = [];
-  for (const name of over.names) {
-    const [x, y] = [name.x * over.view.scale + over.view.left, name.y * over.view.scale + over.view.top - over.size / 2 - 10];
-    const half = pen.measureText(name.text).width / 2 + 8;
-    const clash = taken.some((other) => Math.abs(other.y - y) < 26 && x - half < other.right && x + half > other.left);
-    if (clash) continue; // the larger group was first
-    taken.push({ left: x - half, right: x + half, y });
-    pen.lineWidth = 4;
-    pen.strokeStyle = paper;
-    pen.globalAlpha = 0.85;
-    pen.strokeText(name.text, x, y);
-    pen.globalAlpha = 1;
-    pen.fillStyle = ink;
-    pen.fillText(name.text, x, y);
-  }
 }

@@ -1,4 +1,4 @@
-/** Draws points with WebGL: one call for all of them, so that 100 000 cost the processor nothing. */
+/** Draws points with WebGL: one call for all of them, and nothing sent but where they are seen from. */
 
 import type { View } from "./geometry";
 
@@ -23,14 +23,15 @@ out vec4 pixel;
 void main() {
   float edge = (0.5 - distance(gl_PointCoord, vec2(0.5))) * size;
   float alpha = shade.a * clamp(edge, 0.0, 1.0);
-  if (alpha < 0.01) discard;
   pixel = vec4(shade.rgb * alpha, alpha);
 }`;
 
 export class Renderer {
   readonly #gl: WebGL2RenderingContext;
   readonly #canvas: HTMLCanvasElement;
-  readonly #program: WebGLProgram;
+  readonly #box: WebGLUniformLocation | null;
+  readonly #view: WebGLUniformLocation | null;
+  readonly #size: WebGLUniformLocation | null;
   readonly #colours: WebGLBuffer;
   readonly #count: number;
 
@@ -41,13 +42,17 @@ export class Renderer {
     this.#gl = gl;
     this.#canvas = canvas;
     this.#count = places.length / 2;
-    this.#program = program(gl);
-    gl.useProgram(this.#program);
+    const made = program(gl);
+    gl.useProgram(made);
+    this.#box = gl.getUniformLocation(made, "box");
+    this.#view = gl.getUniformLocation(made, "view");
+    this.#size = gl.getUniformLocation(made, "size");
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
-    buffer(gl, this.#program, "place", 2, gl.FLOAT, false);
+    gl.clearColor(0, 0, 0, 0);
+    buffer(gl, made, "place", 2, gl.FLOAT, false);
     gl.bufferData(gl.ARRAY_BUFFER, places, gl.STATIC_DRAW);
-    this.#colours = buffer(gl, this.#program, "colour", 4, gl.UNSIGNED_BYTE, true);
+    this.#colours = buffer(gl, made, "colour", 4, gl.UNSIGNED_BYTE, true);
     gl.bufferData(gl.ARRAY_BUFFER, this.#count * 4, gl.DYNAMIC_DRAW);
   }
 
@@ -57,19 +62,16 @@ export class Renderer {
     this.#gl.bufferSubData(this.#gl.ARRAY_BUFFER, 0, colours);
   }
 
-  /** Draws; `size` is the width of a point in pixels of the page. */
-  draw(view: View, size: number): void {
-    const [gl, scale] = [this.#gl, devicePixelRatio || 1];
-    const [width, height] = [this.#canvas.clientWidth, this.#canvas.clientHeight];
-    const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
-    if (this.#canvas.width !== w || this.#canvas.height !== h) [this.#canvas.width, this.#canvas.height] = [w, h];
-    gl.viewport(0, 0, w, h);
-    gl.clearColor(0, 0, 0, 0);
+  /** Draws a box of `width` by `height`; `size` is the width of a point. All are in pixels of the page. */
+  draw(view: View, size: number, width: number, height: number): void {
+    const gl = this.#gl;
+    const scale = devicePixelRatio || 1;
+    fit(this.#canvas, width * scale, height * scale);
+    gl.viewport(0, 0, this.#canvas.width, this.#canvas.height);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    const at = (name: string) => gl.getUniformLocation(this.#program, name);
-    gl.uniform2f(at("box"), width, height);
-    gl.uniform3f(at("view"), view.scale, view.left, view.top);
-    gl.uniform1f(at("size"), size * scale);
+    gl.uniform2f(this.#box, width, height);
+    gl.uniform3f(this.#view, view.scale, view.left, view.top);
+    gl.uniform1f(this.#size, size * scale);
     gl.drawArrays(gl.POINTS, 0, this.#count);
   }
 
@@ -77,6 +79,14 @@ export class Renderer {
   dispose(): void {
     this.#gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
+}
+
+/** Makes a canvas so many pixels large; that it is already costs nothing. */
+export function fit(canvas: HTMLCanvasElement, width: number, height: number): void {
+  const w = Math.round(width);
+  const h = Math.round(height);
+  if (canvas.width !== w) canvas.width = w;
+  if (canvas.height !== h) canvas.height = h;
 }
 
 function buffer(gl: WebGL2RenderingContext, of: WebGLProgram, name: string, size: number, type: number, unit: boolean): WebGLBuffer {

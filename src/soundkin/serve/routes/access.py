@@ -6,7 +6,6 @@ from importlib import metadata
 import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 
-from soundkin.errors import InputError
 from soundkin.recommend.mixes import MOODS
 from soundkin.serve import models
 from soundkin.serve.accounts import SESSION_SECONDS
@@ -15,6 +14,8 @@ from soundkin.serve.pool import Busy
 from soundkin.serve.state import Shared, State, profile_of
 
 router = APIRouter(tags=["access"])
+
+_MOST_WAITING = 5
 
 
 def _session(shared: State, user: str | None, profile: str, is_in: bool) -> models.Session:
@@ -52,7 +53,7 @@ async def log_in(asked: models.Login, shared: Shared, request: Request, response
         raise Refused(401, "login", "the name or the password is wrong")
     shared.by_address.passed(address)
     shared.by_name.passed(name)
-    secret = await anyio.to_thread.run_sync(_begin, shared, user)
+    secret = await anyio.to_thread.run_sync(shared.accounts.log_in, user)
     response.set_cookie(
         COOKIE,
         secret,
@@ -74,16 +75,3 @@ async def log_out(shared: Shared, request: Request, response: Response) -> None:
     response.delete_cookie(
         COOKIE, path=request.scope.get("root_path") or "/", httponly=True, samesite="strict"
     )
-
-
-_MOST_WAITING = 5
-
-
-def _begin(shared: State, user: str) -> str:
-    """Begin a session; whoever logs in has a profile of their own."""
-    try:
-        if user not in {one.name for one in shared.browser.profiles()}:
-            shared.browser.create_profile(user)
-    except InputError:  # made a moment ago by another request
-        pass
-    return shared.accounts.log_in(user)

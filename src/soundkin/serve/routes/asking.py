@@ -2,21 +2,23 @@
 
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Query, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 
+from soundkin.browsing import filter_of
 from soundkin.errors import DecodeError, InputError
+from soundkin.filters import Filter
 from soundkin.library import Library
-from soundkin.recommend import STRATEGIES
+from soundkin.recommend import STRATEGIES, Hit
 from soundkin.serve import models
 from soundkin.serve.answers import answer_of, facet_of, hits_of, tracks_of
 from soundkin.serve.answers import heard_of as heard
-from soundkin.serve.state import Shared, asked_of, profile_of, variety_of
+from soundkin.serve.state import Shared, State, asked_of, profile_of, variety_of
 
 router = APIRouter(tags=["questions"])
 
@@ -128,16 +130,35 @@ def _fields(fields: dict[str, Any]) -> models.SimilarRequest:
 async def recommend(asked: models.RecommendRequest, shared: Shared, request: Request) -> models.Answer:
     """Recommend tracks to somebody who likes some and dislikes others."""
     mine = profile_of(request, asked.profile)
-    whose = asked.profile or (None if asked.likes else mine)
+    whose = None if asked.likes and not asked.profile else mine
+
+    def hits(library: Library, where: Filter | None) -> list[Hit]:
+        likes, dislikes = asked_of(library, asked.likes), asked_of(library, asked.dislikes)
+        return library.recommend(
+            likes, dislikes, whose, asked.k, asked.strategy or STRATEGIES[0], where, asked.space,
+            variety_of(asked.variety), asked.discover,
+        )  # fmt: skip
+
+    return await _answer(shared, asked, mine, hits)
+
+
+class _Asked(Protocol):
+    """What questions have in common."""
+
+    filters: list[str]
+    space: str | None
+
+
+async def _answer(
+    shared: State, asked: _Asked, profile: str, ask: Callable[[Library, Filter | None], list[Hit]]
+) -> models.Answer:
+    """Ask the library, with filters as they are for a profile, also where its taste is not asked for."""
 
     def answer() -> models.Answer:
         library = shared.library
-        likes, dislikes = asked_of(library, asked.likes), asked_of(library, asked.dislikes)
-        hits = library.recommend(
-            likes, dislikes, whose, asked.k, asked.strategy or STRATEGIES[0], asked.filters, asked.space,
-            variety_of(asked.variety), asked.discover,
-        )  # fmt: skip
-        return models.Answer(**answer_of(library, hits, library.space(asked.space).id, mine, asked.filters))
+        hits = ask(library, filter_of(library, asked.filters, profile))
+        space = library.space(asked.space).id
+        return models.Answer(**answer_of(library, hits, space, profile, asked.filters))
 
     return await shared.ask(answer)
 
@@ -168,19 +189,15 @@ async def path(asked: models.PathRequest, shared: Shared, request: Request) -> m
 async def radio(asked: models.RadioRequest, shared: Shared, request: Request) -> models.Answer:
     """Say what a radio plays next; the listener says what it has played so far."""
     mine = profile_of(request, asked.profile)
-    whose = asked.profile or (None if asked.queries else mine)
+    whose = None if asked.queries and not asked.profile else mine
 
-    def answer() -> models.Answer:
-        library = shared.library
-        begin = asked_of(library, asked.queries)
-        player = library.radio(
-            begin, whose, asked.filters, asked.space, variety_of(asked.variety), asked.seed, remember=False
-        )
+    def hits(library: Library, where: Filter | None) -> list[Hit]:
+        begin, rules = asked_of(library, asked.queries), variety_of(asked.variety)
+        player = library.radio(begin, whose, where, asked.space, rules, asked.seed, remember=False)
         player.resume(asked.heard, asked.liked, asked.disliked, asked.skipped)
-        hits = [hit for hit, _ in zip(player, range(asked.n), strict=False)]
-        return models.Answer(**answer_of(library, hits, library.space(asked.space).id, mine, asked.filters))
+        return [hit for hit, _ in zip(player, range(asked.n), strict=False)]
 
-    return await shared.ask(answer)
+    return await _answer(shared, asked, mine, hits)
 
 
 @router.post("/mix")
@@ -188,15 +205,15 @@ async def mix(asked: models.MixRequest, shared: Shared, request: Request) -> mod
     """Make a playlist: of what somebody likes, of what is like some tracks, of a mood, or of a cluster."""
     mine = profile_of(request, asked.profile)
 
-    def answer() -> models.Answer:
-        library = shared.library
-        hits = library.mix(
-            asked_of(library, asked.likes), asked.profile, asked.moods, asked.cluster, asked.n, asked.length,
-            asked.filters or None, asked.space, variety_of(asked.variety), asked.seed,
-        )  # fmt: skip
-        return models.Answer(**answer_of(library, hits, library.space(asked.space).id, mine, asked.filters))
+    whose = mine if asked.profile else None
 
-    return await shared.ask(answer)
+    def hits(library: Library, where: Filter | None) -> list[Hit]:
+        return library.mix(
+            asked_of(library, asked.likes), whose, asked.moods, asked.cluster, asked.n, asked.length,
+            where, asked.space, variety_of(asked.variety), asked.seed,
+        )  # fmt: skip
+
+    return await _answer(shared, asked, mine, hits)
 
 
 @router.get("/search")

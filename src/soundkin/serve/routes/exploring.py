@@ -49,8 +49,9 @@ async def map_(
         library = shared.browser
         chosen, revision = library.space(space).id, library.revision
         how = method or best_method(library.folder, chosen, library.page(limit=0)[0])
+        verdicts, played = library.verdicts(who), library.played(who)
         found = shared.jobs.get(revision, "map", chosen, how)
-        return None if found is None else _packed(found, revision, library.verdicts(who), library.played(who))
+        return None if found is None else _packed(found, revision, verdicts, played)
 
     data = await shared.browse(answer)
     return _working() if data is None else Response(data, media_type="application/octet-stream")

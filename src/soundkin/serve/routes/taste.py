@@ -1,16 +1,18 @@
 """Who likes what, and the playlists that are kept."""
 
+from dataclasses import asdict
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from soundkin import playlists
 from soundkin.record import Track
+from soundkin.record.feedback import Profile
 from soundkin.serve import models
 from soundkin.serve.accounts import Kept
 from soundkin.serve.answers import tracks_of
-from soundkin.serve.state import Shared, State, asked_of, profile_of
+from soundkin.serve.state import Shared, State, User, asked_of, kept_name, shown_name
 
 router = APIRouter(tags=["taste"])
 
@@ -21,61 +23,64 @@ _KINDS = {"m3u8": "audio/x-mpegurl", "xspf": "application/xspf+xml", "jspf": "ap
 
 
 @router.post("/feedback")
-async def feedback(asked: models.FeedbackRequest, shared: Shared, request: Request) -> models.FeedbackAnswer:
+async def feedback(asked: models.FeedbackRequest, shared: Shared, user: User) -> models.FeedbackAnswer:
     """Remember what somebody said about tracks, or played."""
-    profile = profile_of(request, asked.profile)
+    profile = kept_name(user, asked.profile)
 
     def answer() -> models.FeedbackAnswer:
         library = shared.browser
         found = library.feedback(asked.kind, asked_of(library, asked.tracks), profile, asked.at)
-        return models.FeedbackAnswer(profile=profile, kind=asked.kind, tracks=[track.id for track in found])
+        shown = shown_name(user, profile) or profile
+        return models.FeedbackAnswer(profile=shown, kind=asked.kind, tracks=[track.id for track in found])
 
     return await shared.browse(answer)
 
 
 @router.get("/profiles")
-async def profiles(shared: Shared) -> list[models.Profile]:
-    """List who listens."""
-    return [_profile(one) for one in await shared.browse(shared.browser.profiles)]
+async def profiles(shared: Shared, user: User) -> list[models.Profile]:
+    """List who listens: for a user, the profiles of their own."""
+    found = await shared.browse(shared.browser.profiles)
+    return [_profile(one, shown) for one in found if (shown := shown_name(user, one.name)) is not None]
 
 
-def _profile(one: object) -> models.Profile:
-    return models.Profile.model_validate(one, from_attributes=True)
+def _profile(one: Profile, shown: str) -> models.Profile:
+    return models.Profile.model_validate({**asdict(one), "name": shown})
 
 
 @router.post("/profiles", status_code=201)
-async def create_profile(asked: models.ProfileRequest, shared: Shared) -> models.Profile:
+async def create_profile(asked: models.ProfileRequest, shared: Shared, user: User) -> models.Profile:
     """Make a profile."""
 
     def answer() -> models.Profile:
-        name = shared.browser.create_profile(asked.name)
-        return next(_profile(one) for one in shared.browser.profiles() if one.name == name)
+        name = shared.browser.create_profile(kept_name(user, asked.name))
+        made = next(one for one in shared.browser.profiles() if one.name == name)
+        return _profile(made, shown_name(user, name) or name)
 
     return await shared.browse(answer)
 
 
 @router.delete("/profiles/{name}", status_code=204)
-async def delete_profile(name: Name, shared: Shared) -> Response:
+async def delete_profile(name: Name, shared: Shared, user: User) -> Response:
     """Forget a profile and all it said."""
-    await shared.browse(shared.browser.delete_profile, name)
+    await shared.browse(shared.delete_profile, user, kept_name(user, name))
     return Response(status_code=204)
 
 
 @router.get("/profiles/{name}/history")
 async def history(
-    name: Name, shared: Shared, limit: Annotated[int, Query(ge=1, le=10_000)] = 500
+    name: Name, shared: Shared, user: User, limit: Annotated[int, Query(ge=1, le=10_000)] = 500
 ) -> list[models.HistoryEntry]:
     """Return what a profile said and did, the latest first."""
-    said = await shared.browse(shared.browser.history, name)
+    said = await shared.browse(shared.browser.history, kept_name(user, name))
     return [models.HistoryEntry(track=one.track, kind=one.kind, at=one.at) for one in reversed(said[-limit:])]
 
 
 @router.get("/playlists", tags=["playlists"])
-async def lists(shared: Shared) -> list[models.PlaylistHead]:
+async def lists(shared: Shared, user: User) -> list[models.PlaylistHead]:
     """List the playlists that are kept."""
     return [
         models.PlaylistHead(id=one.id, name=one.name, count=len(one.tracks), changed=one.changed)
-        for one in await shared.browse(shared.accounts.playlists)
+        for one in await shared.browse(shared.accounts.playlists, user)
     ]
 
 
@@ -92,49 +97,50 @@ def _playlist(shared: State, kept: Kept, profile: str) -> models.Playlist:
 
 
 @router.post("/playlists", status_code=201, tags=["playlists"])
-async def keep(asked: models.PlaylistRequest, shared: Shared, request: Request) -> models.Playlist:
+async def keep(asked: models.PlaylistRequest, shared: Shared, user: User) -> models.Playlist:
     """Keep a playlist."""
 
     def answer() -> models.Playlist:
-        return _playlist(shared, shared.accounts.keep_playlist(asked.name, asked.tracks), profile_of(request))
+        kept = shared.accounts.keep_playlist(asked.name, asked.tracks, user=user)
+        return _playlist(shared, kept, kept_name(user, None))
 
     return await shared.browse(answer)
 
 
 @router.get("/playlists/{list_id}", tags=["playlists"])
-async def playlist(list_id: ListId, shared: Shared, request: Request) -> models.Playlist:
+async def playlist(list_id: ListId, shared: Shared, user: User) -> models.Playlist:
     """Return a playlist with its tracks."""
 
     def answer() -> models.Playlist:
-        return _playlist(shared, shared.accounts.playlist(list_id), profile_of(request))
+        return _playlist(shared, shared.accounts.playlist(list_id, user), kept_name(user, None))
 
     return await shared.browse(answer)
 
 
 @router.put("/playlists/{list_id}", tags=["playlists"])
 async def change(
-    list_id: ListId, asked: models.PlaylistRequest, shared: Shared, request: Request
+    list_id: ListId, asked: models.PlaylistRequest, shared: Shared, user: User
 ) -> models.Playlist:
     """Change the name and the tracks of a playlist."""
 
     def answer() -> models.Playlist:
-        kept = shared.accounts.keep_playlist(asked.name, asked.tracks, list_id)
-        return _playlist(shared, kept, profile_of(request))
+        kept = shared.accounts.keep_playlist(asked.name, asked.tracks, list_id, user)
+        return _playlist(shared, kept, kept_name(user, None))
 
     return await shared.browse(answer)
 
 
 @router.delete("/playlists/{list_id}", status_code=204, tags=["playlists"])
-async def drop(list_id: ListId, shared: Shared) -> Response:
+async def drop(list_id: ListId, shared: Shared, user: User) -> Response:
     """Forget a playlist."""
-    await shared.browse(shared.accounts.drop_playlist, list_id)
+    await shared.browse(shared.accounts.drop_playlist, list_id, user)
     return Response(status_code=204)
 
 
 @router.get("/playlists/{list_id}/export", response_class=Response, tags=["playlists"])
-async def export(list_id: ListId, shared: Shared, format: Format = "m3u8") -> Response:
+async def export(list_id: ListId, shared: Shared, user: User, format: Format = "m3u8") -> Response:
     """Download a playlist as a file."""
-    kept = await shared.browse(shared.accounts.playlist, list_id)
+    kept = await shared.browse(shared.accounts.playlist, list_id, user)
     return _file(kept.name, await shared.browse(shared.browser.tracks_of, kept.tracks), format)
 
 
