@@ -11,6 +11,8 @@ from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening, excerpts_of
 from soundkin.errors import StoreError
 from soundkin.fingerprint import BANDS, FRAME_SECONDS, MOMENTS, compare, fingerprint, pieces_of
 
+Pieces = list[tuple[float, np.ndarray]]
+
 RATE = 22_050
 SECONDS = 45.0
 
@@ -93,12 +95,12 @@ def test_short_and_silent_tracks() -> None:
     assert pieces_of(next(excerpts_of(SONG[: int(0.6 * RATE)], RATE, MOMENTS)), 0.6) == []
 
 
-def written(pieces: list[tuple[float, np.ndarray]]) -> bytes:
+def written(pieces: Pieces) -> bytes:
     heads = b"".join(struct.pack("<fB", start, len(levels)) for start, levels in pieces)
     return struct.pack("<BB", 1, len(pieces)) + heads + b"".join(levels.tobytes() for _, levels in pieces)
 
 
-def correlation(a: list, b: list, lag: float) -> tuple[float, int]:
+def correlation(a: Pieces, b: Pieces, lag: float) -> tuple[float, int]:
     """By the definition, frame by frame: how well all that meets at a lag correlates, and how many frames that are."""
     here, there = [], []
     for (start, levels), (other, others) in itertools.product(a, b):
@@ -119,7 +121,7 @@ def correlation(a: list, b: list, lag: float) -> tuple[float, int]:
 def test_it_is_the_best_correlation_by_definition(seed: int, late: float, sizes: list[int]) -> None:
     rng = np.random.default_rng(seed)
     music = ndimage.gaussian_filter1d(rng.normal(0, 60, size=(500, BANDS)), 1.5, axis=0)
-    a, b = list[tuple[float, np.ndarray]](), list[tuple[float, np.ndarray]]()
+    a, b = Pieces(), Pieces()
     for i, size in enumerate(sizes):
         begin = int(rng.integers(0, 60)) + 100 * i
         for line, shift in ((a, 0.0), (b, late)):

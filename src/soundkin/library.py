@@ -15,6 +15,7 @@ import difflib
 import logging
 import math
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -84,6 +85,7 @@ log = logging.getLogger(__name__)
 ENVIRONMENT = "SOUNDKIN_LIBRARY"
 # Up to here searching without a graph is as fast as with one, and building it not worth a process of its own.
 _SMALL = 10_000
+_ID = re.compile("[0-9a-f]{16}")  # of a track
 # How long answers come from the record after the index could not be had, before it is tried again.
 _TRY_AGAIN_SECONDS = 10.0
 
@@ -1084,13 +1086,18 @@ class Library(Mixing, Browsing):
         space: Space,
     ) -> Seeds:
         """Bring together what is liked and disliked here and by a profile; what is given here goes first."""
-        near, far = [self._query(q, space) for q in likes], [self._query(q, space) for q in dislikes]
+        near, far = self._given(likes, space), self._given(dislikes, space)
         ids = [{q.like.id or q.like.content for q in side if q.like} for side in (near, far)]
         if both := ids[0] & ids[1]:
             name = next(q.like.name for q in near if q.like and (q.like.id or q.like.content) in both)
             raise InputError(f"{printable(name)} is both liked and disliked: leave one out")
+        near, silent = _speakers(near)
+        unwanted, too_many = {int(id_, 16) for id_ in silent}, dict[int, float]()
+        if len(far) > recommend.MOST_SPEAK:
+            too_many = {int(q.like.id, 16): 1.0 for q in far if q.is_known and q.like}
+            far = [q for q in far if not q.is_known]
         if profile is None:
-            return Seeds(tuple(near), tuple(far))
+            return Seeds(tuple(near), tuple(far), (), frozenset(unwanted), too_many)
         known = self._reader().opinions(profile)
         taste = recommend.taste_of(known, time.time())
         given = ids[0] | ids[1]
@@ -1098,12 +1105,12 @@ class Library(Mixing, Browsing):
         likes_left = recommend.speakers([id_ for id_ in taste.likes if id_ not in given], room)
         near += self._first_known(space, likes_left, room)
         read = {q.like.id for q in near if q.like}
-        unwanted = frozenset(int(id_, 16) for id_ in likes_left if id_ not in read)
+        unwanted |= {int(id_, 16) for id_ in likes_left if id_ not in read}
         weights = dict.fromkeys(taste.skips, recommend.SKIP_WEIGHT) | dict.fromkeys(taste.dislikes, 1.0)
         weights = {id_: weight for id_, weight in weights.items() if id_ not in given}
-        more, too_many = list[Query](), dict[int, float]()
+        more = list[Query]()
         if len(weights) > recommend.MOST_SPEAK:
-            too_many = {int(id_, 16): weight for id_, weight in weights.items()}
+            too_many |= {int(id_, 16): weight for id_, weight in weights.items()}
         else:
             more = self._known(space, list(weights))
         counts = [1.0] * len(far) + [weights[q.like.id] for q in more if q.like]
@@ -1113,7 +1120,18 @@ class Library(Mixing, Browsing):
                 "or give likes"
             )
         played = {int(id_, 16): opinion.played for id_, opinion in known.items() if opinion.played}
-        return Seeds(tuple(near), (*far, *more), tuple(counts), unwanted, too_many, played)
+        return Seeds(tuple(near), (*far, *more), tuple(counts), frozenset(unwanted), too_many, played)
+
+    def _given(self, asked: Iterable[str | os.PathLike[str] | Track], space: Space) -> list[Query]:
+        """Return a query for each track that is given; all those that ids name are read at once."""
+        given = list(asked)
+        names = [q.id if isinstance(q, Track) else q for q in given]
+        ids = [name for name in names if isinstance(name, str) and _ID.fullmatch(name)]
+        known = {query.like.id: query for query in self._known(space, ids) if query.like}
+        return [
+            known[name] if isinstance(name, str) and name in known else self._query(q, space)
+            for name, q in zip(names, given, strict=True)
+        ]
 
     def _first_known(self, space: Space, ids: Sequence[str], n: int) -> list[Query]:
         """Return queries for the first n of some tracks that are in the library and in the space."""
@@ -1308,3 +1326,14 @@ def _topmost(folders: Iterable[str]) -> Iterator[str]:
         if last is None or not is_below(folder, [last]):
             last = folder
             yield folder
+
+
+def _speakers(likes: list[Query]) -> tuple[list[Query], list[str]]:
+    """Choose, of many likes, those that speak for all; and the ids of the others."""
+    if len(likes) <= recommend.MOST_SPEAK:
+        return likes, []
+    by_id = {query.like.id: query for query in likes if query.is_known and query.like}
+    outside = [query for query in likes if not query.is_known][: recommend.MOST_SPEAK]
+    room = recommend.MOST_SPEAK - len(outside)
+    ids = recommend.speakers(list(by_id), room)
+    return outside + [by_id[id_] for id_ in ids[:room]], ids[room:]

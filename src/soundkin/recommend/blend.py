@@ -22,7 +22,7 @@ from soundkin.embed import Space
 from soundkin.errors import InputError
 from soundkin.filters import Filter, HasId
 from soundkin.index import STRATEGIES as _OF_THE_INDEX
-from soundkin.index import Index
+from soundkin.index import Index, scores_of, target_of
 from soundkin.recommend.closeness import Closeness
 from soundkin.recommend.copies import COPY_SIMILARITY, FINGERPRINT_SIMILARITY, likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
@@ -197,27 +197,25 @@ def nearest_dislikes(record: Record, index: Index, space: Space, seeds: Seeds) -
 
 def _candidates(
     index: Index, space: str, seeds: Seeds, size: int, strategy: str, where: Filter | None
-) -> tuple[dict[int, float], bool]:
-    """Find candidates with the index's scores, and whether they are all there are."""
+) -> tuple[set[int], bool]:
+    """Find candidates, and whether they are all there are."""
     unwanted = set(seeds.unwanted)
     unwanted.update(int(q.like.id, 16) for q in (*seeds.likes, *seeds.dislikes) if q.like and q.like.id)
     likes = np.stack([query.vector for query in seeds.likes])
     if strategy != "agreement":
         dislikes = [query.vector for query in seeds.dislikes]
         found = index.recommend(space, likes, dislikes, size, strategy, where, unwanted)
-        return dict(found), len(found) < size
+        return {number for number, _ in found}, len(found) < size
     sounds = condense(likes, _MOST_SOUGHT)
     taste = tastes_of(sounds)
     n = taste.max() + 1
     each = max(_LEAST_PER_TASTE, math.ceil(size / n))
     parts = [index.recommend(space, sounds[taste == t], [], each, "best", where, unwanted) for t in range(n)]
-    return {number: score for part in parts for number, score in part}, any(
-        len(part) < each for part in parts
-    )
+    return {number for part in parts for number, _ in part}, any(len(part) < each for part in parts)
 
 
 def _weigh(
-    record: Record, space: Space, seeds: Seeds, found: dict[int, float], usual: Closeness, strategy: str
+    record: Record, space: Space, seeds: Seeds, found: set[int], usual: Closeness, strategy: str
 ) -> _Pool:
     """Read the candidates, leave out copies of what is known, and score the rest."""
     tracks, vectors = read(record, space, list(found))
@@ -230,8 +228,12 @@ def _weigh(
     numbers = [int(track.id, 16) for track in tracks]
     sounds = np.stack([query.vector for query in seeds.likes])
     evidence = usual.evidence(vectors, sounds, np.array([query.is_known for query in seeds.likes]))
-    scores, shares, due = np.array([found[n] for n in numbers], np.float64), None, None
-    if strategy == "agreement" and numbers:
+    scores, shares, due = np.zeros(0), None, None
+    if strategy != "agreement":
+        # not the index's own scores: each engine rounds in its own way, and tracks that are equal would change places
+        far = np.stack([query.vector for query in seeds.dislikes]) if seeds.dislikes else sounds[:0]
+        scores = scores_of(vectors, target_of(sounds, far, strategy)).astype(np.float64)
+    elif numbers:
         taste = tastes_of(sounds)
         scores, shares = _agree(evidence, taste)
         due = (np.bincount(taste) / len(taste)).astype(np.float32)
