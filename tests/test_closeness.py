@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from soundkin.recommend.closeness import Closeness, log_tail
 
@@ -34,27 +35,45 @@ def test_log_tail_goes_on_where_the_chance_itself_is_no_number_any_more():
     assert float(log_tail(np.float32(100))) == pytest.approx(expected, rel=1e-4)
 
 
-def drawn(own, pairs):
-    """Three quarters of a track's own cosines, one of those of all pairs: mean and deviation."""
-    mean = 0.75 * own.mean() + 0.25 * pairs.mean()
-    return mean, np.sqrt(0.75 * own.var() + 0.25 * pairs.var())
+def of_its_own(cosines):
+    """Mean, and deviation of the normal curve that 4 % of the cosines exceed as much as they do."""
+    mean = cosines.mean()
+    return mean, max(0, np.quantile(cosines, 0.96, method="hazen") - mean) / norm.isf(0.04)
 
 
-def test_usual_is_the_mean_and_deviation_of_the_cosines():
-    rows, queries = music(40, offset=2.0), music(5, seed=9)
+def drawn(own, all_tracks):
+    """Three quarters of a track's own mean and variance, one of those of all tracks."""
+    means, deviations = np.array([of_its_own(cosines) for cosines in all_tracks]).T
+    mean, deviation = of_its_own(own)
+    return 0.75 * mean + 0.25 * means.mean(), np.sqrt(0.75 * deviation**2 + 0.25 * (deviations**2).mean())
+
+
+def test_usual_is_where_the_nearest_begin_in_deviations_from_the_mean():
+    rows, queries = music(160, offset=2.0), music(5, seed=9)
     exact = rows.astype(float)
-    pairs = (exact @ exact.T)[~np.eye(40, dtype=bool)]
+    others = [np.delete(exact, i, axis=0) @ exact[i] for i in range(160)]
     mean, deviation = Closeness.of(rows).usual(queries, known=False)
     for i, query in enumerate(queries.astype(float)):
-        assert (mean[i], deviation[i]) == pytest.approx(drawn(exact @ query, pairs), abs=1e-6)
+        assert (mean[i], deviation[i]) == pytest.approx(drawn(exact @ query, others), abs=1e-6)
     # a track of the library is not compared with itself
-    others = np.delete(exact, 3, axis=0) @ exact[3]
-    (mean,), (deviation,) = Closeness.of(rows).usual(rows[3:4])
-    assert (mean, deviation) == pytest.approx(drawn(others, pairs), abs=1e-6)
+    mean, deviation = Closeness.of(rows).usual(rows)
+    for i in (0, 3, 159):
+        assert (mean[i], deviation[i]) == pytest.approx(drawn(others[i], others), abs=1e-6)
     # and of a part of a large one it is not known whether it is in the sample
     every = exact @ exact.T
     part = Closeness.of(rows, 10_000).usual(rows[3:4])
     assert (part[0][0], part[1][0]) == pytest.approx(drawn(every[3], every), abs=1e-6)
+
+
+def test_a_thousand_tracks_say_nearly_what_all_say():
+    rows = music(4000, d=32, offset=1.0)
+    usual, exact = Closeness.of(rows, 100_000), rows.astype(float)
+    means, deviations = usual.usual(rows[:200])
+    expected = np.array([of_its_own(exact @ row) for row in exact[:200]])
+    assert means == pytest.approx(
+        0.75 * expected[:, 0] + 0.25 * (exact @ exact.mean(axis=0)).mean(), abs=1e-5
+    )
+    assert deviations == pytest.approx(expected[:, 1], rel=0.15)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 8.0])
