@@ -1019,24 +1019,32 @@ class Library(Mixing, Browsing):
             return query
         if isinstance(query, np.ndarray):
             return Query(query)
-        if not isinstance(query, Track):
-            path = absolute(query)
-            if os.path.isfile(path) and self._reader().by_path(path) is None:
-                return self._outside(path, space)
-            # A word may happen to be the name of a folder here; what is written like a path means the folder.
-            if os.path.isdir(path) and (os.sep in os.fspath(query) or os.fspath(query)[:1] in (".", "~")):
-                raise InputError(
-                    f"{printable(path)} is a folder: ask with one file, an id, or words of artist and title"
-                )
-            query = self.find(query)
+        track = self._named(query)
+        if track is None:
+            assert not isinstance(query, Track)
+            return self._outside(absolute(query), space)
         try:
             record = self._reader()
             return recommend.with_windows(
-                record, space, Query(_unit(record.vector(query.id, space.id)), query)
+                record, space, Query(_unit(record.vector(track.id, space.id)), track)
             )
         except NotFound:
             # The space is still being filled, and this track is not there yet.
-            return self._outside(query.path, space)
+            return self._outside(track.path, space)
+
+    def _named(self, query: str | os.PathLike[str] | Track) -> Track | None:
+        """Return the track that is meant; None for a file that the library does not have."""
+        if isinstance(query, Track):
+            return query
+        path = absolute(query)
+        if os.path.isfile(path) and self._reader().by_path(path) is None:
+            return None
+        # A word may happen to be the name of a folder here; what is written like a path means the folder.
+        if os.path.isdir(path) and (os.sep in os.fspath(query) or os.fspath(query)[:1] in (".", "~")):
+            raise InputError(
+                f"{printable(path)} is a folder: ask with one file, an id, or words of artist and title"
+            )
+        return self.find(query)
 
     def _reading_space(self, name: str | None) -> Space:
         """Choose a space whose encoder understands words."""
@@ -1086,21 +1094,22 @@ class Library(Mixing, Browsing):
         space: Space,
     ) -> Seeds:
         """Bring together what is liked and disliked here and by a profile; what is given here goes first."""
-        near, far = self._given(likes, space), self._given(dislikes, space)
-        ids = [{q.like.id or q.like.content for q in side if q.like} for side in (near, far)]
-        if both := ids[0] & ids[1]:
-            name = next(q.like.name for q in near if q.like and (q.like.id or q.like.content) in both)
+        (near, silent), (far, too_far) = self._given(likes, space), self._given(dislikes, space)
+        ids = {*silent, *(q.like.id or q.like.content for q in near if q.like)}
+        against = {*too_far, *(q.like.id or q.like.content for q in far if q.like)}
+        if both := ids & against:
+            twice = min(both)
+            name = next((q.like.name for q in near if q.like and twice in (q.like.id, q.like.content)), twice)
             raise InputError(f"{printable(name)} is both liked and disliked: leave one out")
-        near, silent = _speakers(near)
-        unwanted, too_many = {int(id_, 16) for id_ in silent}, dict[int, float]()
-        if len(far) > recommend.MOST_SPEAK:
-            too_many = {int(q.like.id, 16): 1.0 for q in far if q.is_known and q.like}
-            far = [q for q in far if not q.is_known]
+        unwanted, too_many = (
+            {int(id_, 16) for id_ in silent},
+            dict.fromkeys((int(id_, 16) for id_ in too_far), 1.0),
+        )
         if profile is None:
             return Seeds(tuple(near), tuple(far), (), frozenset(unwanted), too_many)
         known = self._reader().opinions(profile)
         taste = recommend.taste_of(known, time.time())
-        given = ids[0] | ids[1]
+        given = ids | against
         room = max(0, recommend.MOST_SPEAK - len(near))
         likes_left = recommend.speakers([id_ for id_ in taste.likes if id_ not in given], room)
         near += self._first_known(space, likes_left, room)
@@ -1122,16 +1131,30 @@ class Library(Mixing, Browsing):
         played = {int(id_, 16): opinion.played for id_, opinion in known.items() if opinion.played}
         return Seeds(tuple(near), (*far, *more), tuple(counts), frozenset(unwanted), too_many, played)
 
-    def _given(self, asked: Iterable[str | os.PathLike[str] | Track], space: Space) -> list[Query]:
-        """Return a query for each track that is given; all those that ids name are read at once."""
-        given = list(asked)
-        names = [q.id if isinstance(q, Track) else q for q in given]
-        ids = [name for name in names if isinstance(name, str) and _ID.fullmatch(name)]
-        known = {query.like.id: query for query in self._known(space, ids) if query.like}
+    def _given(
+        self, asked: Iterable[str | os.PathLike[str] | Track], space: Space
+    ) -> tuple[list[Query], list[str]]:
+        """Return queries for the tracks that are given; of very many for some, and the ids of the others."""
+        given, ids, silent = list(asked), list[str](), list[str]()
+        for q in given:
+            if isinstance(q, str) and _ID.fullmatch(q):
+                ids.append(q)
+            else:
+                ids.append(track.id if (track := self._named(q)) else "")
+        if len(given) > recommend.MOST_SPEAK:
+            room = max(0, recommend.MOST_SPEAK - ids.count(""))
+            order = recommend.speakers([id_ for id_ in dict.fromkeys(ids) if id_], room)
+            # one may be no id, or not in the space yet: then each is looked at
+            with contextlib.suppress(NotFound):
+                self._reader().vectors_of(order[room:], space.id)
+                silent = order[room:]
+        asking = set(ids).difference(silent)
+        known = {query.like.id: query for query in self._known(space, sorted(asking)) if query.like}
         return [
-            known[name] if isinstance(name, str) and name in known else self._query(q, space)
-            for name, q in zip(names, given, strict=True)
-        ]
+            known[id_] if id_ in known else self._query(q, space)
+            for q, id_ in zip(given, ids, strict=True)
+            if id_ in asking
+        ], silent
 
     def _first_known(self, space: Space, ids: Sequence[str], n: int) -> list[Query]:
         """Return queries for the first n of some tracks that are in the library and in the space."""
@@ -1326,14 +1349,3 @@ def _topmost(folders: Iterable[str]) -> Iterator[str]:
         if last is None or not is_below(folder, [last]):
             last = folder
             yield folder
-
-
-def _speakers(likes: list[Query]) -> tuple[list[Query], list[str]]:
-    """Choose, of many likes, those that speak for all; and the ids of the others."""
-    if len(likes) <= recommend.MOST_SPEAK:
-        return likes, []
-    by_id = {query.like.id: query for query in likes if query.is_known and query.like}
-    outside = [query for query in likes if not query.is_known][: recommend.MOST_SPEAK]
-    room = recommend.MOST_SPEAK - len(outside)
-    ids = recommend.speakers(list(by_id), room)
-    return outside + [by_id[id_] for id_ in ids[:room]], ids[room:]

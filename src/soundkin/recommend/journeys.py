@@ -219,7 +219,7 @@ def _through(
         banned[place].update(worse)
     once = list[int]()
     for place in way:
-        if {place, *same(place)}.isdisjoint(once):
+        if place not in once and not same(place, once):
             once.append(place)
     return once
 
@@ -249,13 +249,13 @@ def _broken(
     stops: _Stops,
     names: tuple[Track, Track],
     rules: Variety,
-    same: Callable[[int], list[int]],
+    same: Callable[[int, Sequence[int]], list[int]],
 ) -> tuple[int, list[int]] | None:
     """Return a stop that breaks the rules, and the candidates that would do the same there; None when all is well."""
     line = [names[0], *(stops.tracks[place] for place in way), names[1]]
     for i, place in enumerate(way):
-        if not {place, *same(place)}.isdisjoint(way[:i]):
-            return i, [place, *same(place)]
+        if place in way[:i] or same(place, way[:i]):
+            return i, [place, *same(place, range(len(stops.tracks)))]
     for name_of, most in ((_artist, rules.per_artist), (_album, rules.per_album)):
         texts = [name_of(track) for track in line]
         for last in range(1, len(line)):
