@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
 
 from soundkin.recommend.closeness import Closeness, log_tail
 
@@ -36,19 +35,20 @@ def test_log_tail_goes_on_where_the_chance_itself_is_no_number_any_more():
 
 
 def of_its_own(cosines):
-    """Mean, and deviation of the normal curve that 4 % of the cosines exceed as much as they do."""
-    mean = cosines.mean()
-    return mean, max(0, np.quantile(cosines, 0.96, method="hazen") - mean) / norm.isf(0.04)
+    """Mean, and how far above it the nearest 4 % begin."""
+    return cosines.mean(), max(0, np.quantile(cosines, 0.96, method="hazen") - cosines.mean())
 
 
 def drawn(own, all_tracks):
     """Three quarters of a track's own mean and variance, one of those of all tracks."""
-    means, deviations = np.array([of_its_own(cosines) for cosines in all_tracks]).T
-    mean, deviation = of_its_own(own)
-    return 0.75 * mean + 0.25 * means.mean(), np.sqrt(0.75 * deviation**2 + 0.25 * (deviations**2).mean())
+    means, near = np.array([of_its_own(cosines) for cosines in all_tracks]).T
+    variance = np.mean([cosines.var() for cosines in all_tracks])
+    mean, begin = of_its_own(own)
+    deviation = begin * np.sqrt(variance / (near**2).mean())
+    return 0.75 * mean + 0.25 * means.mean(), np.sqrt(0.75 * deviation**2 + 0.25 * variance)
 
 
-def test_usual_is_where_the_nearest_begin_in_deviations_from_the_mean():
+def test_usual_is_the_mean_and_where_the_nearest_begin():
     rows, queries = music(160, offset=2.0), music(5, seed=9)
     exact = rows.astype(float)
     others = [np.delete(exact, i, axis=0) @ exact[i] for i in range(160)]
@@ -67,13 +67,14 @@ def test_usual_is_where_the_nearest_begin_in_deviations_from_the_mean():
 
 def test_a_thousand_tracks_say_nearly_what_all_say():
     rows = music(4000, d=32, offset=1.0)
-    usual, exact = Closeness.of(rows, 100_000), rows.astype(float)
-    means, deviations = usual.usual(rows[:200])
-    expected = np.array([of_its_own(exact @ row) for row in exact[:200]])
-    assert means == pytest.approx(
-        0.75 * expected[:, 0] + 0.25 * (exact @ exact.mean(axis=0)).mean(), abs=1e-5
-    )
-    assert deviations == pytest.approx(expected[:, 1], rel=0.15)
+    exact = rows.astype(float)
+    cosines = exact @ exact.T
+    expected = np.array([of_its_own(row) for row in cosines])
+    means, deviations = Closeness.of(rows, 100_000).usual(rows[:200])
+    assert means == pytest.approx(0.75 * expected[:200, 0] + 0.25 * cosines.mean(), abs=1e-5)
+    own = expected[:200, 1] ** 2 / (expected[:, 1] ** 2).mean()
+    variance = cosines.var(axis=1).mean()
+    assert deviations == pytest.approx(np.sqrt((0.75 * own + 0.25) * variance), rel=0.15)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 8.0])

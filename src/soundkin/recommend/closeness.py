@@ -29,10 +29,10 @@ _NARROWEST = 1e-3
 _DRAWN = 0.25
 _ANCHORS = 1000
 """So many tracks say where the nearest of a track begin: a deviation is then known to about a twentieth."""
-# What is near is what answers are made of, and a normal curve is right there when it is laid through there: through the
-# value that this share of cosines exceeds. `bench_hubness.py --others` prints what other corrections give.
+# What is near is what answers are made of: a track is a hub when there is much near to it, whatever is far away. So its
+# deviation is read from the value that this share of its cosines exceeds. `bench_hubness.py --others` prints what other
+# corrections give.
 _NEAR = 0.04
-_NEAR_DEVIATIONS = 1.750686  # above the mean, of a normal variable; scipy.stats.norm.isf(0.04)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Closeness:
     anchors : float32 (a, d)
         Some of the tracks; all, where there are few.
     variance : float
-        Mean of the squares of their deviations, see `usual`.
+        Of the cosines of a track with all others, the average of all tracks.
+    scale : float
+        Deviations of the cosines of a track, on average, in what its near ones are above the mean.
     """
 
     tracks: int
@@ -61,6 +63,7 @@ class Closeness:
     mean: NDArray[np.float64]
     anchors: Array
     variance: float = 0.0
+    scale: float = 1.0
 
     @classmethod
     def of(cls, vectors: Array, tracks: int | None = None) -> Self:
@@ -89,7 +92,11 @@ class Closeness:
         known = cls(n if tracks is None else tracks, n, min(typical, 1 - _NARROWEST), mean, anchors)
         if n < _FEW:
             return known
-        return replace(known, variance=float(np.square(known._own(anchors, True)[1]).mean()))
+        means, near = known._own(anchors, True)
+        square = known._others(np.square(rows.T @ rows / n).sum(), known.sampled == known.tracks)
+        variance = max(float(square - np.square(means).mean()), _NARROWEST**2)
+        scale = math.sqrt(variance / max(float(np.square(near).mean()), _NARROWEST**2))
+        return replace(known, variance=variance, scale=scale)
 
     def similarity(self, cosine: float, text: Array | None = None) -> float:
         """Calibrate a cosine.
@@ -126,9 +133,8 @@ class Closeness:
         Returns
         -------
         mean, deviation : float64 (n,)
-            Of the cosines of each with all other tracks of the library: of the normal distribution that has their mean
-            and as much above the value that 4 % of them exceed. Drawn a quarter of the way to what they are for all
-            tracks.
+            Of the cosines of each with all other tracks of the library; the deviation from where its nearest 4 % begin,
+            in what that is for a track on average. Drawn a quarter of the way to what they are for all tracks.
         """
         mean, deviation = self._own(vectors, known)
         average = self._others(self.mean @ self.mean, 1 < self.sampled == self.tracks)
@@ -138,7 +144,7 @@ class Closeness:
     def _own(
         self, vectors: Array, known: NDArray[np.bool_] | bool
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and deviation of each track's own cosines."""
+        """Return the mean of each track's own cosines, and a deviation from the near ones."""
         rows = np.atleast_2d(np.asarray(vectors, np.float32))
         mean = self._others(rows @ self.mean, np.logical_and(known, 1 < self.sampled == self.tracks))
         # of a part of a large library it is not known who is in it, nor does it matter much
@@ -152,7 +158,7 @@ class Closeness:
         nearest = -np.sort(np.partition(-cosines, most - 1, axis=1)[:, :most], axis=1)
         each, share = np.arange(len(rows)), place % 1
         begins = (1 - share) * nearest[each, before] + share * nearest[each, before + 1]
-        return mean, np.maximum((begins - mean) / _NEAR_DEVIATIONS, 0)
+        return mean, self.scale * np.maximum(begins - mean, 0)
 
     def _others(self, mean: Any, itself: Any) -> NDArray[np.float64]:
         """Leave the 1.0 that a track has with itself out of a mean over all tracks."""
