@@ -3,18 +3,22 @@
 import os
 import resource
 import statistics
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import _one_thread  # noqa: F401 - it must come before numpy
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.audio import is_audio_name
+from soundkin import synth
+from soundkin.audio import excerpts_of, is_audio_name
+from soundkin.fingerprint import BANDS, FRONT, MOMENTS, fingerprint, pieces_of
+from soundkin.record import Record
 
 Array = NDArray[np.float32]
 
@@ -139,6 +143,55 @@ def _busy_seconds() -> float:
 
 def _own_seconds() -> float:
     return time.process_time() + children_seconds()
+
+
+class Prints:
+    """Fingerprints of tracks that nobody made, of the pieces of tracks that somebody did.
+
+    Parameters
+    ----------
+    pieces : sequence of list of int8 (frames, BANDS)
+        Of each track.
+    """
+
+    def __init__(self, pieces: Sequence[list[NDArray[np.int8]]]) -> None:
+        self._pieces = pieces
+
+    @classmethod
+    def made(cls, seed: int, tracks: int = 24, seconds: float = 60.0) -> Self:
+        """Take those of music as the demo's."""
+        taken = []
+        for track in synth.plan(tracks, seconds, seed):
+            sound = synth.render(track, FRONT.rate)
+            heard = excerpts_of(sound, FRONT.rate, MOMENTS)
+            taken.append(
+                fingerprint([piece for one in heard for piece in pieces_of(one, len(sound) / FRONT.rate)])
+            )
+        return cls([_taken_apart(print_) for print_ in taken])
+
+    @classmethod
+    def of(cls, library: Path) -> Self:
+        """Take those of a library."""
+        with Record.open(library) as record:
+            prints = record.fingerprints(list(record.paths()))
+        return cls([_taken_apart(prints[id_]) for id_ in sorted(prints)])
+
+    def draw(self, rng: np.random.Generator, seconds: float) -> bytes:
+        """Return one for a track of such a length: the pieces of some track in another order."""
+        pieces = self._pieces[int(rng.integers(len(self._pieces)))]
+        order = rng.permutation(len(pieces)).tolist()
+        starts = MOMENTS.starts(seconds)[: len(order)]
+        heads = b"".join(
+            struct.pack("<fB", start, len(pieces[i])) for start, i in zip(starts, order, strict=True)
+        )
+        return struct.pack("<BB", 1, len(order)) + heads + b"".join(pieces[i].tobytes() for i in order)
+
+
+def _taken_apart(print_: bytes) -> list[NDArray[np.int8]]:
+    """Return the pieces of a fingerprint."""
+    counts = [print_[2 + 5 * i + 4] for i in range(print_[1])]
+    levels = np.frombuffer(print_, np.int8, offset=2 + 5 * len(counts)).reshape(-1, BANDS)
+    return np.split(levels, np.cumsum(counts)[:-1])
 
 
 def audio_files(folder: Path) -> list[Path]:

@@ -112,7 +112,7 @@ def test_recommending_hubs_and_tastes(tmp_path: Path) -> None:
     library = tmp_path / "library"
     out = run("bench_recommend", "-n", 480, "--repeats", 1, "--folder", library)
     assert "480 tracks, lists of 20" in out
-    assert figure(out, "200 likes, a filter that 10 % pass, CPU") > 0
+    assert figure(out, "200 likes, a filter that 10 % pass, CPU p50") > 0
     out = run("bench_hubness", library, "--pools", 20)
     rows = {line.split("|")[1].strip(): line.split("|") for line in out.splitlines() if line.startswith("| ")}
     assert 10 <= int(rows["cosine"][3]) < 480

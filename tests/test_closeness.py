@@ -34,27 +34,47 @@ def test_log_tail_goes_on_where_the_chance_itself_is_no_number_any_more():
     assert float(log_tail(np.float32(100))) == pytest.approx(expected, rel=1e-4)
 
 
-def drawn(own, pairs):
-    """Three quarters of a track's own cosines, one of those of all pairs: mean and deviation."""
-    mean = 0.75 * own.mean() + 0.25 * pairs.mean()
-    return mean, np.sqrt(0.75 * own.var() + 0.25 * pairs.var())
+def of_its_own(cosines):
+    """Mean, and how far above it the nearest 4 % begin."""
+    return cosines.mean(), max(0, np.quantile(cosines, 0.96, method="hazen") - cosines.mean())
 
 
-def test_usual_is_the_mean_and_deviation_of_the_cosines():
-    rows, queries = music(40, offset=2.0), music(5, seed=9)
+def drawn(own, all_tracks):
+    """Three quarters of a track's own mean and variance, one of those of all tracks."""
+    means, near = np.array([of_its_own(cosines) for cosines in all_tracks]).T
+    variance = np.mean([cosines.var() for cosines in all_tracks])
+    mean, begin = of_its_own(own)
+    deviation = begin * np.sqrt(variance / (near**2).mean())
+    return 0.75 * mean + 0.25 * means.mean(), np.sqrt(0.75 * deviation**2 + 0.25 * variance)
+
+
+def test_usual_is_the_mean_and_where_the_nearest_begin():
+    rows, queries = music(160, offset=2.0), music(5, seed=9)
     exact = rows.astype(float)
-    pairs = (exact @ exact.T)[~np.eye(40, dtype=bool)]
+    others = [np.delete(exact, i, axis=0) @ exact[i] for i in range(160)]
     mean, deviation = Closeness.of(rows).usual(queries, known=False)
     for i, query in enumerate(queries.astype(float)):
-        assert (mean[i], deviation[i]) == pytest.approx(drawn(exact @ query, pairs), abs=1e-6)
+        assert (mean[i], deviation[i]) == pytest.approx(drawn(exact @ query, others), abs=1e-6)
     # a track of the library is not compared with itself
-    others = np.delete(exact, 3, axis=0) @ exact[3]
-    (mean,), (deviation,) = Closeness.of(rows).usual(rows[3:4])
-    assert (mean, deviation) == pytest.approx(drawn(others, pairs), abs=1e-6)
+    mean, deviation = Closeness.of(rows).usual(rows)
+    for i in (0, 3, 159):
+        assert (mean[i], deviation[i]) == pytest.approx(drawn(others[i], others), abs=1e-6)
     # and of a part of a large one it is not known whether it is in the sample
     every = exact @ exact.T
     part = Closeness.of(rows, 10_000).usual(rows[3:4])
     assert (part[0][0], part[1][0]) == pytest.approx(drawn(every[3], every), abs=1e-6)
+
+
+def test_a_thousand_tracks_say_nearly_what_all_say():
+    rows = music(4000, d=32, offset=1.0)
+    exact = rows.astype(float)
+    cosines = exact @ exact.T
+    expected = np.array([of_its_own(row) for row in cosines])
+    means, deviations = Closeness.of(rows, 100_000).usual(rows[:200])
+    assert means == pytest.approx(0.75 * expected[:200, 0] + 0.25 * cosines.mean(), abs=1e-5)
+    own = expected[:200, 1] ** 2 / (expected[:, 1] ** 2).mean()
+    variance = cosines.var(axis=1).mean()
+    assert deviations == pytest.approx(np.sqrt((0.75 * own + 0.25) * variance), rel=0.15)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 8.0])

@@ -9,6 +9,7 @@ from test_blend import SPACE, unit
 from test_fingerprint import taken, tune
 from test_record import song
 
+from soundkin.embed import FileState
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of
 from soundkin.recommend import Closeness, Query, Seeds, Variety, recommend, similar
@@ -111,6 +112,28 @@ def test_groups_are_the_recordings(copied):
     groups = [group for group in duplicates(copied.record, SPACE.id) if group.kind == "recording"]
     assert sorted(copied.recording[group.tracks[0].id] for group in groups) == [0, 1, 2]
     assert all(len(group.tracks) == 3 for group in groups)
+
+
+def test_the_best_file_of_a_recording_is_a_whole_one(tmp_path):
+    """Then a lossless one, then that of the higher bit rate: seconds, codec, bytes, what is wrong with it."""
+    files = {
+        "whole.mp3": (200.0, "mp3", 5_000_000, ""),
+        "padded.flac": (199.9, "flac", 20_000_000, ""),  # by what a codec adds
+        "small.mp3": (200.05, "mp3", 2_000_000, ""),
+        "cut.flac": (197.0, "flac", 19_000_000, ""),
+        "torn.flac": (200.0, "flac", 21_000_000, "ends before the length in its header"),
+    }
+    with Record.open(tmp_path, write=True) as record:
+        record.add_space(SPACE)
+        for i, (name, (seconds, codec, size, damage)) in enumerate(files.items()):
+            made = song(f"/music/{name}", f"{i:032x}", spaces=())
+            made.duration, made.format, made.damage, made.fingerprint = seconds, codec, damage, PRINTS[0]
+            made.file = FileState(made.file.path, size, 1)
+            made.vectors = {SPACE.id: unit(np.eye(SPACE.dims)[0])}
+            record.put(made)
+        (group,) = duplicates(record, SPACE.id)
+    names = [track.path.removeprefix("/music/") for track in group.tracks]
+    assert names == ["padded.flac", "whole.mp3", "small.mp3", "cut.flac", "torn.flac"]
 
 
 def test_below_a_likeness_of_sound_a_glance_at_the_fingerprints_comes_first(copied):

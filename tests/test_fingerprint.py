@@ -1,13 +1,17 @@
+import itertools
 import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening, excerpts_of
 from soundkin.errors import StoreError
 from soundkin.fingerprint import BANDS, FRAME_SECONDS, MOMENTS, compare, fingerprint, pieces_of
+
+Pieces = list[tuple[float, np.ndarray]]
 
 RATE = 22_050
 SECONDS = 45.0
@@ -89,6 +93,53 @@ def test_short_and_silent_tracks() -> None:
     assert compare(silence, PRINT, 2.5).score == 0
     assert fingerprint([]) == b""
     assert pieces_of(next(excerpts_of(SONG[: int(0.6 * RATE)], RATE, MOMENTS)), 0.6) == []
+
+
+def written(pieces: Pieces) -> bytes:
+    heads = b"".join(struct.pack("<fB", start, len(levels)) for start, levels in pieces)
+    return struct.pack("<BB", 1, len(pieces)) + heads + b"".join(levels.tobytes() for _, levels in pieces)
+
+
+def correlation(a: Pieces, b: Pieces, lag: float) -> tuple[float, int]:
+    """By the definition, frame by frame: how well all that meets at a lag correlates, and how many frames that are."""
+    here, there = [], []
+    for (start, levels), (other, others) in itertools.product(a, b):
+        own = np.arange(len(others))
+        at = (start - other) / FRAME_SECONDS + lag + np.arange(len(levels))
+        meet = (at >= 0) & (at < len(others) - 1)
+        here.append(levels[meet].astype(float))
+        mixed = [np.interp(at[meet], own, others[:, band]) for band in range(BANDS)]
+        there.append(np.stack(mixed, axis=1))
+    x, y = np.concatenate(here), np.concatenate(there)
+    if len(x) < 2:
+        return 0.0, 0
+    return float(np.corrcoef((x - x.mean(axis=0)).ravel(), (y - y.mean(axis=0)).ravel())[0, 1]), len(x)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6), st.floats(-1.5, 1.5), st.lists(st.integers(15, 32), min_size=2, max_size=3))
+def test_it_is_the_best_correlation_by_definition(seed: int, late: float, sizes: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    music = ndimage.gaussian_filter1d(rng.normal(0, 60, size=(500, BANDS)), 1.5, axis=0)
+    a, b = Pieces(), Pieces()
+    for i, size in enumerate(sizes):
+        begin = int(rng.integers(0, 60)) + 100 * i
+        for line, shift in ((a, 0.0), (b, late)):
+            begin += int(rng.integers(-5, 6))
+            begin = max(0, begin)
+            levels = music[begin : begin + size] + rng.normal(0, 3, size=(size, BANDS))
+            line.append((float(np.float32(begin * FRAME_SECONDS + shift)), levels.astype(np.int8)))
+    frames = range(-int(2.5 / FRAME_SECONDS), int(2.5 / FRAME_SECONDS) + 1)
+    lags = [frame + part / 4 for frame in frames for part in range(4)]
+    needed = min(4.0, 0.3 * FRAME_SECONDS * sum(sizes))
+    found = [(r, -lag, n) for lag in lags for r, n in [correlation(a, b, lag)] if n * FRAME_SECONDS >= needed]
+    likeness = compare(written(a), written(b), 2.5)
+    best, _, n = max(found, default=(0.0, 0.0, 0))
+    assert likeness.score <= best + 1e-3
+    if best >= 0.85:  # what is far from a copy need not be looked at so finely
+        assert likeness.score == pytest.approx(best, abs=1e-3)
+        assert (likeness.score, likeness.seconds) == pytest.approx((best, n * FRAME_SECONDS), abs=1e-3)
+        assert likeness.lag == pytest.approx(late, abs=FRAME_SECONDS)
 
 
 @given(st.binary(max_size=80))

@@ -464,6 +464,14 @@ def test_equal_bytes_are_one_recording_whatever_else(tmp_path):
         assert group.pairs[0].evidence == ("the same bytes",)
 
 
+def test_a_long_path_is_as_long_as_was_asked_for(world_of_styles):
+    """Its stops are near each other, so that the same few tracks are near to many of them."""
+    world = world_of_styles
+    ends = world.query(0), world.query(160)
+    hits = travel(world.record, world.index, SPACE, *ends, 30, world.usual).hits
+    assert len({hit.id for hit in hits}) == len(hits) == 30
+
+
 def test_filters_hold_on_the_way(arc):
     where = Match("title", tuple(f"t{i}" for i in range(0, 91, 2)))
     places = arc.places(arc.travel(5, 85, 9, where=where).hits)

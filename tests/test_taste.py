@@ -174,6 +174,24 @@ def test_many_likes_are_spoken_for_by_some(library, monkeypatch):
     assert len(library._seeds((), (), "default", library.space()).likes) == 2
 
 
+def test_many_likes_that_come_with_a_question_are_spoken_for_as_well(library, monkeypatch):
+    monkeypatch.setattr("soundkin.recommend.MOST_SPEAK", 4)
+    tracks = names(library, 16)
+    said = [tracks[0].path, tracks[1].id, f"{tracks[2].artist} {tracks[2].title}", *tracks[3:9]]
+    hits = library.recommend(said, tracks[9:16], k=30)
+    assert not {track.id for track in tracks} & {hit.id for hit in hits}
+    assert len({hit.follows for hit in hits}) <= 4
+    known = library._seeds(said, tracks[9:16], None, library.space())
+    assert [len(known.likes), len(known.unwanted), len(known.dislikes), len(known.far)] == [4, 5, 4, 3]
+    assert {tracks[0].id, tracks[1].id} <= {
+        query.like.id for query in known.likes
+    }  # the first that are named
+    with pytest.raises(InputError, match="both liked and disliked"):
+        library.recommend(said, tracks[8:16])
+    with pytest.raises(NotFound, match="nothing in the library matches 'ffffffffffffffff'"):
+        library.recommend([*said, "f" * 16])
+
+
 def test_k_beyond_the_library_gives_all_of_it(shared, made):
     a = shared.find(made.tracks[3][0])
     hits = shared.recommend([a], k=1000)

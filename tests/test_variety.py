@@ -59,11 +59,26 @@ def test_diversity_trades_score_for_difference():
 def test_a_recording_comes_once():
     vectors = unit([[1, 0], [1, 0.01], [0.9, 0.1], [0, 1]])
 
-    def same(place):
-        return {0: [1], 1: [0]}.get(place, [])
+    asked = []
+
+    def same(place, among):
+        asked.append(place)
+        return [other for other in among if {place, other} == {0, 1}]
 
     assert pick(-np.arange(4), vectors, "abcd", "abcd", 4, FREE, same) == [0, 2, 3]
     assert pick(-np.arange(4), vectors, "abcd", "abcd", 4, FREE, same, before=[1]) == [2, 3]
+    asked.clear()
+    assert pick(-np.arange(4), vectors, "abcd", "abcd", 2, FREE, same) == [0, 2]
+    assert asked == [0, 1, 2]  # telling copies is what costs: nobody asks of what does not come
+
+
+def test_who_is_refused_when_his_turn_comes_does_not_come():
+    vectors = spread(4)
+    assert pick(-np.arange(4), vectors, "abcd", "abcd", 2, FREE, refused=lambda place: place in (0, 2)) == [
+        1,
+        3,
+    ]
+    assert pick(-np.arange(4), vectors, "abcd", "abcd", 2, FREE, refused=lambda place: True) == []
 
 
 def test_tastes_get_what_is_due():

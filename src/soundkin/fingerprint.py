@@ -39,10 +39,11 @@ FRAME_SECONDS = _GROUP * FRONT.hop / FRONT.rate
 """From one frame of a fingerprint to the next: 93 ms."""
 _RANGE_DB = 60.0  # quieter than the loudest by more is silence
 _FINE = 4  # steps per frame at which two fingerprints are slid along each other in the end
-_PEAKS = 3  # lags that are looked at so finely
+_HOPEFUL = 0.5  # fit by whole frames from which on they are looked at so finely
 _MOST = 255  # pieces, and frames of a piece
 _LEAST_SECONDS = 4.0
 _LEAST_SHARE = 0.3  # of the frames of the shorter must meet, for shorter tracks
+_HEAD = np.dtype([("start", "<f4"), ("frames", "u1")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,41 +145,12 @@ def compare(a: bytes, b: bytes, reach: float) -> Likeness:
     StoreError
         One of them is no fingerprint.
     """
-    times, levels = _frames(a)
-    steps = int(reach / FRAME_SECONDS)
-    pictures, there = _timeline(b)
-    places = np.round(times * (_FINE / FRAME_SECONDS)).astype(np.intp)
-    # room on both sides, so that nothing falls off however far it is slid
-    before, after = _FINE * (steps + 1), max(0, int(places[-1]) + _FINE * (steps + 2) - len(there))
-    pictures = np.pad(pictures, ((before, after), (0, 0)))
-    there = np.pad(there, (before, after)).astype(np.float32)
-    squares_there, squares = np.square(pictures), np.square(levels)
-    needed = min(_LEAST_SECONDS, _LEAST_SHARE * FRAME_SECONDS * min(len(levels), len(b) // BANDS))
-
-    def fits(lags: NDArray[np.intp]) -> tuple[Array, Array]:
-        at = places + (lags[:, None] + before)
-        meets = there[at]
-        n = meets.sum(axis=1, keepdims=True)
-        pictures_met = pictures[at]
-        # of each band the mean where the two meet is taken out: silence at one end of one of them moves that of all
-        one, other = pictures_met.sum(axis=1), meets @ levels
-        both = np.einsum("lfb,fb->lb", pictures_met, levels) - one * other / np.maximum(n, 1)
-        energies = (
-            squares_there[at].sum(axis=1) - one**2 / np.maximum(n, 1),
-            meets @ squares - other**2 / np.maximum(n, 1),
-        )
-        energy = energies[0].sum(axis=1) * energies[1].sum(axis=1)
-        seconds = n[:, 0] * np.float32(FRAME_SECONDS)
-        fit = both.sum(axis=1) / np.sqrt(np.maximum(energy, 1e-6))
-        return np.where(seconds >= needed, fit, 0), seconds
-
-    coarse = np.arange(-steps, steps + 1, dtype=np.intp) * _FINE
-    # Loops fit at several lags, and which fits best shows only when the frames are in line.
-    near = coarse[np.argsort(-fits(coarse)[0])[:_PEAKS]]
-    fine = np.unique(near[:, None] + np.arange(-_FINE + 1, _FINE, dtype=np.intp))
-    scores, seconds = fits(fine)
-    best = int(scores.argmax())
-    return Likeness(float(scores[best]), float(fine[best]) * FRAME_SECONDS / _FINE, float(seconds[best]))
+    meeting = _Meeting(_read(a), _read(b), int(reach / FRAME_SECONDS))
+    best = meeting.fit(0.0)
+    # Music that fits nowhere by the frame fits nowhere between frames: most pairs end here.
+    if best.score >= _HOPEFUL:
+        best = max(best, *(meeting.fit(step / _FINE) for step in range(1, _FINE)), key=lambda fit: fit.score)
+    return best
 
 
 def sketch(print_: bytes) -> Array:
@@ -199,42 +171,126 @@ def sketch(print_: bytes) -> Array:
     StoreError
         It is no fingerprint.
     """
-    times, levels = _frames(print_)
-    firsts = np.flatnonzero(np.diff(times, prepend=-np.inf) > 1.5 * FRAME_SECONDS)
-    counts = np.diff(firsts, append=len(times))
+    frames = _read(print_)
+    levels = frames.levels
+    before = np.cumsum(frames.counts) - frames.counts
+    # a piece that begins where the one before it ends is one with it
+    begins = np.diff(frames.starts - FRAME_SECONDS * before, prepend=-np.inf) > 0.5 * FRAME_SECONDS
+    firsts = before[begins]
+    counts = np.diff(firsts, append=len(levels))
     means = np.add.reduceat(levels, firsts) / counts[:, None]
     if len(means) != _SKETCH:
-        middle = (firsts + 0.5 * counts) / len(times)
+        middle = (firsts + 0.5 * counts) / len(levels)
         at = (np.arange(_SKETCH) + 0.5) / _SKETCH
         means = np.stack([np.interp(at, middle, means[:, band]) for band in range(BANDS)], axis=1)
     moves = (means - means.mean(axis=0)).ravel()
     return np.asarray(moves / max(float(np.linalg.norm(moves)), 1e-6), np.float32)
 
 
-def _frames(print_: bytes) -> tuple[Array, Array]:
-    """Return when each frame begins, float32 (n,), and its levels, float32 (n, BANDS)."""
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """What is in a fingerprint: start in seconds and number of frames of its p pieces, levels float32 (n, BANDS)."""
+
+    starts: NDArray[np.float64]
+    counts: NDArray[np.intp]
+    levels: Array
+
+    def pieces(self) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the levels by piece, and which there are: (p, m + 1, BANDS), (p, m + 1), for up to m frames each."""
+        there = np.arange(self.counts.max() + 1) < self.counts[:, None]
+        out = np.zeros((*there.shape, BANDS), np.float32)
+        out[there] = self.levels
+        return out, there
+
+
+class _Meeting:
+    """Two fingerprints that are slid along each other, up to so many frames.
+
+    A piece of the one meets few pieces of the other, so each such pair is looked at by itself: its products at all lags
+    are the sums along the diagonals of one product of matrices, and all other sums differences of running totals.
+    """
+
+    def __init__(self, a: _Frames, b: _Frames, frames: int) -> None:
+        offsets = (a.starts[:, None] - b.starts) / FRAME_SECONDS
+        meet = (offsets - frames - 1 < b.counts) & (offsets + frames + 1 > -a.counts[:, None])
+        self._a, self._b = np.nonzero(meet)
+        self._offsets = offsets[meet]
+        self._levels, (self._others, self._there) = a.pieces()[0], b.pieces()
+        self._totals = _totals(self._levels)
+        self._counts, self._other_counts = a.counts[self._a, None], b.counts[self._b, None] - 1
+        self._lags = np.arange(-frames, frames + 1)
+        self._needed = min(_LEAST_SECONDS, _LEAST_SHARE * FRAME_SECONDS * min(len(a.levels), len(b.levels)))
+
+    def fit(self, part: float) -> Likeness:
+        """Return how well they fit at the best of all lags of whole frames and this part of one."""
+        whole = np.floor(self._offsets + part).astype(np.intp)
+        share = (self._offsets + part - whole).astype(np.float32)[:, None, None]
+        # between two frames of a piece their levels are mixed, from the last one nothing goes on
+        others = self._others[self._b]
+        mixed = (others[:, :-1] * (1 - share) + others[:, 1:] * share) * self._there[self._b, 1:, None]
+        shift = (
+            whole[:, None] + self._lags
+        )  # (pairs of pieces, lags): which frame of the other its first one meets
+        first = np.maximum(0, -shift)
+        last = np.minimum(self._counts, self._other_counts - shift)
+        apart = first >= last
+        for place in (first, last, shift):
+            place[apart] = 0
+        met = (last - first).sum(axis=0)
+        own = _between(self._totals, self._a, first, last)
+        other = _between(_totals(mixed), np.arange(len(mixed)), first + shift, last + shift)
+        lined_up = _diagonals(self._levels[self._a] @ mixed.transpose(0, 2, 1))
+        products = np.take_along_axis(lined_up, shift + (self._levels.shape[1] - 1), axis=1)
+        # of each band the mean where the two meet is taken out: silence at one end of one of them moves that of all
+        sums, other_sums, n = own[:, :BANDS], other[:, :BANDS], np.maximum(met, 1)
+        both = np.where(apart, 0, products).sum(axis=0) - (sums * other_sums).sum(axis=1) / n
+        energy = own[:, BANDS] - np.square(sums).sum(axis=1) / n
+        other_energy = other[:, BANDS] - np.square(other_sums).sum(axis=1) / n
+        # levels that move by less than a sixth of a decibel are no picture, but what rounding leaves of one
+        moved = np.maximum(energy, n) * np.maximum(other_energy, n)
+        fits = np.where(met * FRAME_SECONDS >= self._needed, both / np.sqrt(moved), 0)
+        best = int(fits.argmax())
+        lag = (float(self._lags[best]) + part) * FRAME_SECONDS
+        return Likeness(float(fits[best]), lag, float(met[best]) * FRAME_SECONDS)
+
+
+def _totals(pieces: Array) -> Array:
+    """Return running totals of pieces' levels, and of their squares: (p, m, BANDS) to (p, m + 1, BANDS + 1)."""
+    p, m, _ = pieces.shape
+    out = np.zeros((p, m + 1, BANDS + 1), np.float32)
+    out[:, 1:, :BANDS] = pieces
+    out[:, 1:, BANDS] = np.einsum("pmb,pmb->pm", pieces, pieces)
+    return np.cumsum(out, axis=1, out=out)
+
+
+def _between(
+    totals: Array, piece: NDArray[np.intp], first: NDArray[np.intp], last: NDArray[np.intp]
+) -> Array:
+    """Add up what is between two places of pieces, over all of these: places (k, l) to (l, BANDS + 1)."""
+    rows, begin = totals.reshape(-1, totals.shape[2]), piece[:, None] * totals.shape[1]
+    return np.asarray((rows[begin + last] - rows[begin + first]).sum(axis=0))
+
+
+def _diagonals(products: Array) -> Array:
+    """Sum along the diagonals of matrices: (k, n, m) to (k, n + m - 1), the diagonal of row 0 at n - 1."""
+    k, n, m = products.shape
+    room = np.zeros((k, n, n + m), np.float32)
+    room[:, :, :m] = products[:, ::-1]
+    # read with rows that are one shorter, each row stands one place farther right: diagonals become columns
+    return room.reshape(k, -1)[:, : n * (n + m - 1)].reshape(k, n, n + m - 1).sum(axis=1)
+
+
+def _read(print_: bytes) -> _Frames:
     try:
         version, count = struct.unpack_from("<BB", print_)
-        heads = [struct.unpack_from("<fB", print_, 2 + 5 * i) for i in range(count)]
-        levels = np.frombuffer(print_, np.int8, offset=2 + 5 * count).reshape(-1, BANDS)
-        if version != _VERSION or sum(frames for _, frames in heads) != len(levels) or not count:
+        heads = np.frombuffer(print_, _HEAD, count, 2)
+        levels = np.frombuffer(print_, np.int8, offset=2 + _HEAD.itemsize * count).reshape(-1, BANDS)
+        if version != _VERSION or int(heads["frames"].sum()) != len(levels) or not count:
             raise ValueError(f"version {version}, {count} pieces")
     except (struct.error, ValueError) as error:
         raise StoreError(
             f"a fingerprint of {len(print_)} bytes cannot be read ({error}): index again"
         ) from error
-    times = np.concatenate([start + FRAME_SECONDS * np.arange(frames) for start, frames in heads])
-    return times.astype(np.float32), levels.astype(np.float32)
-
-
-def _timeline(print_: bytes) -> tuple[Array, NDArray[np.bool_]]:
-    """Lay the frames on one axis of time, `_FINE` steps a frame, between them what lies between their levels."""
-    times, levels = _frames(print_)
-    step = FRAME_SECONDS / _FINE
-    axis = np.arange(int(times[-1] / step) + 2) * step
-    right = np.clip(np.searchsorted(times, axis, side="left"), 1, len(times) - 1)
-    gap = times[right] - times[right - 1]
-    share = (axis - times[right - 1]) / gap
-    there = (gap < 1.5 * FRAME_SECONDS) & (share >= 0) & (share <= 1)
-    share = share.astype(np.float32)[:, None]
-    return np.where(there[:, None], levels[right - 1] * (1 - share) + levels[right] * share, 0), there
+    return _Frames(
+        heads["start"].astype(np.float64), heads["frames"].astype(np.intp), levels.astype(np.float32)
+    )

@@ -15,6 +15,7 @@ import difflib
 import logging
 import math
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -84,6 +85,7 @@ log = logging.getLogger(__name__)
 ENVIRONMENT = "SOUNDKIN_LIBRARY"
 # Up to here searching without a graph is as fast as with one, and building it not worth a process of its own.
 _SMALL = 10_000
+_ID = re.compile("[0-9a-f]{16}")  # of a track
 # How long answers come from the record after the index could not be had, before it is tried again.
 _TRY_AGAIN_SECONDS = 10.0
 
@@ -1017,24 +1019,32 @@ class Library(Mixing, Browsing):
             return query
         if isinstance(query, np.ndarray):
             return Query(query)
-        if not isinstance(query, Track):
-            path = absolute(query)
-            if os.path.isfile(path) and self._reader().by_path(path) is None:
-                return self._outside(path, space)
-            # A word may happen to be the name of a folder here; what is written like a path means the folder.
-            if os.path.isdir(path) and (os.sep in os.fspath(query) or os.fspath(query)[:1] in (".", "~")):
-                raise InputError(
-                    f"{printable(path)} is a folder: ask with one file, an id, or words of artist and title"
-                )
-            query = self.find(query)
+        track = self._named(query)
+        if track is None:
+            assert not isinstance(query, Track)
+            return self._outside(absolute(query), space)
         try:
             record = self._reader()
             return recommend.with_windows(
-                record, space, Query(_unit(record.vector(query.id, space.id)), query)
+                record, space, Query(_unit(record.vector(track.id, space.id)), track)
             )
         except NotFound:
             # The space is still being filled, and this track is not there yet.
-            return self._outside(query.path, space)
+            return self._outside(track.path, space)
+
+    def _named(self, query: str | os.PathLike[str] | Track) -> Track | None:
+        """Return the track that is meant; None for a file that the library does not have."""
+        if isinstance(query, Track):
+            return query
+        path = absolute(query)
+        if os.path.isfile(path) and self._reader().by_path(path) is None:
+            return None
+        # A word may happen to be the name of a folder here; what is written like a path means the folder.
+        if os.path.isdir(path) and (os.sep in os.fspath(query) or os.fspath(query)[:1] in (".", "~")):
+            raise InputError(
+                f"{printable(path)} is a folder: ask with one file, an id, or words of artist and title"
+            )
+        return self.find(query)
 
     def _reading_space(self, name: str | None) -> Space:
         """Choose a space whose encoder understands words."""
@@ -1084,26 +1094,32 @@ class Library(Mixing, Browsing):
         space: Space,
     ) -> Seeds:
         """Bring together what is liked and disliked here and by a profile; what is given here goes first."""
-        near, far = [self._query(q, space) for q in likes], [self._query(q, space) for q in dislikes]
-        ids = [{q.like.id or q.like.content for q in side if q.like} for side in (near, far)]
-        if both := ids[0] & ids[1]:
-            name = next(q.like.name for q in near if q.like and (q.like.id or q.like.content) in both)
+        (near, silent), (far, too_far) = self._given(likes, space), self._given(dislikes, space)
+        ids = {*silent, *(q.like.id or q.like.content for q in near if q.like)}
+        against = {*too_far, *(q.like.id or q.like.content for q in far if q.like)}
+        if both := ids & against:
+            twice = min(both)
+            name = next((q.like.name for q in near if q.like and twice in (q.like.id, q.like.content)), twice)
             raise InputError(f"{printable(name)} is both liked and disliked: leave one out")
+        unwanted, too_many = (
+            {int(id_, 16) for id_ in silent},
+            dict.fromkeys((int(id_, 16) for id_ in too_far), 1.0),
+        )
         if profile is None:
-            return Seeds(tuple(near), tuple(far))
+            return Seeds(tuple(near), tuple(far), (), frozenset(unwanted), too_many)
         known = self._reader().opinions(profile)
         taste = recommend.taste_of(known, time.time())
-        given = ids[0] | ids[1]
+        given = ids | against
         room = max(0, recommend.MOST_SPEAK - len(near))
         likes_left = recommend.speakers([id_ for id_ in taste.likes if id_ not in given], room)
         near += self._first_known(space, likes_left, room)
         read = {q.like.id for q in near if q.like}
-        unwanted = frozenset(int(id_, 16) for id_ in likes_left if id_ not in read)
+        unwanted |= {int(id_, 16) for id_ in likes_left if id_ not in read}
         weights = dict.fromkeys(taste.skips, recommend.SKIP_WEIGHT) | dict.fromkeys(taste.dislikes, 1.0)
         weights = {id_: weight for id_, weight in weights.items() if id_ not in given}
-        more, too_many = list[Query](), dict[int, float]()
+        more = list[Query]()
         if len(weights) > recommend.MOST_SPEAK:
-            too_many = {int(id_, 16): weight for id_, weight in weights.items()}
+            too_many |= {int(id_, 16): weight for id_, weight in weights.items()}
         else:
             more = self._known(space, list(weights))
         counts = [1.0] * len(far) + [weights[q.like.id] for q in more if q.like]
@@ -1113,7 +1129,32 @@ class Library(Mixing, Browsing):
                 "or give likes"
             )
         played = {int(id_, 16): opinion.played for id_, opinion in known.items() if opinion.played}
-        return Seeds(tuple(near), (*far, *more), tuple(counts), unwanted, too_many, played)
+        return Seeds(tuple(near), (*far, *more), tuple(counts), frozenset(unwanted), too_many, played)
+
+    def _given(
+        self, asked: Iterable[str | os.PathLike[str] | Track], space: Space
+    ) -> tuple[list[Query], list[str]]:
+        """Return queries for the tracks that are given; of very many for some, and the ids of the others."""
+        given, ids, silent = list(asked), list[str](), list[str]()
+        for q in given:
+            if isinstance(q, str) and _ID.fullmatch(q):
+                ids.append(q)
+            else:
+                ids.append(track.id if (track := self._named(q)) else "")
+        if len(given) > recommend.MOST_SPEAK:
+            room = max(0, recommend.MOST_SPEAK - ids.count(""))
+            order = recommend.speakers([id_ for id_ in dict.fromkeys(ids) if id_], room)
+            # one may be no id, or not in the space yet: then each is looked at
+            with contextlib.suppress(NotFound):
+                self._reader().vectors_of(order[room:], space.id)
+                silent = order[room:]
+        asking = set(ids).difference(silent)
+        known = {query.like.id: query for query in self._known(space, sorted(asking)) if query.like}
+        return [
+            known[id_] if id_ in known else self._query(q, space)
+            for q, id_ in zip(given, ids, strict=True)
+            if id_ in asking
+        ], silent
 
     def _first_known(self, space: Space, ids: Sequence[str], n: int) -> list[Query]:
         """Return queries for the first n of some tracks that are in the library and in the space."""

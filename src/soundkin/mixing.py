@@ -39,6 +39,7 @@ MIX_TRACKS = 25
 _TAG_SECONDS = 5.0  # what the length in a list may be off, for tags to name a track
 _MIX_POOL = 2  # times as many tracks are recommended as are wanted, for a seed to choose from
 _WANDER = 0.25
+_HOMES = 12  # of the tracks that a radio is asked to begin with it follows so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,7 @@ class Mixing(ABC):
             recommend.nearest_dislikes(self._reader(), self._current_index(), chosen, seeds),
             seeds.far,
         )
-        home = seeds.likes[: len(asked)] if asked else _some(seeds.likes, seed)
+        home = _some(seeds.likes[: len(asked)], _HOMES, seed) if asked else _some(seeds.likes, 3, seed)
         weights = seeds.weights or (1.0,) * len(seeds.dislikes)
         avoided = list(zip(seeds.dislikes, weights, strict=True))
         note: Callable[[str, Track], None] | None = None
@@ -640,9 +641,9 @@ class Mixing(ABC):
         return [hits[place] for place in places]
 
 
-def _some(likes: tuple[Query, ...], seed: int) -> tuple[Query, ...]:
+def _some(likes: tuple[Query, ...], most: int, seed: int) -> tuple[Query, ...]:
     """Choose a few of many likes to begin with."""
-    rows = np.random.default_rng(seed).permutation(len(likes))[:3]
+    rows = np.random.default_rng(seed).permutation(len(likes))[:most]
     return tuple(likes[row] for row in sorted(rows.tolist()))
 
 

@@ -90,6 +90,63 @@ Target: TypeAlias = npt.NDArray[np.float32] | Examples
 """What to look for: a unit vector (d,), or examples."""
 
 
+def target_of(likes: npt.NDArray[np.float32], dislikes: npt.NDArray[np.float32], strategy: str) -> Target:
+    """Say what to look for with examples.
+
+    Parameters
+    ----------
+    likes, dislikes : float32 (n, d), float32 (m, d)
+        Unit vectors; n >= 1.
+    strategy : str
+        One of `STRATEGIES`; see `Index.recommend`.
+
+    Returns
+    -------
+    Target
+        For `scores_of`, and for the engines.
+
+    Raises
+    ------
+    InputError
+        Likes and dislikes cancel each other out.
+    """
+    if strategy != "average":
+        return Examples(likes, dislikes, strategy)
+    target = likes.mean(axis=0) * (2 if len(dislikes) else 1)
+    target -= dislikes.mean(axis=0) if len(dislikes) else 0
+    length = float(np.linalg.norm(target))
+    if length < 1e-6:
+        raise InputError("recommend: likes and dislikes cancel each other out; leave one out")
+    return np.asarray(target / length, np.float32)
+
+
+def scores_of(rows: npt.NDArray[np.float32], target: Target) -> npt.NDArray[np.float32]:
+    """Score vectors: the meaning of a `Target` that every engine is held to.
+
+    Parameters
+    ----------
+    rows : float32 (n, d)
+        Unit vectors.
+    target : Target
+        What to be near to.
+
+    Returns
+    -------
+    float32 (n,)
+        More is nearer.
+    """
+    if not isinstance(target, Examples):
+        return rows @ target
+    likes, dislikes = rows @ target.likes.T, rows @ target.dislikes.T
+    if target.strategy == "sum":
+        return np.asarray(likes.sum(axis=1) - dislikes.sum(axis=1))
+    near = likes.max(axis=1)
+    far = dislikes.max(axis=1, initial=-np.inf)
+    score = np.where(near > far, near, far)
+    score = 0.5 + 0.5 * score / (1 + np.abs(score))
+    return np.where(near > far, score, -score)
+
+
 class Index(ABC):
     """What every index can do. Use it as a context manager, or `close` it.
 
@@ -295,12 +352,7 @@ class Index(ABC):
             raise InputError("recommend: got no like, wanted one or more examples to be near to")
         near = unit_rows(space, list(likes), self.spaces, "likes")
         far = unit_rows(space, list(dislikes), self.spaces, "dislikes") if len(dislikes) else near[:0]
-        if strategy == "average":
-            target = near.mean(axis=0) * (2 if len(far) else 1) - (far.mean(axis=0) if len(far) else 0)
-            if np.linalg.norm(target) < 1e-6:
-                raise InputError("recommend: likes and dislikes cancel each other out; leave one out")
-            return self._best(space, unit_rows(space, [target], self.spaces, "average")[0], k, where, exclude)
-        found = self._best(space, Examples(near, far, strategy), k, where, exclude)
+        found = self._best(space, target_of(near, far, strategy), k, where, exclude)
         share = len(near) + len(far) if strategy == "sum" else 1
         return [(point_id, score / share) for point_id, score in found]
 

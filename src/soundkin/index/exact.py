@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from soundkin.filters import Filter, matches
-from soundkin.index import Examples, Index, Target
+from soundkin.index import Index, Target, scores_of
 from soundkin.index.points import Mark, Point, check_spaces
 
 
@@ -94,7 +94,7 @@ class ExactIndex(Index):
                 [row for row, i in enumerate(ids) if matches(where, self._points[i].payload, i)],
                 dtype=np.intp,
             )
-        scores = _scores(rows if where is None else rows[passing], target)
+        scores = scores_of(rows if where is None else rows[passing], target)
         best = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
         return [(ids[passing[i]], float(scores[i])) for i in best]
 
@@ -105,17 +105,3 @@ class ExactIndex(Index):
             row[:] = self._points[point_id].vectors[space]
         self._stacked[space] = ids, rows
         return ids, rows
-
-
-def _scores(rows: npt.NDArray[np.float32], target: Target) -> npt.NDArray[np.float32]:
-    """Score every row; the meaning of `Examples` that the engines are held to."""
-    if not isinstance(target, Examples):
-        return rows @ target
-    likes, dislikes = rows @ target.likes.T, rows @ target.dislikes.T
-    if target.strategy == "sum":
-        return likes.sum(axis=1) - dislikes.sum(axis=1)
-    near = likes.max(axis=1)
-    far = dislikes.max(axis=1, initial=-np.inf)
-    score = np.where(near > far, near, far)
-    score = 0.5 + 0.5 * score / (1 + np.abs(score))
-    return np.where(near > far, score, -score)

@@ -12,8 +12,9 @@ order from each engine, and what is fused finds less. benchmarks/bench_fusion.py
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +23,9 @@ from soundkin.embed import Space
 from soundkin.errors import InputError
 from soundkin.filters import Filter, HasId
 from soundkin.index import STRATEGIES as _OF_THE_INDEX
-from soundkin.index import Index
+from soundkin.index import Index, scores_of, target_of
 from soundkin.recommend.closeness import Closeness
-from soundkin.recommend.copies import COPY_SIMILARITY, FINGERPRINT_SIMILARITY, likely_copies, same_recordings
+from soundkin.recommend.copies import FINGERPRINT_SIMILARITY, likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
 from soundkin.recommend.neighbours import hit_of, is_copy_of, read, with_windows
 from soundkin.recommend.tastes import MOST_SPEAK, condense, tastes_of
@@ -77,11 +78,15 @@ class Seeds:
 
 @dataclass
 class _Pool:
-    """Candidates: vectors (n, d), scores (n,), what part comes from each taste (n, t) and should (t,), best like."""
+    """Candidates: vectors (n, d), scores (n,), what part comes from each taste (n, t) and should (t,), best like.
+
+    Some may be copies of what is known; `is_copy` tells of one, at some cost.
+    """
 
     numbers: list[int]
     tracks: list[Track]
     vectors: Array
+    is_copy: Callable[[int], bool]
     scores: Floats
     shares: Array | None
     due: Array | None
@@ -197,48 +202,53 @@ def nearest_dislikes(record: Record, index: Index, space: Space, seeds: Seeds) -
 
 def _candidates(
     index: Index, space: str, seeds: Seeds, size: int, strategy: str, where: Filter | None
-) -> tuple[dict[int, float], bool]:
-    """Find candidates with the index's scores, and whether they are all there are."""
+) -> tuple[set[int], bool]:
+    """Find candidates, and whether they are all there are."""
     unwanted = set(seeds.unwanted)
     unwanted.update(int(q.like.id, 16) for q in (*seeds.likes, *seeds.dislikes) if q.like and q.like.id)
     likes = np.stack([query.vector for query in seeds.likes])
     if strategy != "agreement":
         dislikes = [query.vector for query in seeds.dislikes]
         found = index.recommend(space, likes, dislikes, size, strategy, where, unwanted)
-        return dict(found), len(found) < size
+        return {number for number, _ in found}, len(found) < size
     sounds = condense(likes, _MOST_SOUGHT)
     taste = tastes_of(sounds)
     n = taste.max() + 1
     each = max(_LEAST_PER_TASTE, math.ceil(size / n))
     parts = [index.recommend(space, sounds[taste == t], [], each, "best", where, unwanted) for t in range(n)]
-    return {number: score for part in parts for number, score in part}, any(
-        len(part) < each for part in parts
-    )
+    return {number for part in parts for number, _ in part}, any(len(part) < each for part in parts)
 
 
 def _weigh(
-    record: Record, space: Space, seeds: Seeds, found: dict[int, float], usual: Closeness, strategy: str
+    record: Record, space: Space, seeds: Seeds, found: set[int], usual: Closeness, strategy: str
 ) -> _Pool:
-    """Read the candidates, leave out copies of what is known, and score the rest."""
+    """Read the candidates and score them; of copies of what is known those are left out that would count most."""
     tracks, vectors = read(record, space, list(found))
-    # what sounds less alike costs more to tell: of that, what is chosen is looked at
-    copies = _copies(record, space, (*seeds.likes, *seeds.dislikes), tracks, vectors, COPY_SIMILARITY)
-    tracks, vectors = (
-        [track for track, copy in zip(tracks, copies, strict=True) if not copy],
-        vectors[~copies],
-    )
-    numbers = [int(track.id, 16) for track in tracks]
+    is_copy = _copies_of(record, space, (*seeds.likes, *seeds.dislikes), tracks, vectors)
     sounds = np.stack([query.vector for query in seeds.likes])
     evidence = usual.evidence(vectors, sounds, np.array([query.is_known for query in seeds.likes]))
-    scores, shares, due = np.array([found[n] for n in numbers], np.float64), None, None
-    if strategy == "agreement" and numbers:
+    shares = due = None
+    if strategy != "agreement":
+        # not the index's own scores: each engine rounds in its own way, and tracks that are equal would change places
+        far = np.stack([query.vector for query in seeds.dislikes]) if seeds.dislikes else sounds[:0]
+        scores = scores_of(vectors, target_of(sounds, far, strategy)).astype(np.float64)
+    else:
         taste = tastes_of(sounds)
         scores, shares = _agree(evidence, taste)
         due = (np.bincount(taste) / len(taste)).astype(np.float32)
-        scores *= _pushed(usual, vectors, seeds, evidence.max(axis=1))
-    follows = evidence.argmax(axis=1) if numbers else np.zeros(0, np.intp)
-    best = evidence.max(axis=1) if numbers else np.zeros(0)
-    return _Pool(numbers, tracks, vectors, scores, shares, due, follows, best)
+        scores *= _pushed(usual, vectors, seeds, evidence.max(axis=1, initial=0.0))
+    nearest = evidence.max(axis=1, initial=0.0)
+    # scores are read from the lowest to the highest, and an answer is close when its nearest is: no copy may be these
+    kept = np.ones(len(tracks), bool)
+    for values in (scores, -scores, nearest):
+        while kept.any() and is_copy(best := int(np.where(kept, values, -np.inf).argmax())):
+            kept[best] = False
+    places = np.flatnonzero(kept)
+    tracks = [tracks[place] for place in places]
+    return _Pool(
+        [int(track.id, 16) for track in tracks], tracks, vectors[kept], lambda place: is_copy(int(places[place])),
+        scores[kept], None if shares is None else shares[kept], due, evidence[kept].argmax(axis=1), nearest[kept],
+    )  # fmt: skip
 
 
 def _agree(evidence: Floats, taste: NDArray[np.intp]) -> tuple[Floats, Array]:
@@ -278,11 +288,11 @@ def _choose(
     while True:
         places = pick(
             pool.scores, pool.vectors, artists, albums, k, rules, same, shares=pool.shares, due=pool.due,
-            never=struck,
+            never=struck, refused=pool.is_copy,
         )  # fmt: skip
-        known = (*seeds.likes, *seeds.dislikes, *_near_unwanted(record, index, space, seeds, pool, places))
-        copies = _copies(record, space, known, [pool.tracks[p] for p in places], pool.vectors[places])
-        new = [place for place, copy in zip(places, copies, strict=True) if copy]
+        known = tuple(_near_unwanted(record, index, space, seeds, pool, places))
+        is_copy = _copies_of(record, space, known, [pool.tracks[p] for p in places], pool.vectors[places])
+        new = [place for i, place in enumerate(places) if is_copy(i)]
         if not new:
             return places
         struck += new
@@ -302,21 +312,20 @@ def _near_unwanted(
     return [Query(vector, track) for vector, track in zip(others, tracks, strict=True)]
 
 
-def _copies(
-    record: Record,
-    space: Space,
-    known: tuple[Query, ...],
-    tracks: list[Track],
-    vectors: Array,
-    least: float = 0.0,
-) -> NDArray[np.bool_]:
-    """Tell which candidates, of such a cosine at least, are a recording that is liked or disliked already."""
+def _copies_of(
+    record: Record, space: Space, known: tuple[Query, ...], tracks: list[Track], vectors: Array
+) -> Callable[[int], bool]:
+    """Return a function that tells of a place whether that track is a recording that is known."""
     if not known or not tracks:
-        return np.zeros(len(tracks), bool)
+        return lambda place: False
     cosines = vectors @ np.stack([query.vector for query in known]).T
-    copies = np.zeros(len(tracks), bool)
-    for place, i in np.argwhere(likely_copies(tracks, [query.like for query in known], cosines, least)):
-        copies[place] = copies[place] or is_copy_of(
-            record, space, known[i], tracks[place], float(cosines[place, i])
+    likely = likely_copies(tracks, [query.like for query in known], cosines)
+
+    @cache  # as long as the list is made
+    def is_copy(place: int) -> bool:
+        return any(
+            is_copy_of(record, space, known[i], tracks[place], float(cosines[place, i]))
+            for i in np.flatnonzero(likely[place])
         )
-    return copies
+
+    return is_copy

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from soundkin.errors import NotFound
 from soundkin.fingerprint import SKETCH_DIMS, compare, sketch
-from soundkin.recommend.pieces import are_versions, piece_of
+from soundkin.recommend.pieces import Piece, are_versions, piece_of
 from soundkin.record import Record, Track
 
 Array = NDArray[np.float32]
@@ -142,7 +142,7 @@ def windows_of(record: Record, track_id: str, space: str) -> Array | None:
 
 def same_recordings(
     record: Record, space: str, tracks: Sequence[Track], vectors: Array
-) -> Callable[[int], list[int]]:
+) -> Callable[[int, Sequence[int]], list[int]]:
     """Return a function that tells which of some tracks are the same recording as one of them, or a version of it.
 
     Parameters
@@ -159,16 +159,13 @@ def same_recordings(
     Returns
     -------
     callable
-        From a place in the sequence to places.
+        From a place in the sequence, and others, to those of these; not to the place itself.
     """
     long = np.array([track.duration for track in tracks])
-    contents: dict[str, list[int]] = {}
-    for place, track in enumerate(tracks):
-        contents.setdefault(track.content or f"nothing known of {place}", []).append(place)
 
-    pieces: dict[tuple[str, str], list[int]] = {}
-    for place, track in enumerate(tracks):
-        pieces.setdefault(piece_of(track)[:2], []).append(place)
+    @cache
+    def piece(place: int) -> Piece:
+        return piece_of(tracks[place])
 
     @cache  # as long as the list is made
     def windows(place: int) -> Array | None:
@@ -194,25 +191,23 @@ def same_recordings(
         heard = (None, None) if all(prints) else (windows(a), windows(b))
         return is_copy(tracks[a], tracks[b], cosine, *heard, *prints)
 
-    @cache
-    def same(place: int) -> list[int]:
-        track, cosines = tracks[place], vectors @ vectors[place]
-        likely = np.flatnonzero(may_be_copies(cosines, np.abs(long - track.duration)))
-        found = list(contents.get(track.content, []))
-        piece = piece_of(track)
-        found += [
+    def same(place: int, among: Sequence[int]) -> list[int]:
+        others = [other for other in among if other != place]
+        cosines = vectors[others] @ vectors[place]
+        likely, content = may_be_copies(cosines, np.abs(long[others] - long[place])), tracks[place].content
+        return [
             other
-            for other in pieces[piece[:2]]
-            if other != place and are_versions(piece, piece_of(tracks[other]), float(cosines[other]))
+            for other, cosine, may_be in zip(others, cosines.tolist(), likely.tolist(), strict=True)
+            if (content and content == tracks[other].content)
+            or are_versions(piece(place), piece(other), cosine)
+            or (may_be and is_same(min(place, other), max(place, other)))
         ]
-        others = (other for other in likely.tolist() if other != place and other not in found)
-        return found + [other for other in others if is_same(min(place, other), max(place, other))]
 
     return same
 
 
 def likely_copies(
-    tracks: Sequence[Track], others: Sequence[Track | None], cosines: Array, least: float = 0.0
+    tracks: Sequence[Track], others: Sequence[Track | None], cosines: Array
 ) -> NDArray[np.bool_]:
     """Tell, at little cost, of which pairs of tracks `is_copy` could be true.
 
@@ -224,8 +219,6 @@ def likely_copies(
         m of them; None is nobody's copy.
     cosines : float32 (n, m)
         Of their vectors.
-    least : float
-        Only those of such a cosine or more.
 
     Returns
     -------
@@ -234,7 +227,7 @@ def likely_copies(
     """
     long = np.array([track.duration for track in tracks])
     others_long = np.array([track.duration if track else -np.inf for track in others])
-    likely = may_be_copies(cosines, np.abs(long[:, None] - others_long)) & (cosines >= least)
+    likely = may_be_copies(cosines, np.abs(long[:, None] - others_long))
     places: dict[str, list[int]] = {}
     for j, other in enumerate(others):
         if other and other.content:

@@ -24,9 +24,12 @@ Array = NDArray[np.float32]
 
 LONGEST = 200
 """Tracks of the longest path: more do not make smaller steps."""
-_NEAR_STOP = 24  # candidates for each stop of a path
+_NEAR_STOP, _MOST_NEAR = (
+    24,
+    64,
+)  # candidates for each stop of a path: as many as it has stops, in these bounds
 _ROUNDS = 2  # how often stops are looked for again, halfway between their neighbours
-_REPAIRS = 60  # at most so many rule-breaking candidates are struck out before a path is taken as it is
+_REPAIRS = 60  # at most so many times a path is mended before it is taken as it is
 _WANDER = 0.08  # how much a seed changes what a step costs, in cosine
 _DIRECT = 0.25  # how much the way to a stop counts beside the steps themselves
 
@@ -151,9 +154,9 @@ def _candidates(
     ends: tuple[Query, Query],
 ) -> _Stops:
     """Find what lies near each point, without copies and versions of the ends."""
+    near = max(_NEAR_STOP, min(len(points), _MOST_NEAR))
     found = [
-        [number for number, _ in index.search(space.id, point, _NEAR_STOP, where, unwanted)]
-        for point in points
+        [number for number, _ in index.search(space.id, point, near, where, unwanted)] for point in points
     ]
     tracks = tracks_of(record, list(dict.fromkeys(number for near in found for number in near)))
     numbers = sorted(tracks)
@@ -212,14 +215,14 @@ def _through(
             for i, layer in enumerate(layers)
         ]
         way = _cheapest(open_, stops.vectors, ends, strayed)
-        broken = _broken(way, stops, names, rules, same)
-        if broken is None:
+        broken = _repeated(way, strayed) or _broken(way, stops, names, rules, same)
+        if not broken:
             return way
-        place, worse = broken
-        banned[place].update(worse)
+        for place, worse in broken:
+            banned[place].update(worse)
     once = list[int]()
     for place in way:
-        if {place, *same(place)}.isdisjoint(once):
+        if place not in once and not same(place, once):
             once.append(place)
     return once
 
@@ -244,30 +247,38 @@ def _cheapest(
     return way[::-1]
 
 
+def _repeated(way: Sequence[int], strayed: NDArray[np.floating]) -> list[tuple[int, list[int]]]:
+    """Return the stops where candidates must not come because they come where they stray less: stop, candidates."""
+    own = {place: min((strayed[i, place], i) for i, p in enumerate(way) if p == place)[1] for place in way}
+    twice = [place for place in own if way.count(place) > 1]
+    return [(i, [p for p in twice if own[p] != i]) for i in range(len(way))] if twice else []
+
+
 def _broken(
     way: Sequence[int],
     stops: _Stops,
     names: tuple[Track, Track],
     rules: Variety,
-    same: Callable[[int], list[int]],
-) -> tuple[int, list[int]] | None:
-    """Return a stop that breaks the rules, and the candidates that would do the same there; None when all is well."""
+    same: Callable[[int, Sequence[int]], list[int]],
+) -> list[tuple[int, list[int]]]:
+    """Return the stops that break the rules, and the candidates that would do the same there; none when all is well."""
+    everyone = range(len(stops.tracks))
+    again = [(i, [place, *same(place, everyone)]) for i, place in enumerate(way) if same(place, way[:i])]
+    if again:
+        return again
     line = [names[0], *(stops.tracks[place] for place in way), names[1]]
-    for i, place in enumerate(way):
-        if not {place, *same(place)}.isdisjoint(way[:i]):
-            return i, [place, *same(place)]
+    found = list[tuple[int, list[int]]]()
     for name_of, most in ((_artist, rules.per_artist), (_album, rules.per_album)):
         texts = [name_of(track) for track in line]
         for last in range(1, len(line)):
             window = range(max(0, last - rules.window + 1), last + 1)
             name = texts[last]
-            if name and sum(texts[i] == name for i in window) > most:
-                inner = [i for i in window if texts[i] == name and 0 < i < len(line) - 1]
-                if inner:  # the last of them that is no end of the path
-                    return inner[-1] - 1, [
-                        c for c, track in enumerate(stops.tracks) if name_of(track) == name
-                    ]
-    return None
+            inner = [i for i in window if texts[i] == name and 0 < i < len(line) - 1]
+            if name and inner and sum(texts[i] == name for i in window) > most:
+                # the last of them that is no end of the path goes, and counts no more
+                found.append((inner[-1] - 1, [c for c in everyone if name_of(stops.tracks[c]) == name]))
+                texts[inner[-1]] = ""
+    return found
 
 
 def _artist(track: Track) -> str:

@@ -60,11 +60,12 @@ def pick(
     albums: Sequence[str],
     k: int,
     rules: Variety = FREE,
-    same: Callable[[int], Sequence[int]] | None = None,
+    same: Callable[[int, Sequence[int]], Sequence[int]] | None = None,
     before: Sequence[int] = (),
     shares: Array | None = None,
     due: Array | None = None,
     never: Sequence[int] = (),
+    refused: Callable[[int], bool] | None = None,
 ) -> list[int]:
     """Choose k candidates one after the other, each the best that the rules allow after those before it.
 
@@ -85,7 +86,7 @@ def pick(
     rules : Variety
         What is allowed.
     same : callable, optional
-        Given the place of a candidate, the places of those that are the same recording.
+        Given the place of a candidate and those of others, which of these are the same recording.
     before : sequence of int
         Places of candidates that have been heard already, in their order: they count for the rules, and do
         not come again.
@@ -97,6 +98,8 @@ def pick(
         question: Santos et al., WWW 2010).
     never : sequence of int
         Places of candidates that do not come.
+    refused : callable, optional
+        Asked of each candidate that would come next, whether it may not come after all.
 
     Returns
     -------
@@ -114,10 +117,8 @@ def pick(
         (_numbered(names), limit) for names, limit in ((artists, rules.per_artist), (albums, rules.per_album))
     ]
     free = np.ones(len(scores), bool)
-    free[list(never)] = False
+    free[[*never, *before]] = False
     heard, chosen = list(before), list[int]()
-    for place in before:
-        _strike(free, place, same)
     tastes = None if shares is None or due is None or len(due) < 2 else _Tastes(shares, due)
     alike = {place: vectors @ vectors[place] for place in heard[-rules.window :]} if rules.diversity else {}
     while len(chosen) < k and free.any():
@@ -134,13 +135,16 @@ def pick(
             gain = (1 - rules.diversity) * gain - rules.diversity * nearest
         # of equals the first, so that the answer does not depend on how they were sorted
         best = int(np.where(allowed if allowed.any() else free, gain, -np.inf).argmax())
+        free[best] = False
+        # telling copies costs most of all, so only who would come is asked
+        if (refused is not None and refused(best)) or (same is not None and same(best, heard)):
+            continue
         if tastes is not None:
             tastes.give(best)
         if rules.diversity:
             alike[best] = vectors @ vectors[best]
         chosen.append(best)
         heard.append(best)
-        _strike(free, best, same)
     return chosen
 
 
@@ -190,10 +194,3 @@ def _numbered(names: Sequence[str]) -> NDArray[np.intp]:
     """Give the same number to names that differ in upper and lower case only, and 0 to empty ones."""
     numbers: dict[str, int] = {"": 0}
     return np.array([numbers.setdefault(name.casefold(), len(numbers)) for name in names], np.intp)
-
-
-def _strike(free: NDArray[np.bool_], place: int, same: Callable[[int], Sequence[int]] | None) -> None:
-    """Take a candidate, and those that are the same recording, out of the choice."""
-    free[place] = False
-    if same is not None:
-        free[list(same(place))] = False

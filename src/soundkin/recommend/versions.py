@@ -26,6 +26,7 @@ Array = NDArray[np.float32]
 
 RECORDING, VERSION = "recording", "version"
 _ROWS = 512  # tracks that are compared at once: a block of 512 x a few thousand cosines
+_WHOLE_SECONDS = 0.5  # shorter than the longest by more, and something is missing: encoders add and cut less
 _LOSSLESS = ("flac", "alac", "wavpack", "ape", "tta", "pcm")
 
 
@@ -70,8 +71,8 @@ class Group:
     kind : str
         Of its pairs.
     tracks : tuple of Track
-        Two or more; of one recording the best first: lossless before lossy, then by bit rate. Of versions first those
-        whose titles do not say that they are one.
+        Two or more; of one recording the best first: whole files before damaged and then before cut ones, lossless
+        before lossy, then by bit rate. Of versions first those whose titles do not say that they are one.
     pairs : tuple of Pair
         Every track is in one at least.
     """
@@ -115,14 +116,15 @@ def duplicates(record: Record, space: str) -> list[Group]:
                 pair = _as_recording(record, space, tracks[a], tracks[b], cosine, prints)
                 same += [pair] if pair else []
     known = {frozenset((pair.a, pair.b)) for pair in same}
-    groups = _groups(RECORDING, same, tracks)
+    damaged = record.damaged_files()
+    groups = _groups(RECORDING, same, tracks, damaged)
     copies = {track.id: number for number, group in enumerate(groups) for track in group.tracks}
     other = [
         pair
         for pair in _as_versions(tracks.values(), rows, vectors)
         if copies.get(pair.a, pair.a) != copies.get(pair.b, pair.b)
     ]
-    return groups + _groups(VERSION, other, tracks)
+    return groups + _groups(VERSION, other, tracks, damaged)
 
 
 def _same_bytes(tracks: Iterable[Track]) -> Iterator[Pair]:
@@ -211,7 +213,7 @@ def _as_versions(tracks: Iterable[Track], rows: dict[str, int], vectors: Array) 
                 yield Pair(a.id, b.id, VERSION, round(cosine, 4), round(apart, 2), None, None, why)
 
 
-def _groups(kind: str, pairs: Sequence[Pair], tracks: dict[str, Track]) -> list[Group]:
+def _groups(kind: str, pairs: Sequence[Pair], tracks: dict[str, Track], damaged: set[str]) -> list[Group]:
     """Put together what pairs connect."""
     leader: dict[str, str] = {}
 
@@ -229,14 +231,18 @@ def _groups(kind: str, pairs: Sequence[Pair], tracks: dict[str, Track]) -> list[
         members[lead(id_)].append(tracks[id_])
     for pair in pairs:
         links[lead(pair.a)].append(pair)
-    first = _as_it_is if kind == VERSION else _quality
-    found = [Group(kind, tuple(sorted(members[head], key=first)), tuple(links[head])) for head in members]
+    found = list[Group]()
+    for head, group in members.items():
+        longest = max(track.duration for track in group)
+
+        def best_first(track: Track, longest: float = longest) -> tuple[bool, bool, bool, float, str]:
+            is_damaged, is_cut = track.path in damaged, longest - track.duration > _WHOLE_SECONDS
+            if kind == VERSION:  # these are of different lengths; the piece itself comes first
+                return bool(piece_of(track).marks), is_damaged, *_quality(track)
+            return is_damaged, is_cut, *_quality(track)
+
+        found.append(Group(kind, tuple(sorted(group, key=best_first)), tuple(links[head])))
     return sorted(found, key=lambda group: (-len(group.tracks), group.tracks[0].path))
-
-
-def _as_it_is(track: Track) -> tuple[bool, bool, float, str]:
-    """Sort the piece itself before its versions."""
-    return bool(piece_of(track).marks), *_quality(track)
 
 
 def _quality(track: Track) -> tuple[bool, float, str]:
