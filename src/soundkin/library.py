@@ -72,6 +72,7 @@ from soundkin.scan import (
     roots_of,
 )
 from soundkin.spaces import own_space, spaces_of
+from soundkin.tasting import Tasting
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -141,7 +142,7 @@ def default_folder() -> Path:
     return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
 
 
-class Library(Mixing, Browsing):
+class Library(Mixing, Browsing, Tasting):
     """A folder that holds the record, the index and the encoders of one collection of music.
 
     Open it with `Library.open`; use it as a context manager, or `close` it. Several threads may ask at once.

@@ -286,6 +286,62 @@ class FeedbackTables(Connection):
             )
         return len(new)
 
+    def add_events(self, events: Sequence[tuple[str, Feedback]]) -> int:
+        """Write down single marks of many profiles, but for those that are known: of a track, to the second.
+
+        Parameters
+        ----------
+        events : sequence of (str, Feedback)
+            Names of profiles as `clean_name` gives them, which are made where there are none; and what they said.
+
+        Returns
+        -------
+        int
+            How many were new.
+        """
+        new = 0
+        with self._note():
+            self._make_profiles({name for name, _ in events})
+            for name, one in events:
+                new += self._db.execute(
+                    "INSERT INTO feedback (profile, track, kind, at) SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 "
+                    "FROM feedback WHERE profile = ?1 AND track = ?2 AND kind = ?3 AND at > ?4 - 1 AND at < ?4 + 1)",
+                    (name, one.track, one.kind, one.at),
+                ).rowcount
+        return new
+
+    def add_counts(self, counts: Sequence[tuple[str, Feedback, int]]) -> int:
+        """Write down how often profiles did something, where single times are not known.
+
+        Parameters
+        ----------
+        counts : sequence of (str, Feedback, int)
+            Names of profiles, what they did when last, and how often in all.
+
+        Returns
+        -------
+        int
+            How many marks were new: as many as were missing, each a second before the next.
+        """
+        new = 0
+        with self._note():
+            self._make_profiles({name for name, *_ in counts})
+            for name, one, n in counts:
+                (known,) = self._db.execute(
+                    "SELECT count(*) FROM feedback WHERE profile = ? AND track = ? AND kind = ?",
+                    (name, one.track, one.kind),
+                ).fetchone()
+                rows = [(name, one.track, one.kind, max(0.0, one.at - i)) for i in range(known, n)]
+                self._db.executemany(
+                    "INSERT INTO feedback (profile, track, kind, at) VALUES (?, ?, ?, ?)", rows
+                )
+                new += len(rows)
+        return new
+
+    def _make_profiles(self, names: Iterable[str]) -> None:
+        now = time.time()
+        self._db.executemany("INSERT OR IGNORE INTO profiles VALUES (?, ?)", [(name, now) for name in names])
+
     def feedback(self, profile: str) -> list[Feedback]:
         """Return all that a profile said and did.
 
