@@ -72,6 +72,7 @@ from soundkin.scan import (
     roots_of,
 )
 from soundkin.spaces import own_space, spaces_of
+from soundkin.taste.serving import SPACE as TASTE
 from soundkin.tasting import Tasting
 
 if TYPE_CHECKING:
@@ -507,7 +508,8 @@ class Library(Mixing, Browsing, Tasting):
             No space matches.
         """
         record = self._reader()
-        spaces = _called(record.spaces(), name)
+        # what is learned from plays answers only when it is asked for
+        spaces = _called(record.spaces(), name) if name else [s for s in record.spaces() if s != TASTE]
         if not spaces:
             known = ", ".join(s.id for s in record.spaces())
             if not known:
@@ -700,6 +702,7 @@ class Library(Mixing, Browsing, Tasting):
         space: str | None = None,
         variety: Variety | None = None,
         discover: bool = False,
+        hybrid: bool = False,
     ) -> list[Hit]:
         """Recommend tracks to somebody who likes some and dislikes others.
 
@@ -721,6 +724,9 @@ class Library(Mixing, Browsing, Tasting):
             How the list may not repeat itself; default `Variety()`.
         discover : bool
             Prefer what the profile never played, or not for long.
+        hybrid : bool
+            Let what `train_taste` learned from plays have its say; where it has none, see `why_no_taste`, sound alone
+            decides.
 
         Returns
         -------
@@ -736,10 +742,12 @@ class Library(Mixing, Browsing, Tasting):
         """
         chosen = self.space(space)
         where = self._filter(filters, profile)
+        likes = list(likes)
         seeds = self._seeds(likes, dislikes, profile, chosen)
+        second = self._second(seeds, likes, profile, chosen) if hybrid else None
         return recommend.recommend(
             self._reader(), self._current_index(), chosen, seeds, k, self.closeness(chosen), strategy, where,
-            variety, time.time() if discover else None,
+            variety, time.time() if discover else None, second,
         )  # fmt: skip
 
     def tidy(self) -> bool:

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from soundkin.cli.common import cli, count_of, json_option, library_option, print_json, rows_progress, say
+from soundkin.cli.common import (
+    cli,
+    count_of,
+    json_option,
+    library_option,
+    print_json,
+    print_table,
+    rounds_progress,
+    rows_progress,
+    say,
+)
 
 if TYPE_CHECKING:
     from soundkin.plays import PlaysReport
@@ -42,6 +52,45 @@ def import_(files: tuple[str, ...], profile: str | None, folder: str | None, as_
                 _print_plays(file, report)
     if as_json:
         print_json(reports)
+
+
+@taste.command("train")
+@click.option(
+    "--method", type=click.Choice(["auto", "cosine", "ease", "als", "bpr"]), default="auto", show_default=True,
+    help="How; als and bpr need the extra cf.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of what is drawn.")
+@library_option
+@json_option
+def train(method: str, seed: int, folder: str | None, as_json: bool) -> None:
+    """Learn from plays and likes who likes what, for soundkin recommend --hybrid and --space taste.
+
+    Part of the plays is held out, to find what sound, taste, artist and popularity are worth. Nothing is embedded
+    again. Where there are few people, what is played in one sitting is taken to go together.
+    """
+    from soundkin.library import Library
+
+    with Library.open(folder) as library, rounds_progress("learning") as progress:
+        told = library.train_taste(method, seed, progress)
+    if as_json:
+        print_json(told)
+        return
+    click.echo(
+        f"learned by {told['method']} from {told['entries']} plays of {told['tracks']} tracks by {told['height']} "
+        f"{told['rows']}; {count_of(told['vectors'], 'taste vector')}"
+    )
+    for name, what in (("bots", "more plays in a day than a day has"), ("omnivores", "most of the library")):
+        if told[name]:
+            click.echo(f"left out: {count_of(told[name], 'profile')} with {what}")
+    rows = [[name, f"{told[name]:.3f}"] for name in ("popularity", "sound", "taste", "together")]
+    click.echo(f"nDCG@20 of {count_of(told['questions'], 'row')}, a fifth of each held out:")
+    print_table(("by", "nDCG@20"), rows, right=("nDCG@20",))
+    weights = ", ".join(f"{name} {value:g}" for name, value in told["weights"].items())
+    click.echo(f"weights: {weights} (sound has the rest)")
+    click.echo(
+        f"of artists that nobody played, sound tells {told['by_sound']:.2f} of taste; of other tracks of an artist, "
+        f"the artist {told['by_artist']:.2f} (mean cosine)"
+    )
 
 
 def _print_plays(file: str, report: "PlaysReport") -> None:

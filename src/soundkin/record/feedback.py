@@ -4,9 +4,10 @@ Nothing is ever changed here, only added: what a profile thinks of a track now i
 tracks by id, not by number, so that they outlive a track that is forgotten and comes back.
 """
 
+import itertools
 import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -85,6 +86,28 @@ class Opinion(NamedTuple):  # not a dataclass: thousands are made for one recomm
     skips: int = 0
     played: float = 0.0
     skipped: float = 0.0
+
+
+class Heard(NamedTuple):
+    """What somebody did with a track, over all time; see `FeedbackTables.heard`.
+
+    Parameters
+    ----------
+    track : str
+        Its id.
+    verdict : str
+        "like", "dislike" or "": the last that was said.
+    plays, skips : int
+        How often.
+    at : float
+        When anything was last, seconds since 1970.
+    """
+
+    track: str
+    verdict: str
+    plays: int
+    skips: int
+    at: float
 
 
 def clean_name(name: str) -> str:
@@ -341,6 +364,36 @@ class FeedbackTables(Connection):
     def _make_profiles(self, names: Iterable[str]) -> None:
         now = time.time()
         self._db.executemany("INSERT OR IGNORE INTO profiles VALUES (?, ?)", [(name, now) for name in names])
+
+    def heard(self) -> Iterator[tuple[str, Heard]]:
+        """Yield what every profile did with every track it has met, one row each, by profile and track."""
+        rows = self._rows(
+            "SELECT profile, track, kind, count(*), max(at) FROM feedback GROUP BY profile, track, kind "
+            "ORDER BY profile, track"
+        )
+        for (profile, track), group in itertools.groupby(rows, lambda row: row[:2]):
+            found = {kind: (n, at) for _, _, kind, n, at in group}
+            said = max(
+                ((found[k][1], k) for k in ("like", "dislike", "unlike") if k in found), default=(0.0, "")
+            )
+            plays, skips = (found.get(kind, (0, 0.0))[0] for kind in ("play", "skip"))
+            verdict = said[1] if said[1] != "unlike" else ""
+            yield profile, Heard(track, verdict, plays, skips, max(at for _, at in found.values()))
+
+    def played(self) -> Iterator[tuple[str, str, float]]:
+        """Yield every play of every profile: its name, the track, and when; by profile and time."""
+        yield from self._rows(
+            "SELECT profile, track, at FROM feedback WHERE kind = 'play' ORDER BY profile, at, number"
+        )
+
+    def busiest(self, plays: int) -> set[str]:
+        """Return the profiles that played more than so many times on some day; one second counts once."""
+        rows = self._rows(
+            "SELECT DISTINCT profile FROM feedback WHERE kind = 'play' GROUP BY profile, CAST(at / 86400 AS INTEGER) "
+            "HAVING count(DISTINCT CAST(at AS INTEGER)) > ?",
+            (plays,),
+        )
+        return {row[0] for row in rows}
 
     def feedback(self, profile: str) -> list[Feedback]:
         """Return all that a profile said and did.
