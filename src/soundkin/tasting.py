@@ -6,13 +6,12 @@ Here histories are opened, models kept and asked; how rows are matched stands in
 import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soundkin import plays
 from soundkin.embed import Space
@@ -20,14 +19,11 @@ from soundkin.errors import NotFound
 from soundkin.recommend import Closeness, Seeds
 from soundkin.record import Record, Track
 from soundkin.record.feedback import Heard
-from soundkin.taste.cold import NOBODY, has_any, unit
-from soundkin.taste.history import LIKE_WEIGHT, read, weight_of
-from soundkin.taste.learning import Collection
+from soundkin.taste.cold import has_any
+from soundkin.taste.gathering import gather
+from soundkin.taste.history import LIKE_WEIGHT, weight_of
 from soundkin.taste.serving import SPACE, TasteOfOne
 from soundkin.taste.training import FILE, Trained, load, save, train
-
-Array = NDArray[np.float32]
-Ints = NDArray[np.int64]
 
 FOLDER = "taste"
 """Of what was learned, in that of the library."""
@@ -121,15 +117,9 @@ class Tasting(ABC):
         StoreError
             Another process is writing, or the folder cannot be written.
         """
-        record = self._reader()
-        tracks = list(record.tracks())
-        history = read(record, {track.id: i for i, track in enumerate(tracks)})
-        artists = numbered(track.album_artist or track.artist for track in tracks)
-        albums = numbered(
-            f"{track.album_artist or track.artist}|{track.album}" if track.album else "" for track in tracks
-        )
-        collection = Collection(self._sounds(tracks), artists, albums)
-        learned, figures = train(history.plays, collection, method, seed, progress)
+        gathered = gather(self._reader(), self.space())
+        tracks, history = gathered.tracks, gathered.history
+        learned, figures = train(history.plays, gathered.collection, method, seed, progress)
         told = {
             "rows": history.rows, "height": history.plays.height, "entries": len(history.plays.items),
             "tracks": int((history.plays.listeners > 0).sum()), "bots": history.bots,
@@ -142,7 +132,7 @@ class Tasting(ABC):
         with Record.open(self.folder, write=True) as writable:
             ids = [track.id for track, one in zip(tracks, has_vector, strict=True) if one]
             writable.replace_vectors(SPACE, ids, learned.guess.vectors[has_vector])
-        save(Trained(numbers, artists, learned, told), self.folder / FOLDER)
+        save(Trained(numbers, gathered.collection.artists, learned, told), self.folder / FOLDER)
         self._renew_index()
         return told
 
@@ -212,26 +202,6 @@ class Tasting(ABC):
             with contextlib.suppress(NotFound):  # a file from outside was played by nobody
                 played[int((like if isinstance(like, Track) else self.find(like)).id, 16)] = LIKE_WEIGHT
         return played
-
-    def _sounds(self, tracks: Sequence[Track]) -> Array:
-        """Return the vectors of tracks in the fullest space, (n, d); 0 for those that have none there."""
-        space = self.space()
-        ids, vectors = self._reader().vectors(space.id)
-        place = {id_: i for i, id_ in enumerate(ids)}
-        out = np.zeros((len(tracks), space.dims), np.float32)
-        for i, track in enumerate(tracks):
-            if track.id in place:
-                out[i] = vectors[place[track.id]]
-        return unit(out)
-
-
-def numbered(names: Iterable[str]) -> Ints:
-    """Give the same number to the same names, whatever their case, and -1 to none; int64 (n,)."""
-    known: dict[str, int] = {}
-    return np.array(
-        [known.setdefault(name.casefold(), len(known)) if name.strip("| ") else NOBODY for name in names],
-        np.int64,
-    )
 
 
 def _name(track: Track) -> str:

@@ -135,7 +135,7 @@ async def recommend(asked: models.RecommendRequest, shared: Shared, request: Req
         likes, dislikes = asked_of(library, asked.likes), asked_of(library, asked.dislikes)
         hits = library.recommend(
             likes, dislikes, whose, asked.k, asked.strategy or STRATEGIES[0], asked.filters, asked.space,
-            variety_of(asked.variety), asked.discover,
+            variety_of(asked.variety), asked.discover, asked.hybrid,
         )  # fmt: skip
         return models.Answer(**answer_of(library, hits, library.space(asked.space).id, mine, asked.filters))
 
