@@ -32,7 +32,7 @@ from soundkin.taste.training import hold_out
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-_DIMS, _ASKING = 160, 500
+_DIMS, _ASKING = 160, 250
 BANDS = {"popularity": (0.10, 0.12), "cosine": (0.25, 0.27), "ease": (0.27, 0.29), "als": (0.26, 0.29)}
 _SHOWN = ("sound and taste", "sound", "taste", "taste, guessed", "popularity", "random")
 

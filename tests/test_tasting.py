@@ -358,6 +358,8 @@ def test_tracks_that_came_after_the_training_are_known_by_sound(library, told):
 
 def test_hybrid_without_taste_is_sound_alone_and_says_so(library, capsys):
     track = in_order(library)[0]
+    with pytest.raises(InputError, match="hybrid goes with the strategy agreement"):
+        library.recommend([track], strategy="best", hybrid=True)
     assert library.recommend([track], hybrid=True) == library.recommend([track])
     with pytest.raises(SystemExit, match="0"):
         cli.main(["recommend", "--like", track.id, "--hybrid", "--library", str(library.folder)])

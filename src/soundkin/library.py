@@ -738,10 +738,15 @@ class Library(Mixing, Browsing, Tasting):
         NotFound, Ambiguous
             A like or dislike names nothing, or several tracks; there is no such profile.
         InputError
-            There is no like, a track is both liked and disliked, or a filter is unusable.
+            There is no like, a track is both liked and disliked, or a filter is unusable; or hybrid comes with
+            another strategy than the default.
         """
         chosen = self.space(space)
         where = self._filter(filters, profile)
+        if hybrid and strategy != recommend.STRATEGIES[0]:
+            raise InputError(
+                f"hybrid goes with the strategy {recommend.STRATEGIES[0]}; {strategy!r} came: leave one of the two out"
+            )
         likes = list(likes)
         seeds = self._seeds(likes, dislikes, profile, chosen)
         second = self._second(seeds, likes, profile, chosen) if hybrid else None

@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 HIDDEN = 0.2
 """Share of what each row has played that is held out."""
 K = 20
-_MOST_ASKED = 500
+_MOST_ASKED = 300
 _SPEAK = 32  # of what somebody has played, so many are compared with every track
 _SHARES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.5, 3.0)
 _MORE = (0.0, 0.1, 0.3)
