@@ -153,3 +153,17 @@ def test_evaluating_agrees_with_the_references() -> None:
         assert f"| {protocol} " in out
     assert figure(out, "largest difference from trec_eval") < 1e-9
     assert figure(out, "largest difference from scikit-learn") < 1e-9
+
+
+def test_hybrid(tmp_path: Path) -> None:
+    pytest.importorskip("implicit")
+    rng = np.random.default_rng(0)
+    rows = ["TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS"]
+    for i in range(600):
+        tags = "\t".join(f"genre---{tag}" for tag in rng.choice(8, 2, replace=False) + 8 * (i // 6 % 3))
+        rows.append(f"track_{i:05}\tartist_{i // 6:03}\talbum_1\t{i}.mp3\t200\t{tags}")
+    (tmp_path / "autotagging_genre.tsv").write_text("\n".join(rows))
+    out = run("bench_hybrid", "--jamendo", tmp_path, "--artists", 100, "--people", 150, "--seeds", 1)
+    assert figure(out, "sound less chance on cold artists, where all of it can") > 0.05
+    out = run("bench_hybrid", "--size", 200, 300, 4000)
+    assert figure(out, "ALS, memory") < 2

@@ -4,12 +4,15 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 from serving import API, client_of, copied
 
 from soundkin import cli
 from soundkin.errors import SoundkinError
 from soundkin.library import Library
+from soundkin.record import Record
+from soundkin.record.feedback import Feedback
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,17 @@ def folder(made, tmp_path_factory):
     with Library.open(copy) as library:
         tracks = library.tracks()
         library.create_profile("Ana")
+        rng = np.random.default_rng(0)
+        with Record.open_to_note(copy) as record:
+            record.add_events(
+                [
+                    (f"p{p}", Feedback(track.id, "play", 1e9 + 1000 * i))
+                    for p in range(12)
+                    for i, track in enumerate(tracks)
+                    if rng.random() < 0.5
+                ]
+            )
+        library.train_taste()
         for kind, some in (
             ("like", tracks[2:5]),
             ("dislike", tracks[7:8]),
@@ -109,6 +123,11 @@ QUESTIONS = {
         "recommend", {"likes": ["{a}", "{words}"], "dislikes": ["{c}"], "k": 5},
         ("recommend", "--like", "{a}", "--like", "{words}", "--dislike", "{c}", "-k", "5"),
         "/recommend", {"likes": ["{a}", "{words}"], "dislikes": ["{c}"], "k": 5},
+    ),
+    "recommend by sound and taste": Question(
+        "recommend", {"likes": ["{a}", "{b}"], "k": 5, "hybrid": True},
+        ("recommend", "--like", "{a}", "--like", "{b}", "-k", "5", "--hybrid"),
+        "/recommend", {"likes": ["{a}", "{b}"], "k": 5, "hybrid": True},
     ),
     "recommend to Ana": Question(
         "recommend", {"profile": "Ana", "k": 5, "strategy": "best", "filters": ["not liked"]},

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from soundkin.library import Ambiguous, Library, Status
     from soundkin.mixing import Cluster, Found, ImportedProfile
     from soundkin.playlists import Entry
+    from soundkin.plays import PlaysReport, Unmatched
     from soundkin.recommend import Closeness, Hit, Moment, Query, Variety
     from soundkin.recommend.journeys import Journey
     from soundkin.recommend.radio import Radio
@@ -58,6 +59,7 @@ _HOME = {
     **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
     **dict.fromkeys(("Cluster", "Found", "ImportedProfile"), "mixing"),
     "Entry": "playlists",
+    **dict.fromkeys(("PlaysReport", "Unmatched"), "plays"),
     **dict.fromkeys(("Closeness", "Hit", "Moment", "Query", "Variety"), "recommend"),
     "Journey": "recommend.journeys",
     "Radio": "recommend.radio",
@@ -91,6 +93,7 @@ __all__ = [
     "Moment",
     "NotFound",
     "Pair",
+    "PlaysReport",
     "Profile",
     "Progress",
     "Query",
@@ -102,6 +105,7 @@ __all__ = [
     "Status",
     "StoreError",
     "Track",
+    "Unmatched",
     "Variety",
     "load_encoder",
 ]

@@ -73,6 +73,8 @@ from soundkin.scan import (
     roots_of,
 )
 from soundkin.spaces import own_space, spaces_of
+from soundkin.taste.serving import SPACE as TASTE
+from soundkin.tasting import Tasting
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
@@ -143,7 +145,7 @@ def default_folder() -> Path:
     return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
 
 
-class Library(Mixing, Browsing):
+class Library(Mixing, Browsing, Tasting):
     """A folder that holds the record, the index and the encoders of one collection of music.
 
     Open it with `Library.open`; use it as a context manager, or `close` it. Several threads may ask at once.
@@ -508,7 +510,8 @@ class Library(Mixing, Browsing):
             No space matches.
         """
         record = self._reader()
-        spaces = _called(record.spaces(), name)
+        # what is learned from plays answers only when it is asked for
+        spaces = _called(record.spaces(), name) if name else [s for s in record.spaces() if s != TASTE]
         if not spaces:
             known = ", ".join(s.id for s in record.spaces())
             if not known:
@@ -701,6 +704,7 @@ class Library(Mixing, Browsing):
         space: str | None = None,
         variety: Variety | None = None,
         discover: bool = False,
+        hybrid: bool = False,
     ) -> list[Hit]:
         """Recommend tracks to somebody who likes some and dislikes others.
 
@@ -722,6 +726,9 @@ class Library(Mixing, Browsing):
             How the list may not repeat itself; default `Variety()`.
         discover : bool
             Prefer what the profile never played, or not for long.
+        hybrid : bool
+            Let what `train_taste` learned from plays have its say; where it has none, see `why_no_taste`, sound alone
+            decides.
 
         Returns
         -------
@@ -733,14 +740,21 @@ class Library(Mixing, Browsing):
         NotFound, Ambiguous
             A like or dislike names nothing, or several tracks; there is no such profile.
         InputError
-            There is no like, a track is both liked and disliked, or a filter is unusable.
+            There is no like, a track is both liked and disliked, or a filter is unusable; or hybrid comes with
+            another strategy than the default.
         """
         chosen = self.space(space)
         where = self._filter(filters, profile)
+        if hybrid and strategy != recommend.STRATEGIES[0]:
+            raise InputError(
+                f"hybrid goes with the strategy {recommend.STRATEGIES[0]}; {strategy!r} came: leave one of the two out"
+            )
+        likes = list(likes)
         seeds = self._seeds(likes, dislikes, profile, chosen)
+        second = self._second(seeds, likes, profile, chosen) if hybrid else None
         return recommend.recommend(
             self._reader(), self._current_index(), chosen, seeds, k, self.closeness(chosen), strategy, where,
-            variety, time.time() if discover else None,
+            variety, time.time() if discover else None, second,
         )  # fmt: skip
 
     def tidy(self) -> bool:

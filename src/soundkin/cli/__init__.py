@@ -24,6 +24,7 @@ from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     questions,
     serving,
     taste,
+    tasting,
 )
 from soundkin.cli.common import cli, clock, name_of, say
 from soundkin.errors import SoundkinError

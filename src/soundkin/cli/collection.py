@@ -7,7 +7,7 @@ import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -139,7 +139,7 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
             *(
                 (
                     "space",
-                    f"{s['id']}: {s['tracks']} tracks, {s['dims']} dims" + ("" if s["active"] else " (old)"),
+                    f"{s['id']}: {s['tracks']} tracks, {s['dims']} dims{_state_of(s)}",
                 )
                 for s in spaces
             ),
@@ -392,6 +392,12 @@ def _print_failures(library: "Library", as_json: bool) -> None:
         print_table(("kind", "reason", "file"), [[f.kind, f.reason, f.file.path] for f, _ in failures])
     else:
         click.echo("nothing failed")
+
+
+def _state_of(space: dict[str, Any]) -> str:
+    if space["encoder"] == "taste":
+        return " (from plays)"
+    return "" if space["active"] else " (old)"
 
 
 def _listening(windows: str | None) -> "Listening | None":

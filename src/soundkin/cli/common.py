@@ -285,6 +285,18 @@ def steps_progress(what: str, total: int) -> Iterator[Callable[[], None] | None]
         yield lambda: bar.advance(task)
 
 
+@contextlib.contextmanager
+def rows_progress(what: str) -> Iterator[Callable[[int], None] | None]:
+    """Show on stderr, on a terminal, how much is read of what nobody knows the end of."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as status:
+        yield lambda done: status.update(f"{done} {what}")
+
+
 def name_of(track: "Hit | Track") -> str:
     """Return artist and title for people."""
     from soundkin.scan import printable

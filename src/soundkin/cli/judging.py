@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FROM_VECTORS = ("album", "artist", "genre", "same-track")
 _PROTOCOLS = (*_FROM_VECTORS, "taste", "text", "robustness")
+_SPLITS = ("time", "cold-track", "cold-artist")
 _STRATEGIES = ("agreement", "best", "sum", "average")
 _POOLINGS = ("mean", "max", "mean+max", "mean+std")
 _DATASETS = ("ludwig", "fma", "gtzan", "mtg-jamendo", "manifest", "audiofolder")
@@ -92,6 +93,10 @@ def _names(
     help=f"For taste: recommend by {', '.join(_STRATEGIES)}; repeatable.  [default: all]",
 )  # fmt: skip
 @click.option(
+    "--split", type=click.Choice(_SPLITS),
+    help="For taste: learn from plays before a time, or of other tracks or artists; lists of 20.",
+)  # fmt: skip
+@click.option(
     "--out", type=click.Path(file_okay=False), help="Also write Markdown, JSON and CSV to this folder."
 )
 @json_option
@@ -109,6 +114,7 @@ def evaluate(
     tracks: int,
     profiles: tuple[str, ...],
     strategies: tuple[str, ...],
+    split: str | None,
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -126,7 +132,7 @@ def evaluate(
 
     options = Options(
         protocols or _FROM_VECTORS, spaces, poolings, albums, least, k, seed, labels, tracks, profiles,
-        strategies, ask,
+        strategies, ask, split,
     )  # fmt: skip
     with Library.open(folder) as library, _measuring() as report:
         found = measured(library, options, report)

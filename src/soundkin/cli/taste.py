@@ -192,6 +192,7 @@ def _about(track: Any) -> dict[str, str]:
 )  # fmt: skip
 @filter_option
 @click.option("--discover", is_flag=True, help="Prefer what was never played, or not for long.")
+@click.option("--hybrid", is_flag=True, help="Also go by what such people play; see soundkin taste train.")
 @variety_options
 @space_option
 @click.option("--m3u", type=click.Path(dir_okay=False), help="Also write the answer as a playlist.")
@@ -207,6 +208,7 @@ def recommend(
     strategy: str,
     filters: tuple[str, ...],
     discover: bool,
+    hybrid: bool,
     per_artist: int | None,
     per_album: int | None,
     diversity: float | None,
@@ -226,8 +228,10 @@ def recommend(
     variety = variety_of(per_artist, per_album, diversity)
     with Library.open(folder, qdrant, api_key) as library:
         hits = library.recommend(
-            likes, dislikes, profile, k, strategy, list(filters), space, variety, discover
+            likes, dislikes, profile, k, strategy, list(filters), space, variety, discover, hybrid
         )
+        if hybrid and (reason := library.why_no_taste(profile, likes)):
+            say(f"by sound alone: {reason}")
         document = {
             "profile": profile, "likes": likes, "dislikes": dislikes, "strategy": strategy,
             "space": library.space(space).id, "hits": ranked(hits),

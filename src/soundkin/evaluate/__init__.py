@@ -27,6 +27,7 @@ from soundkin.evaluate.protocols import (
 )
 from soundkin.evaluate.ranking import measure
 from soundkin.evaluate.robustness import heard_again
+from soundkin.evaluate.splits import SPLITS, split_of
 from soundkin.evaluate.summary import VOTERS, headline, rows
 from soundkin.evaluate.systems import baselines
 from soundkin.evaluate.tables import Figure, Row, Table
@@ -36,7 +37,18 @@ from soundkin.library import Library
 from soundkin.recommend import STRATEGIES
 from soundkin.record import Record
 
-__all__ = ["ALBUMS", "FROM_VECTORS", "MOST_ASK", "PROTOCOLS", "Figure", "Options", "Row", "Table", "evaluate"]
+__all__ = [
+    "ALBUMS",
+    "FROM_VECTORS",
+    "MOST_ASK",
+    "PROTOCOLS",
+    "SPLITS",
+    "Figure",
+    "Options",
+    "Row",
+    "Table",
+    "evaluate",
+]
 
 Report = Callable[[str, int, int], None]  # what is being done, done, of how much
 
@@ -79,6 +91,8 @@ class Options:
         Of `recommend.STRATEGIES`, to compare by likes; none for all.
     ask : int or None
         At most so many tracks ask, drawn at random, and all are answers all the same; None lets all ask.
+    split : str or None
+        One of `SPLITS`: taste is learned from plays on one side of it, and asked about the other.
     """
 
     protocols: tuple[str, ...] = FROM_VECTORS
@@ -93,6 +107,7 @@ class Options:
     profiles: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
     ask: int | None = MOST_ASK
+    split: str | None = None
 
     def __post_init__(self) -> None:
         for what, given, known in (
@@ -100,6 +115,7 @@ class Options:
             ("pooling", self.poolings, tuple(POOLINGS)),
             ("source of albums", (self.albums,), ALBUMS),
             ("strategy", self.strategies, STRATEGIES),
+            ("split", (self.split,) if self.split else (), SPLITS),
         ):
             for name in given:
                 if name not in known:
@@ -145,6 +161,8 @@ def _protocol(collection: Collection, name: str, options: Options, report: Repor
     progress = (lambda done, total: report(name, done, total)) if report else None
     notes: list[str] = []
     try:
+        if name == "taste" and options.split:
+            return split_of(collection.library, options.split, options.seed, progress)
         if name == "robustness":
             return heard_again(collection, options.tracks, options.seed, progress)
         if name == "taste":

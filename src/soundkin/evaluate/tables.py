@@ -12,7 +12,7 @@ from typing import Any
 from soundkin.errors import InputError
 
 # What the lists are like, besides right or wrong.
-BEYOND = ("skew", "orphans", "coverage", "diversity", "novelty")
+BEYOND = ("skew", "orphans", "coverage", "diversity", "novelty", "artists")
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,9 @@ def _cell(found: Figure | None, with_interval: bool) -> str:
 _ASKED = {
     "taste": "{} times some likes were hidden among {} tracks",
     "text": "{} questions in words to {} tracks",
+    **dict.fromkeys(
+        ("taste-time", "taste-cold-track", "taste-cold-artist"), "{} rows of plays ask for {} tracks"
+    ),
 }
 
 

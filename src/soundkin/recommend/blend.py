@@ -28,6 +28,7 @@ from soundkin.recommend.closeness import Closeness
 from soundkin.recommend.copies import FINGERPRINT_SIMILARITY, likely_copies, same_recordings
 from soundkin.recommend.hits import Hit, Query
 from soundkin.recommend.neighbours import hit_of, is_copy_of, read, with_windows
+from soundkin.recommend.second import Second, passing
 from soundkin.recommend.tastes import MOST_SPEAK, condense, tastes_of
 from soundkin.recommend.variety import Variety, pick, repeats
 from soundkin.record import Record, Track
@@ -105,6 +106,7 @@ def recommend(
     where: Filter | None = None,
     rules: Variety | None = None,
     discover: float | None = None,
+    second: Second | None = None,
 ) -> list[Hit]:
     """Recommend k tracks to somebody.
 
@@ -128,6 +130,8 @@ def recommend(
         How the list may not repeat itself; default `Variety()`.
     discover : float, optional
         The time, seconds since 1970: prefers what was not played long before that, or never.
+    second : Second, optional
+        Who knows what such people play: brings candidates of its own, and has a say in the score.
 
     Returns
     -------
@@ -151,7 +155,11 @@ def recommend(
     size = _POOL_PER_HIT * k
     while True:
         found, is_all = _candidates(index, space.id, seeds, size, strategy, where)
+        if second is not None:
+            found |= _asked_too(index, space.id, seeds, size, where, second)
         pool = _weigh(record, space, seeds, found, usual, strategy)
+        if second is not None and pool.numbers:
+            pool.scores = second.fuse(pool.numbers, pool.scores)
         if discover is not None:
             pool.scores = _prefer_forgotten(pool, seeds, discover)
         places = _choose(record, index, space, seeds, pool, k, rules)
@@ -169,7 +177,7 @@ def recommend(
         like = followed[int(pool.follows[p])]
         cosine = float(pool.vectors[p] @ like.vector)
         out.append(hit_of(record, space, pool.tracks[p], cosine, like, usual, close, follows=True))
-    return out
+    return out if second is None else [second.explained(hit) for hit in out]
 
 
 def nearest_dislikes(record: Record, index: Index, space: Space, seeds: Seeds) -> Seeds:
@@ -204,8 +212,7 @@ def _candidates(
     index: Index, space: str, seeds: Seeds, size: int, strategy: str, where: Filter | None
 ) -> tuple[set[int], bool]:
     """Find candidates, and whether they are all there are."""
-    unwanted = set(seeds.unwanted)
-    unwanted.update(int(q.like.id, 16) for q in (*seeds.likes, *seeds.dislikes) if q.like and q.like.id)
+    unwanted = _unwanted(seeds)
     likes = np.stack([query.vector for query in seeds.likes])
     if strategy != "agreement":
         dislikes = [query.vector for query in seeds.dislikes]
@@ -217,6 +224,18 @@ def _candidates(
     each = max(_LEAST_PER_TASTE, math.ceil(size / n))
     parts = [index.recommend(space, sounds[taste == t], [], each, "best", where, unwanted) for t in range(n)]
     return {number for part in parts for number, _ in part}, any(len(part) < each for part in parts)
+
+
+def _unwanted(seeds: Seeds) -> set[int]:
+    known = (q.like for q in (*seeds.likes, *seeds.dislikes))
+    return {*seeds.unwanted, *(int(track.id, 16) for track in known if track and track.id)}
+
+
+def _asked_too(
+    index: Index, space: str, seeds: Seeds, size: int, where: Filter | None, second: Second
+) -> set[int]:
+    sounds = condense(np.stack([query.vector for query in seeds.likes]), _MOST_SOUGHT)
+    return passing(index, space, sounds, second, size, where, _unwanted(seeds))
 
 
 def _weigh(

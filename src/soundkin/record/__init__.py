@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from soundkin.embed import Embedded, Failure, FileState
 from soundkin.errors import NotFound, StoreError
+from soundkin.record.derived import DerivedTables
 from soundkin.record.feedback import FeedbackTables
 from soundkin.record.layouts import LayoutTables
 from soundkin.record.listing import ListingTables
@@ -39,7 +40,6 @@ from soundkin.record.rows import (
     words_of,
 )
 from soundkin.record.runs import RunTables
-from soundkin.record.vectors import VectorTables
 
 __all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track", "writer_of"]
 
@@ -47,7 +47,7 @@ __all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track"
 _DAMAGED = "FROM damage d JOIN tracks t ON t.number = d.track WHERE t.path NOT IN (SELECT path FROM failures)"
 
 
-class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, VectorTables):
+class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, DerivedTables):
     """The record of one library; open it with `Record.open`, close it with `with` or `close()`.
 
     Any method raises StoreError when the file cannot be read or written. Reading from several threads is

@@ -4,9 +4,10 @@ Nothing is ever changed here, only added: what a profile thinks of a track now i
 tracks by id, not by number, so that they outlive a track that is forgotten and comes back.
 """
 
+import itertools
 import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -89,6 +90,28 @@ class Opinion(NamedTuple):  # not a dataclass: thousands are made for one recomm
 
 class NoProfile(NotFound):
     """Nobody has a profile of that name; the message tells of names that are near, which are not for everybody."""
+
+
+class Heard(NamedTuple):
+    """What somebody did with a track, over all time; see `FeedbackTables.heard`.
+
+    Parameters
+    ----------
+    track : str
+        Its id.
+    verdict : str
+        "like", "dislike" or "": the last that was said.
+    plays, skips : int
+        How often.
+    at : float
+        When anything was last, seconds since 1970.
+    """
+
+    track: str
+    verdict: str
+    plays: int
+    skips: int
+    at: float
 
 
 def clean_name(name: str) -> str:
@@ -291,6 +314,92 @@ class FeedbackTables(Connection):
                 [(name, one.track, one.kind, one.at) for one in new],
             )
         return len(new)
+
+    def add_events(self, events: Sequence[tuple[str, Feedback]]) -> int:
+        """Write down single marks of many profiles, but for those that are known: of a track, to the second.
+
+        Parameters
+        ----------
+        events : sequence of (str, Feedback)
+            Names of profiles as `clean_name` gives them, which are made where there are none; and what they said.
+
+        Returns
+        -------
+        int
+            How many were new.
+        """
+        new = 0
+        with self._note():
+            self._make_profiles({name for name, _ in events})
+            for name, one in events:
+                new += self._db.execute(
+                    "INSERT INTO feedback (profile, track, kind, at) SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 "
+                    "FROM feedback WHERE profile = ?1 AND track = ?2 AND kind = ?3 AND at > ?4 - 1 AND at < ?4 + 1)",
+                    (name, one.track, one.kind, one.at),
+                ).rowcount
+        return new
+
+    def add_counts(self, counts: Sequence[tuple[str, Feedback, int]]) -> int:
+        """Write down how often profiles did something, where single times are not known.
+
+        Parameters
+        ----------
+        counts : sequence of (str, Feedback, int)
+            Names of profiles, what they did when last, and how often in all.
+
+        Returns
+        -------
+        int
+            How many marks were new: as many as were missing, each a second before the next.
+        """
+        new = 0
+        with self._note():
+            self._make_profiles({name for name, *_ in counts})
+            for name, one, n in counts:
+                (known,) = self._db.execute(
+                    "SELECT count(*) FROM feedback WHERE profile = ? AND track = ? AND kind = ?",
+                    (name, one.track, one.kind),
+                ).fetchone()
+                rows = [(name, one.track, one.kind, max(0.0, one.at - i)) for i in range(known, n)]
+                self._db.executemany(
+                    "INSERT INTO feedback (profile, track, kind, at) VALUES (?, ?, ?, ?)", rows
+                )
+                new += len(rows)
+        return new
+
+    def _make_profiles(self, names: Iterable[str]) -> None:
+        now = time.time()
+        self._db.executemany("INSERT OR IGNORE INTO profiles VALUES (?, ?)", [(name, now) for name in names])
+
+    def heard(self) -> Iterator[tuple[str, Heard]]:
+        """Yield what every profile did with every track it has met, one row each, by profile and track."""
+        rows = self._rows(
+            "SELECT profile, track, kind, count(*), max(at) FROM feedback GROUP BY profile, track, kind "
+            "ORDER BY profile, track"
+        )
+        for (profile, track), group in itertools.groupby(rows, lambda row: row[:2]):
+            found = {kind: (n, at) for _, _, kind, n, at in group}
+            said = max(
+                ((found[k][1], k) for k in ("like", "dislike", "unlike") if k in found), default=(0.0, "")
+            )
+            plays, skips = (found.get(kind, (0, 0.0))[0] for kind in ("play", "skip"))
+            verdict = said[1] if said[1] != "unlike" else ""
+            yield profile, Heard(track, verdict, plays, skips, max(at for _, at in found.values()))
+
+    def played(self) -> Iterator[tuple[str, str, float]]:
+        """Yield every play of every profile: its name, the track, and when; by profile and time."""
+        yield from self._rows(
+            "SELECT profile, track, at FROM feedback WHERE kind = 'play' ORDER BY profile, at, number"
+        )
+
+    def busiest(self, plays: int) -> set[str]:
+        """Return the profiles that played more than so many times on some day; one second counts once."""
+        rows = self._rows(
+            "SELECT DISTINCT profile FROM feedback WHERE kind = 'play' GROUP BY profile, CAST(at / 86400 AS INTEGER) "
+            "HAVING count(DISTINCT CAST(at AS INTEGER)) > ?",
+            (plays,),
+        )
+        return {row[0] for row in rows}
 
     def feedback(self, profile: str) -> list[Feedback]:
         """Return all that a profile said and did.

@@ -198,6 +198,7 @@ class RecommendRequest(Asked):
     space: str | None = Field(None, max_length=500)
     variety: VarietyRules | None = None
     discover: bool = Field(False, description="Prefer what the profile never played, or not for long")
+    hybrid: bool = Field(False, description="Also go by what such people play, where that was learned")
 
 
 class PathRequest(Asked):

@@ -136,7 +136,7 @@ async def recommend(asked: models.RecommendRequest, shared: Shared, request: Req
         likes, dislikes = asked_of(library, asked.likes), asked_of(library, asked.dislikes)
         return library.recommend(
             likes, dislikes, whose, asked.k, asked.strategy or STRATEGIES[0], where, asked.space,
-            variety_of(asked.variety), asked.discover,
+            variety_of(asked.variety), asked.discover, asked.hybrid,
         )  # fmt: skip
 
     return await _answer(shared, asked, mine, hits)

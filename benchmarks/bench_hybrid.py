@@ -1,0 +1,289 @@
+"""Is sound and taste together better than either? On real plays, and on simulated listeners of real tracks.
+
+    python benchmarks/bench_hybrid.py --hetrec DIR     real plays (HetRec 2011 Last.fm-2k), tags in place of sound
+    python benchmarks/bench_hybrid.py --jamendo DIR    simulated listeners of MTG-Jamendo's tracks, with a control
+    python benchmarks/bench_hybrid.py --size           time and memory of ALS, and of one fused answer
+
+Neither data set is part of Soundkin. A simulation shows whether the pipeline is right, does not leak, and answers to
+the signal that was put in; how good real recommendations are it cannot show.
+"""
+
+import argparse
+import csv
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from common import Targets, table  # first: it sets threads before numpy is there
+from numpy.typing import NDArray
+
+from soundkin.evaluate import metrics
+from soundkin.evaluate.splits import Divided, K, divide, judge
+from soundkin.evaluate.tables import Table
+from soundkin.taste import models
+from soundkin.taste.cold import NOBODY, Guess, unit
+from soundkin.taste.fusing import Weights, fuse
+from soundkin.taste.learning import Collection, Taste
+from soundkin.taste.matrix import Plays
+from soundkin.taste.training import hold_out
+
+Array = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+_DIMS, _ASKING = 160, 250
+BANDS = {"popularity": (0.10, 0.12), "cosine": (0.25, 0.27), "ease": (0.27, 0.29), "als": (0.26, 0.29)}
+_SHOWN = ("sound and taste", "sound", "taste", "taste, guessed", "popularity", "random")
+
+
+def reduced(rows: Array, dims: int, seed: int = 0) -> Array:
+    """Return rows, (n, d), along their leading directions, of unit length."""
+    basis = (
+        np.random.default_rng(seed)
+        .standard_normal((rows.shape[1], min(dims, *rows.shape)))
+        .astype(np.float32)
+    )
+    for _ in range(4):
+        basis, _ = np.linalg.qr(rows.T @ (rows @ basis))
+    return unit(rows @ basis)
+
+
+def weighted_tags(items: Ints, tags: Ints, n: int) -> Array:
+    """Return what tags say of n items, log count times inverse frequency."""
+    counts = np.zeros((n, int(tags.max()) + 1), np.float32)
+    np.add.at(counts, (items, tags), 1)
+    frequency = (counts > 0).sum(axis=0)
+    kept = frequency >= 3
+    return np.asarray(np.log1p(counts[:, kept]) * np.log(n / frequency[kept]), np.float32)
+
+
+# ---- real plays
+
+
+def hetrec(folder: Path, seeds: Sequence[int], targets: Targets) -> None:
+    """Judge on HetRec: a fifth of the plays hidden, and a tenth of the tagged artists held cold."""
+    plays = np.loadtxt(folder / "user_artists.dat", np.int64, skiprows=1)
+    tagged = np.loadtxt(folder / "user_taggedartists.dat", np.int64, skiprows=1, usecols=(0, 1, 2))
+    users, user = np.unique(plays[:, 0], return_inverse=True)
+    artists, artist = np.unique(plays[:, 1], return_inverse=True)
+    whole = Plays.of(user, artist, np.ones(len(user)), len(users), len(artists))
+    tagged = tagged[np.isin(tagged[:, 1], artists)]
+    alone: dict[str, list[tuple[float, float]]] = {name: [] for name in BANDS}
+    joint: list[tuple[Table, Table]] = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        asking = np.sort(rng.permutation(len(users))[:_ASKING])
+        others = tagged[~np.isin(tagged[:, 0], users[asking])]  # who asks tells no tags
+        place = np.searchsorted(artists, others[:, 1])
+        tags = np.unique(others[:, 2], return_inverse=True)[1]
+        sound = reduced(weighted_tags(place, tags, len(artists)), _DIMS, seed)
+        heard = np.flatnonzero(sound.any(axis=1))
+        cold = np.zeros(len(artists), bool)
+        cold[rng.permutation(heard)[: len(heard) // 10]] = True
+        is_cold = cold[whole.items]
+        warm = hold_out(whole, seed) & ~is_cold
+        nobody = np.full(len(artists), NOBODY)
+        collection = Collection(sound, nobody, nobody)
+        for name, found in _alone(whole.only(~warm & ~is_cold), whole.only(warm), ~cold).items():
+            alone[name].append(found)
+        joint.append(
+            (
+                judge(whole, Divided(warm, is_cold, ~cold), collection, "warm", seed, "ease", asking),
+                judge(whole, Divided(is_cold, warm, cold), collection, "cold", seed, "ease", asking),
+            )
+        )
+    print(
+        f"HetRec Last.fm-2k, all {len(users)} people, artists that are not cold, mean of {len(seeds)} seeds"
+    )
+    means = {name: np.mean(found, axis=0) for name, found in alone.items()}
+    table(("by", "recall@20", "nDCG@20"), [[name, float(r), float(n)] for name, (r, n) in means.items()])
+    for name, (low, high) in BANDS.items():
+        targets.at_least(f"recall@20 by {name}", float(means[name][0]), low)
+        targets.at_most(f"recall@20 by {name}", float(means[name][0]), high)
+    print(f"with tags of those who do not ask in place of sound, {_ASKING} people ask")
+    _print(["warm", "cold artists"], list(zip(*joint, strict=True)), targets)
+
+
+def _alone(known: Plays, wanted: Plays, ranked: NDArray[np.bool_]) -> dict[str, tuple[float, float]]:
+    """Return recall and nDCG of the models, without sound."""
+    out = {}
+    popular = known.listeners.astype(np.float32)
+    for name in BANDS:
+        model = None if name == "popularity" else models.fit(known, name)
+        found = []
+        for row in np.flatnonzero((known.sizes > 0) & (wanted.sizes > 0)).tolist():
+            items, weights = known.row(row)
+            open_ = ranked.copy()
+            open_[items] = False
+            gains = np.isin(np.arange(known.width), wanted.row(row)[0])
+            scores = popular if model is None else model.scores(items, weights)
+            ranks = metrics.rank(scores[open_], gains[open_])
+            found.append((metrics.recall(ranks, K)[0], metrics.ndcg(ranks, K)[0]))
+        recall, ndcg = np.mean(found, axis=0)
+        out[name] = float(recall), float(ndcg)
+    return out
+
+
+def _print(titles: Sequence[str], columns: Sequence[Sequence[Table]], targets: Targets) -> None:
+    """Print nDCG and recall of each way to answer, and the targets: together never worse than the better part."""
+    means: dict[tuple[str, str, str], float] = {}
+    widths: dict[str, float] = {}
+    for title, tables in zip(titles, columns, strict=True):
+        for name in _SHOWN:
+            rows = [next(row for row in one.rows if row.system == name) for one in tables]
+            for figure in (f"NDCG@{K}", f"recall@{K}"):
+                means[title, name, figure] = float(np.mean([row.figures[figure].mean for row in rows]))
+            ends = [(row.figures[f"NDCG@{K}"].low, row.figures[f"NDCG@{K}"].high) for row in rows]
+            if name == _SHOWN[0]:
+                width = np.mean([(high or 0) - (low or 0) for low, high in ends])
+                widths[title] = float(width) / 2 / np.sqrt(len(rows))
+    heads = [f"{title}: {what}" for title in titles for what in ("nDCG", "recall")]
+    rows_ = [
+        [name, *(means[title, name, figure] for title in titles for figure in (f"NDCG@{K}", f"recall@{K}"))]
+        for name in _SHOWN
+    ]
+    table(("by", *heads), rows_)
+    for title in titles:
+        best = max(means[title, name, f"NDCG@{K}"] for name in ("sound", "taste"))
+        together = means[title, _SHOWN[0], f"NDCG@{K}"]
+        targets.at_least(f"together less the better part, {title}", together - best, -widths[title])
+
+
+# ---- simulated listeners
+
+
+def tracks_of(folder: Path, artists: int, seed: int) -> tuple[Array, Ints]:
+    """Return tag vectors, of unit length, and artists of some of Jamendo's tracks."""
+    rows: dict[str, tuple[str, set[str]]] = {}
+    for file in sorted(folder.glob("autotagging_*.tsv")):
+        with file.open(encoding="utf-8") as lines:
+            for row in csv.reader(lines, delimiter="\t"):
+                if row[0] != "TRACK_ID":
+                    rows.setdefault(row[0], (row[1], set()))[1].update(row[5:])
+    names = sorted({artist for artist, _ in rows.values()})
+    chosen = set(np.random.default_rng(seed).permutation(names)[:artists].tolist())
+    kept = [row for _, row in sorted(rows.items()) if row[0] in chosen]
+    tags = {tag: i for i, tag in enumerate(sorted({tag for _, own in kept for tag in own}))}
+    pairs = np.array([(i, tags[tag]) for i, (_, own) in enumerate(kept) for tag in sorted(own)])
+    number = {name: i for i, name in enumerate(sorted(chosen))}
+    vectors = reduced(weighted_tags(pairs[:, 0], pairs[:, 1], len(kept)), 32, seed)
+    return vectors, np.array([number[artist] for artist, _ in kept])
+
+
+def listened(audible: Array, artists: Ints, rho: float, people: int, seed: int) -> Plays:
+    """Let people listen: each has one to four tastes, of which rho can be heard and the rest is of scenes.
+
+    This imports nothing of what recommends: it only knows the tracks.
+    """
+    rng = np.random.default_rng(seed)
+    scene = unit(rng.standard_normal((artists.max() + 1, 16)))[artists]  # cannot be heard
+    known = rng.lognormal(0, 1, artists.max() + 1)[artists] * rng.lognormal(0, 1, len(artists))
+    known /= known.sum()
+    rows, items = [], []
+    for person in range(people):
+        modes = rng.choice(len(artists), rng.integers(1, 5), p=known)
+        met = np.unique(rng.choice(len(artists), 1500, p=known))
+        alike = rho * audible[met] @ audible[modes].T + (1 - rho) * scene[met] @ scene[modes].T
+        chance = np.exp(8 * alike.max(axis=1))
+        chance = 0.9 * chance / chance.sum() + 0.1 / len(met)
+        n = min(len(met), max(5, int(rng.lognormal(3, 0.6))))
+        chosen = rng.choice(met, n, replace=False, p=chance)
+        rows.append(np.full(n, person))
+        items.append(chosen)
+    every = np.concatenate(items)
+    return Plays.of(np.concatenate(rows), every, np.ones(len(every)), people, len(artists))
+
+
+def jamendo(folder: Path, artists: int, people: int, seeds: Sequence[int], targets: Targets) -> None:
+    """Judge simulated listeners, for what share of their taste can be heard: none is the negative control."""
+    for rho in (0.0, 0.5, 1.0):
+        found = []
+        for seed in seeds:
+            audible, artist = tracks_of(folder, artists, seed)
+            rng = np.random.default_rng(seed + 1000)
+            # what the recommender hears is another view of the tags, with noise of its own for each track
+            heard = audible @ rng.standard_normal((audible.shape[1], 48)).astype(np.float32)
+            heard = unit(unit(heard) + 0.6 * unit(rng.standard_normal(heard.shape)))
+            plays = listened(audible, artist, rho, people, seed)
+            collection = Collection(heard, artist, np.full(len(artist), NOBODY))
+            found.append(
+                [
+                    judge(
+                        plays, divide(plays, np.zeros(0), artist, split, seed), collection, split, seed, "als"
+                    )
+                    for split in ("random", "cold-track", "cold-artist")
+                ]
+            )
+        tracks = len(artist)
+        print(f"simulation: {tracks} real tracks of {artists} artists, {people} made-up people, rho = {rho}")
+        columns = list(zip(*found, strict=True))
+        _print([f"rho {rho} {name}" for name in ("warm", "cold track", "cold artist")], columns, targets)
+        sound, chance = (
+            [next(row.figures[f"NDCG@{K}"] for row in one.rows if row.system == name) for one in columns[2]]
+            for name in ("sound", "random")
+        )
+        gain = float(np.mean([(a.mean or 0) - (b.mean or 0) for a, b in zip(sound, chance, strict=True)]))
+        if rho == 0:
+            targets.at_most("sound less chance on cold artists, where taste cannot be heard", gain, 0.03)
+        if rho == 1:
+            targets.at_least("sound less chance on cold artists, where all of it can", gain, 0.05)
+
+
+# ---- size
+
+
+def size(people: int, tracks: int, entries: int, targets: Targets) -> None:
+    """Fit ALS, and weigh 500 candidates for one person."""
+    rng = np.random.default_rng(0)
+    popular = 1 / np.arange(1, tracks + 1) ** 0.8
+    items = rng.choice(tracks, entries, p=popular / popular.sum())
+    plays = Plays.of(rng.integers(0, people, entries), items, np.ones(entries), people, tracks)
+    before, began = time.process_time(), time.perf_counter()
+    model = models.fit(plays, "als")
+    wall, used = time.perf_counter() - began, time.process_time() - before
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"ALS of {people} x {tracks}, {len(plays.items)} pairs: {wall:.1f} s, {used:.1f} CPU s, {memory:.2f} GB"
+    )
+    targets.at_most("ALS, CPU seconds of one core", used, 240, " s")
+    targets.at_most("ALS, memory", memory, 2, " GB")
+    guess = Guess(unit(model.arrays["factors"]), np.ones(tracks, np.float32), 0.5, 0.5)
+    taste = Taste(model, guess, plays.listeners, Weights(0.7, 0.1, 0.1))
+    own, weights = plays.row(0)
+    artists, spent = rng.integers(0, 2000, tracks), []
+    for _ in range(20):
+        before = time.process_time()
+        fuse(taste.parts(np.zeros(tracks, np.float32), own, weights, artists), taste.weights)
+        spent.append(1000 * (time.process_time() - before))
+    targets.at_most(
+        f"parts and score of all {tracks} tracks for one person, median", float(np.median(spent)), 10, " ms"
+    )
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--hetrec", type=Path)
+    parser.add_argument("--jamendo", type=Path)
+    parser.add_argument("--size", type=int, nargs="*", help="people, tracks, plays")
+    parser.add_argument("--artists", type=int, default=300, help="of the simulation")
+    parser.add_argument("--people", type=int, default=2000, help="of the simulation")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--check", action="store_true", help="fail when a target is missed")
+    asked = parser.parse_args()
+    targets = Targets()
+    if asked.size is not None:
+        people, tracks, entries = asked.size or (50_000, 20_000, 5_800_000)
+        size(people, tracks, entries, targets)
+    if asked.hetrec:
+        hetrec(asked.hetrec, range(asked.seeds), targets)
+    if asked.jamendo:
+        jamendo(asked.jamendo, asked.artists, asked.people, range(asked.seeds), targets)
+    return targets.finish(asked.check)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

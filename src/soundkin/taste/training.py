@@ -1,0 +1,252 @@
+"""Training on the history of a library: what its parts are worth is measured on plays that were held out."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundkin.errors import StoreError
+from soundkin.recommend import Closeness
+from soundkin.taste.cold import Guess, has_any
+from soundkin.taste.fusing import Parts, Weights, fuse, standard
+from soundkin.taste.learning import Collection, Taste, learn
+from soundkin.taste.matrix import Plays
+from soundkin.taste.models import Model, Progress, method_for
+
+Array = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+HIDDEN = 0.2
+"""Share of what each row has played that is held out."""
+K = 20
+_MOST_ASKED = 300
+_SPEAK = 32  # of what somebody has played, so many are compared with every track
+_SHARES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.5, 3.0)
+_MORE = (0.0, 0.1, 0.3)
+FILE = "model.npz"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a library has learned, as it is kept.
+
+    Parameters
+    ----------
+    numbers : uint64 (n,)
+        The tracks, by the numbers that an index has for them.
+    artists : int64 (n,)
+        Number of the artist of each, -1 where it is not known.
+    taste : Taste
+        What was learned.
+    told : dict
+        For people: the method, rows and plays that were learned from, what was left out, and held-out figures.
+    """
+
+    numbers: NDArray[np.uint64]
+    artists: Ints
+    taste: Taste
+    told: dict[str, Any]
+
+
+def has_extra() -> bool:
+    """Tell whether the extra ``cf`` is installed."""
+    return find_spec("implicit") is not None
+
+
+def hears(sound: Array) -> Closeness:
+    """Return what is usual among the vectors of a collection, float32 (n, d); those without one are passed over."""
+    rows = sound[has_any(sound)]
+    return Closeness.of(rows[:: max(1, len(rows) // 4000)], len(rows))
+
+
+def by_sound(usual: Closeness, sound: Array, items: Ints, weights: Array) -> Array:
+    """Score all tracks by how they sound like what somebody has played.
+
+    Parameters
+    ----------
+    usual : Closeness
+        Of the collection.
+    sound : float32 (n, d)
+        Of unit length; 0 where there is none.
+    items, weights : (k,)
+        What was played, and how much; the first 32 by weight speak.
+
+    Returns
+    -------
+    float32 (n,)
+        z-scores of what speaks for each, as `recommend.blend` adds it up.
+    """
+    own = items[np.argsort(-weights, kind="stable")]
+    own = own[has_any(sound[own])][:_SPEAK]
+    if not len(own):
+        return np.zeros(len(sound), np.float32)
+    return standard(usual.evidence(sound, sound[own]).sum(axis=1), has_any(sound))
+
+
+def train(
+    plays: Plays,
+    collection: Collection,
+    method: str = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Taste, dict[str, Any]]:
+    """Learn from plays, and measure on a part of them that is held out what each part of the score is worth.
+
+    Parameters
+    ----------
+    plays : Plays
+        Of the collection.
+    collection : Collection
+        Its tracks.
+    method : str
+        One of `models.METHODS`, or "auto" to choose by size.
+    seed : int
+        Of what is drawn.
+    progress : callable, optional
+        Called with what is done, and of how much.
+
+    Returns
+    -------
+    taste : Taste
+        Learned from all plays, with the weights that were best on those held out.
+    told : dict
+        The method, and nDCG@20 on held-out plays of each part and of all together.
+    """
+    chosen = method_for(plays, has_extra()) if method == "auto" else method
+    step = _steps(progress, 3)
+    hidden = hold_out(plays, seed)
+    trial = learn(plays.only(~hidden), collection, chosen, seed, step(0))
+    questions = _questions(plays, hidden, seed)
+    weights, figures = _weigh(trial, plays, hidden, collection, questions, step(1))
+    taste = learn(plays, collection, chosen, seed, step(2))
+    return replace(taste, weights=weights), {"method": chosen, "questions": len(questions), **figures}
+
+
+def hold_out(plays: Plays, seed: int) -> NDArray[np.bool_]:
+    """Choose entries to hide, a fifth of each row that has three or more; bool (m,)."""
+    rng = np.random.default_rng(seed)
+    order = rng.random(len(plays.items))
+    place = np.lexsort((order, plays.rows))
+    rank = np.empty(len(place), np.int64)
+    rank[place] = np.arange(len(place)) - np.repeat(plays.starts[:-1], plays.sizes)
+    most = np.maximum(1, (HIDDEN * plays.sizes).astype(np.int64)) * (plays.sizes >= 3)
+    return rank < np.repeat(most, plays.sizes)
+
+
+def _questions(plays: Plays, hidden: NDArray[np.bool_], seed: int) -> Ints:
+    rows = np.unique(plays.rows[hidden])
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:_MOST_ASKED])
+
+
+def _weigh(
+    trial: Taste,
+    plays: Plays,
+    hidden: NDArray[np.bool_],
+    collection: Collection,
+    questions: Ints,
+    progress: Progress | None,
+) -> tuple[Weights, dict[str, float]]:
+    """Choose weights one after the other, and say what each part reaches alone."""
+    usual = hears(collection.sound)
+    known, wanted = plays.only(~hidden), plays.only(hidden)
+    asked: list[tuple[Parts, Ints, Ints]] = []
+    for number, row in enumerate(questions):
+        items, heard = known.row(row)
+        sound = by_sound(usual, collection.sound, items, heard)
+        asked.append((trial.parts(sound, items, heard, collection.artists), items, wanted.row(row)[0]))
+        if progress:
+            progress(number, len(questions))
+
+    def reached(score: Callable[[Parts], Array]) -> float:
+        return float(np.mean([ndcg(score(parts), items, right) for parts, items, right in asked]))
+
+    best = Weights(0.0)
+    top = reached(lambda parts: fuse(parts, best))
+    figures = {"sound": top}
+    for name, values in (("taste", _SHARES), ("artist", _MORE), ("popularity", _MORE)):
+        for value in values:
+            tried = replace(best, **{name: value})
+            if (found := reached(lambda parts, w=tried: fuse(parts, w))) > top:  # type: ignore[misc]
+                best, top = tried, found
+    figures |= {
+        "taste": reached(lambda parts: parts.taste),
+        "popularity": reached(lambda parts: parts.popularity),
+    }
+    return best, figures | {"together": top}
+
+
+def ndcg(scores: NDArray[np.floating], known: Ints, right: Ints, k: int = K) -> float:
+    """Return the discounted gain of the k best, without what is known, as a share of the best there could be."""
+    scores = scores.astype(np.float64)
+    scores[known] = -np.inf
+    best = np.argpartition(-scores, min(k, len(scores) - 1))[:k]
+    best = best[np.argsort(-scores[best], kind="stable")]
+    discount = 1 / np.log2(np.arange(k) + 2)
+    return float(discount[: len(best)][np.isin(best, right)].sum() / discount[: min(k, len(right))].sum())
+
+
+def _steps(progress: Progress | None, n: int) -> Callable[[int], Progress | None]:
+    """Divide progress into n equal steps."""
+
+    def of(step: int) -> Progress | None:
+        if progress is None:
+            return None
+        tell = progress
+        return lambda done, total: tell(step * 1000 + 1000 * done // max(total, 1), n * 1000)
+
+    return of
+
+
+def save(trained: Trained, folder: Path) -> None:
+    """Keep what was learned in a folder, in place of what was kept there.
+
+    Parameters
+    ----------
+    trained : Trained
+        To keep.
+    folder : Path
+        Made when missing.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    taste, guess = trained.taste, trained.taste.guess
+    about = {
+        "method": taste.model.method, "width": taste.model.width, "weights": asdict(taste.weights),
+        "by_sound": guess.by_sound, "by_artist": guess.by_artist, "told": trained.told,
+    }  # fmt: skip
+    arrays: dict[str, Any] = {f"model_{name}": values for name, values in taste.model.arrays.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        new = folder / f"{FILE}.new"
+        with new.open("wb") as file:
+            np.savez(
+                file, about=np.array(json.dumps(about)), numbers=trained.numbers, artists=trained.artists,
+                listeners=taste.listeners, vectors=guess.vectors, trust=guess.trust, **arrays,
+            )  # fmt: skip
+        os.replace(new, folder / FILE)
+    except OSError as error:
+        raise StoreError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def load(folder: Path) -> Trained | None:
+    """Return what is kept in a folder; None where nothing is, or nothing that can be read."""
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as kept:
+            found = {name: kept[name] for name in kept.files}
+        about = json.loads(str(found["about"]))
+        guess = Guess(found["vectors"], found["trust"], about["by_sound"], about["by_artist"])
+        arrays = {name.removeprefix("model_"): a for name, a in found.items() if name.startswith("model_")}
+        model = Model(about["method"], about["width"], arrays)
+        taste = Taste(model, guess, found["listeners"], Weights(**about["weights"]))
+        return Trained(found["numbers"], found["artists"], taste, about["told"])
+    except (OSError, KeyError, ValueError, TypeError):
+        return None
