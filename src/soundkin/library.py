@@ -511,7 +511,9 @@ class Library(Mixing, Browsing, Tasting):
         """
         record = self._reader()
         # what is learned from plays answers only when it is asked for
-        spaces = _called(record.spaces(), name) if name else [s for s in record.spaces() if s != TASTE]
+        spaces = (
+            _called(record.spaces(), name) if name is not None else [s for s in record.spaces() if s != TASTE]
+        )
         if not spaces:
             known = ", ".join(s.id for s in record.spaces())
             if not known:
