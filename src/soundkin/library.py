@@ -511,9 +511,7 @@ class Library(Mixing, Browsing, Tasting):
         """
         record = self._reader()
         # what is learned from plays answers only when it is asked for
-        spaces = (
-            _called(record.spaces(), name) if name is not None else [s for s in record.spaces() if s != TASTE]
-        )
+        spaces = _called([s for s in record.spaces() if name is not None or s != TASTE], name)
         if not spaces:
             known = ", ".join(s.id for s in record.spaces())
             if not known:
