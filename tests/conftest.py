@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 import served  # noqa: E402
 from browser import App, Songs, tab  # noqa: E402
 from hypothesis import settings  # noqa: E402
-from made import Made, make_library  # noqa: E402
+from made import Made, copied, make_library  # noqa: E402
 
 from soundkin import synth  # noqa: E402
 from soundkin.library import Library  # noqa: E402
@@ -122,7 +122,7 @@ def shared(made: Made) -> Iterator[Library]:
 @pytest.fixture
 def library(made: Made, tmp_path: Path) -> Iterator[Library]:
     """A copy of the library, open; its audio is the same."""
-    shutil.copytree(made.library, tmp_path / "library")
+    copied(made.library, tmp_path / "library")
     with Library.open(tmp_path / "library") as opened:
         yield opened
 

@@ -1,7 +1,6 @@
 """A server for tests: the application in this process; a real one on loopback is `served.running`."""
 
 import contextlib
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,12 +20,6 @@ def client_of(folder: Path, **options: Any) -> Iterator[TestClient]:
     app = create_app(folder, **options)
     with TestClient(app, base_url=BASE, raise_server_exceptions=False) as client:
         yield client
-
-
-def copied(source: Path, target: Path) -> Path:
-    """Copy a library, for a server writes into its folder."""
-    shutil.copytree(source, target)
-    return target
 
 
 @contextlib.contextmanager

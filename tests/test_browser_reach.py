@@ -1,13 +1,13 @@
 """The web app for everybody: who sees nothing, who uses no pointer, who needs strong letters; who may log in."""
 
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import DESKTOP, PAGES, PHONE, App, Songs, history, tab
+from made import copied
 from served import running
 from serving import until
 
@@ -182,7 +182,7 @@ def log_in(app: App, name: str, password: str = PASSWORD) -> None:
 
 
 def test_people_log_in_and_each_has_their_own(chromium: Any, songs: Songs, tmp_path: Path) -> None:
-    shutil.copytree(songs.library, tmp_path / "library")
+    copied(songs.library, tmp_path / "library")
     for name in ("ann", "ben"):
         Accounts(tmp_path / "library").add(name, PASSWORD)
     with running(tmp_path / "library") as (address, _), tab(chromium, f"{address}/") as app:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import API, client_of, copied
+from made import copied
+from serving import API, client_of
 
 from soundkin import cli
 from soundkin.errors import SoundkinError

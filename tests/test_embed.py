@@ -312,6 +312,7 @@ def misbehaving(names: tuple[str, ...], listening: Listening) -> Callable[[Task]
     return file
 
 
+@pytest.mark.slow
 def test_a_decoder_that_crashes_hangs_or_is_greedy_costs_one_file(
     good: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

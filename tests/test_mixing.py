@@ -2,12 +2,12 @@
 
 import itertools
 import json
-import shutil
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made import copied
 from test_cli import run  # noqa: F401  (a fixture)
 
 from soundkin import playlists
@@ -285,7 +285,7 @@ def test_similar_versions_command(run, home, made):  # noqa: F811
 def test_old_libraries_without_fingerprints_still_tell_copies(made, tmp_path):
     import sqlite3
 
-    shutil.copytree(made.library, tmp_path / "library")
+    copied(made.library, tmp_path / "library")
     with sqlite3.connect(tmp_path / "library" / "record.sqlite") as db:
         db.execute("DELETE FROM fingerprints")
     with Library.open(tmp_path / "library") as library:

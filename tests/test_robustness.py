@@ -92,6 +92,7 @@ def test_what_is_no_audio_is_refused(tmp_path: Path) -> None:
         read_all(os.fspath(tmp_path / "a.mp3"))
 
 
+@pytest.mark.slow
 def test_made_tracks_keep_their_place(made: Any) -> None:
     with Library.open(made.library) as library:
         (table,) = evaluate(library, Options(("robustness",), spaces=("descriptors", "cnn"), tracks=12))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import API, client_of, copied, made
+from made import copied
+from serving import API, client_of, made
 
 from soundkin import playlists
 from soundkin.library import Library

@@ -5,7 +5,8 @@ import re
 import stat
 
 import pytest
-from serving import API, BASE, client_of, copied, quick_passwords
+from made import copied
+from serving import API, BASE, client_of, quick_passwords
 from starlette.routing import Route
 
 from soundkin.errors import InputError, NotFound

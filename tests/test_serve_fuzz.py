@@ -3,8 +3,9 @@
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
+from made import copied
 from served import running
-from serving import API, copied
+from serving import API
 
 schemathesis = pytest.importorskip("schemathesis")
 pytestmark = pytest.mark.slow

@@ -8,8 +8,9 @@ from functools import partial
 
 import httpx
 import pytest
+from made import copied
 from served import running
-from serving import API, copied, until
+from serving import API, until
 
 from soundkin.library import Library
 from soundkin.record import Record

@@ -5,7 +5,8 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
-from serving import API, client_of, copied, quick_passwords
+from made import copied
+from serving import API, client_of, quick_passwords
 from starlette.testclient import TestClient
 
 from soundkin.errors import NotFound

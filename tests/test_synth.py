@@ -147,6 +147,7 @@ def test_the_planned_tempo_is_there(rendered, track):
     assert strength > 0.25
 
 
+@pytest.mark.slow
 def test_the_planned_key_is_heard_in_a_clear_majority(rendered):
     import librosa
 
@@ -181,6 +182,7 @@ def test_styles_differ_in_brightness_and_density(rendered):
     assert onsets_a_second("folk") > 1.3 * onsets_a_second("ambient")
 
 
+@pytest.mark.slow
 def test_timbre_is_closest_within_an_artist_then_within_a_style():
     tracks = synth.plan(4 * len(synth.STYLES), seconds=8, seed=5)
     timbre = np.array([mean_log_spectrum(synth.render(track, RATE)) for track in tracks])
