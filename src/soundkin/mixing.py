@@ -187,7 +187,7 @@ class Mixing(ABC):
         Returns
         -------
         Journey
-            n tracks, or fewer when no more pass.
+            n tracks, or fewer when no more pass or lie near the way.
 
         Raises
         ------

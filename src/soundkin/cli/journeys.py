@@ -118,7 +118,7 @@ def path(
         chosen = library.space(space).id
     _write(output, journey.hits, f"{journey.hits[0].name} to {journey.hits[-1].name}", relative)
     if len(journey.hits) < n:
-        say(f"only {len(journey.hits)} tracks: no more pass")
+        say(f"only {len(journey.hits)} tracks lie on the way")
     for place in journey.jumps:
         before, here = journey.hits[place - 1 : place + 1]
         why = (

@@ -100,7 +100,7 @@ def travel(
     Returns
     -------
     Journey
-        n tracks, or fewer when no more pass.
+        n tracks, or fewer when no more pass or lie near the way.
 
     Raises
     ------

@@ -174,7 +174,7 @@ async def path(asked: models.PathRequest, shared: Shared, request: Request) -> m
         journey = library.path(
             start, end, asked.n, asked.filters, asked.space, variety_of(asked.variety), asked.seed, profile
         )
-        short = f"only {len(journey.hits)} tracks: no more pass" if len(journey.hits) < asked.n else ""
+        short = f"only {len(journey.hits)} tracks lie on the way" if len(journey.hits) < asked.n else ""
         return models.PathAnswer(
             space=library.space(asked.space).id,
             hits=hits_of(library, journey.hits, profile),
