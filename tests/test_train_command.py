@@ -260,6 +260,7 @@ def test_the_command_trains_and_index_takes_the_encoder(music, few_windows, tmp_
     # 8 tracks fit into one batch, so an epoch is a step.
     assert (report["steps"], report["folder"]) == (STEPS, str(tmp_path / "mine"))
     assert "caching: 13 of 13 files" in answer.err
+    assert "fitting the last layer: 8 of 8 files" in answer.err
     assert "changing: 8 of 8 files" in answer.err
     lines = [line for line in answer.err.splitlines() if line.startswith("training: ")]
     assert len(lines) == STEPS + 1  # every step, and the validation after the last

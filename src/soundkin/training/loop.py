@@ -231,14 +231,25 @@ class Trainer:
             kin = torch.from_numpy(albums[:, None] == albums[None]).to(self.device)
         return Batch(first, second, kin, torch.cat([taught[0], taught[-1]]) if taught else None)
 
-    def finish(self) -> Encoder:
-        """Set the last layer if the recipe wants it, and return the encoder ready for use, on the CPU."""
+    def finish(self, on_track: Callable[[int, int], None] | None = None) -> Encoder:
+        """Set the last layer if the recipe wants it, and return the encoder ready for use, on the CPU.
+
+        Parameters
+        ----------
+        on_track : callable, optional
+            Called with (done, total) after every track that is heard for the last layer.
+
+        Returns
+        -------
+        Encoder
+            In evaluation mode.
+        """
         self.encoder.to("cpu").eval()
         if self.recipe.discriminants:
             counts = Counter(self.mels.albums)
             weights = [counts[album] ** -0.5 for album in self.mels.albums]
             weight, bias = discriminants(
-                self._features(),
+                self._features(on_track or _silent),
                 weights,
                 self.recipe.dims,
                 self.recipe.shrinkage,
@@ -249,13 +260,14 @@ class Trainer:
         return self.encoder
 
     @torch.no_grad()
-    def _features(self) -> Iterator[Tensor]:
+    def _features(self, on_track: Callable[[int, int], None]) -> Iterator[Tensor]:
         """Yield the features of each track's windows, as they are and augmented."""
         chance = torch.Generator().manual_seed(self.seed)
-        for track in self.mels.tracks:
+        for done, track in enumerate(self.mels.tracks, 1):
             windows = decibels(spread_windows(track, self.recipe.frames, _HEAD_WINDOWS))
             views = torch.cat([windows, augmented(windows, self.recipe.augment, chance)])
             yield self._heard(views)
+            on_track(done, len(self.mels))
 
     @torch.no_grad()
     def _nuisance(self, weights: Sequence[float]) -> Tensor | None:
@@ -331,6 +343,7 @@ def train(
     report_every: int = 50,
     on_metrics: Callable[[Metrics], None] | None = None,
     on_step: Callable[[Metrics], None] | None = None,
+    on_track: Callable[[int, int], None] | None = None,
     teacher: Teacher | None = None,
     changed: Sequence[Codes | None] = (),
 ) -> Encoder:
@@ -358,6 +371,8 @@ def train(
         Called at every report, and at the end.
     on_step : callable, optional
         Called after every step, with nothing found.
+    on_track : callable, optional
+        Called with (done, total) after every track that is heard for the last layer, in the end.
     teacher : Teacher, optional
         Of the same tracks.
     changed : sequence of (uint8 (1 + changes, windows, n_mels, frames) or None), optional
@@ -401,7 +416,7 @@ def train(
                 if validation is not None:
                     found = middles_found(trainer.encoder, validation, mels)
                 on_metrics(replace(metrics, found=found))
-    return trainer.finish()
+    return trainer.finish(on_track)
 
 
 def middles_found(encoder: Encoder, validation: Mels, training: Mels) -> float:
@@ -445,6 +460,10 @@ def _interrupt_held() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
+
+
+def _silent(done: int, total: int) -> None:
+    """Tell nobody."""
 
 
 def learning_rate(recipe: Recipe, step: int, progress: float) -> float:

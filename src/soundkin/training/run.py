@@ -146,7 +146,7 @@ def train(
     options : TrainOptions
         How.
     on_file : callable, optional
-        Called with ("reading tags", "caching" or "changing", done, total) after every file.
+        Called with ("reading tags", "caching", "changing" or "fitting the last layer", done, total) after every file.
     on_step : callable, optional
         Called with `Metrics` after every step, and once more, with `found`, after every validation.
 
@@ -178,11 +178,12 @@ def train(
         mels = cache_mels(sources, folder / "cache", front, progress=shown, jobs=options.jobs)
         training, held = _split(mels, options.seed)
         changed = _changed(training, recipe, folder / "cache", options.jobs, on_file)
-        encoder, at = _trained(training, held, recipe, options, device, checkpoint, changed, on_step)
+        fitted = (lambda done, total: on_file("fitting the last layer", done, total)) if on_file else None
+        encoder, at = _trained(training, held, recipe, options, device, checkpoint, changed, on_step, fitted)
         report = TrainReport(
             os.fspath(folder), recipe.name, device, options.seed, len(training), len(set(training.albums)),
             round(_hours(training), 3), len(sources) - len(mels), at.resumed, at.step, round(at.seconds / 60, 2),
-            len(held), *_found(encoder, training, held, options.seed),
+            len(held), *_found(encoder, training, held, options.seed, fitted),
         )  # fmt: skip
         _export(encoder, folder, name, front, report)
     return report
@@ -416,6 +417,7 @@ def _trained(
     checkpoint: Path,
     changed: list[Codes | None],
     on_step: Callable[["Metrics"], None] | None,
+    on_track: Callable[[int, int], None] | None,
 ) -> tuple["Encoder", _Position]:
     import torch
 
@@ -435,7 +437,7 @@ def _trained(
 
     encoder = loop.train(
         training, recipe, _limits(options, recipe, len(training)), options.seed, device, checkpoint,
-        held if len(held) else None, options.report_every, note if len(held) else None, note,
+        held if len(held) else None, options.report_every, note if len(held) else None, note, on_track,
         changed=changed,
     )  # fmt: skip
     return encoder, at
@@ -453,14 +455,18 @@ def _limits(options: TrainOptions, recipe: Recipe, tracks: int) -> Any:
 
 
 def _found(
-    encoder: "Encoder", training: Mels, held: Mels, seed: int
+    encoder: "Encoder",
+    training: Mels,
+    held: Mels,
+    seed: int,
+    on_track: Callable[[int, int], None] | None,
 ) -> tuple[int, float | None, float | None]:
     """Measure on held-out albums what the encoder finds, among how many, and what it would have found untrained."""
     from soundkin.training.loop import Trainer, in_the_way, middles_found
 
     if not len(held):
         return 0, None, None
-    untrained = Trainer(training, encoder.recipe, seed).finish()
+    untrained = Trainer(training, encoder.recipe, seed).finish(on_track)
     shares = [round(middles_found(network, held, training), 4) for network in (encoder, untrained)]
     return len(held) + len(in_the_way(training)), shares[0], shares[1]
 
