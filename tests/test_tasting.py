@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soundkin import cli
-from soundkin.errors import InputError, MissingExtra
+from soundkin.errors import InputError, MissingExtra, NotFound
+from soundkin.explore.comparison import compare
 from soundkin.record import Track
 from soundkin.record.feedback import Feedback, Heard
 from soundkin.taste import models
@@ -354,6 +355,21 @@ def test_tracks_that_came_after_the_training_are_known_by_sound(library, told):
     hits = library.recommend([tracks[0]], k=10, hybrid=True)
     assert hits
     assert tracks[1].id not in {hit.id for hit in hits}
+
+
+def test_taste_is_not_heard_in_files(library, told, made):
+    tracks, _ = told
+    library.train_taste()
+    for ask in (
+        lambda: library.hear(made.outside, "taste"),
+        lambda: library.similar(made.outside, 3, space="taste"),
+    ):
+        with pytest.raises(NotFound, match="another space"):
+            ask()
+    found = compare(library, [tracks[0].id, made.outside])
+    np.testing.assert_array_equal(
+        np.isnan(found.similar[library.space("taste").id]), [[False, True], [True, True]]
+    )
 
 
 def test_hybrid_without_taste_is_sound_alone_and_says_so(library, capsys):

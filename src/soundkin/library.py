@@ -1186,6 +1186,11 @@ class Library(Mixing, Browsing, Tasting):
 
     def _outside(self, path: str, space: Space, passage: Passage | None = None) -> Query:
         """Embed a file, or a passage of it, for a query; the library keeps nothing of it."""
+        if space == TASTE:
+            raise NotFound(
+                "taste is learned from plays, not heard, and of this track none has been: "
+                "`soundkin taste train`, or ask in another space"
+            )
         try:
             status = os.stat(path)
         except OSError as error:
