@@ -52,10 +52,14 @@ def taken(library, file, profile=None):
 
 
 def listen(track, at=AT, **more):
+    return listen_of(track.artist, track.title, at, release_name=track.album, **more)
+
+
+def listen_of(artist, title, at, **more):
     return {
         "listened_at": at,
         "track_metadata": {
-            "artist_name": track.artist, "track_name": track.title, "release_name": track.album,
+            "artist_name": artist, "track_name": title,
             "additional_info": {"recording_mbid": ""}, "mbid_mapping": None, **more,
         },
     }  # fmt: skip
@@ -220,6 +224,30 @@ def test_itunes(library, two, tmp_path):
     assert report.refused == {"no music: an episode or a book": 1}
 
 
+def test_a_count_that_nobody_reaches_is_no_flood_of_plays(library, two, tmp_path):
+    a, b = two
+    many = 4_294_967_295
+    tracks = {"1": {"Name": a.title, "Artist": a.artist, "Play Count": many, "Skip Count": many}}
+    (tmp_path / "Library.xml").write_bytes(plistlib.dumps({"Tracks": tracks, "Playlists": []}))
+    taken(library, tmp_path / "Library.xml")
+    songs = [{"title": t.title, "artist": t.artist, "playCount": n} for t, n in ((a, -3), (b, many))]
+    taken(library, put(tmp_path / "songs.json", json.dumps({"subsonic-response": {"song": songs}})))
+    assert said(library) == {(a.id, "play"): 1000, (a.id, "skip"): 1000, (b.id, "play"): 1000}
+
+
+def test_somebody_of_whom_only_counts_are_known_is_no_bot(library, two):
+    from soundkin.record import Record
+    from soundkin.record.feedback import Feedback
+
+    counts = [("ana", Feedback(f"{n:016x}", "play", AT + 200.5 * n), 100) for n in range(30)]
+    single = [("bo", Feedback(two[0].id, "play", AT + 9.0 * n)) for n in range(100)]
+    with Record.open_to_note(library.folder) as record:
+        assert (record.add_counts(counts), record.add_events(single)) == (3000, 100)
+        assert record.busiest(2000) == set()
+        assert record.busiest(29) == {"ana", "bo"}  # her last play of each track, and each of his
+        assert record.busiest(30) == {"bo"}
+
+
 def test_an_entity_bomb_is_no_history(library, tmp_path):
     bomb = '<!ENTITY a0 "aaaaaaaaaa">' + "".join(
         f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10)
@@ -280,6 +308,24 @@ def test_what_is_no_history_is_told(tmp_path, name, text, told):
         list(plays.read(put(tmp_path / name, text)))
 
 
+def test_an_archive_that_is_damaged_or_locked_is_told(tmp_path):
+    rows = "".join(json.dumps(listen_of("a", "b", AT + n)) + "\n" for n in range(500))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("listens/2023/11.jsonl", rows)
+    whole = (tmp_path / "x.zip").read_bytes()
+    begin = 30 + len("listens/2023/11.jsonl")  # of the data, behind the local header
+    (tmp_path / "x.zip").write_bytes(whole[:begin] + b"\xff" * 40 + whole[begin + 40 :])
+    with pytest.raises(InputError, match="cannot read the history"):
+        list(plays.read(tmp_path / "x.zip"))
+    directory = whole.index(b"PK\x01\x02")
+    locked = bytearray(whole)
+    locked[6] |= 1
+    locked[directory + 8] |= 1  # as the format has it: the flag "encrypted" of either header
+    (tmp_path / "x.zip").write_bytes(locked)
+    with pytest.raises(InputError, match="with a password: unpack it"):
+        list(plays.read(tmp_path / "x.zip"))
+
+
 @pytest.mark.parametrize("name", ["x.csv", "x.json", "x.xml", "x.db", "x.zip", "x.m3u8"])
 def test_a_history_that_is_not_there_is_told(tmp_path, name):
     with pytest.raises(InputError, match="No such file"):
@@ -329,6 +375,35 @@ def test_names_are_matched_as_people_write_them(library, two):
     moved = "/elsewhere/" + "/".join(a.path.split("/")[-2:])
     assert matcher.find(Played("play", 0.0, paths=(moved,))) == (a.id, "path")
     assert artists_of("The Band feat. X & Y") == ("band feat x y", "band")
+
+
+def test_what_stands_after_with_is_a_guest_only_in_brackets(two):
+    from dataclasses import replace
+
+    titles = (
+        "Dancing with Tears in My Eyes",
+        "Stuck with You",
+        "Feel (with Somebody)",
+        "Feel",
+        "Live (with X) (Live)",
+    )
+    tracks = [replace(two[0], id=str(n) * 16, title=title) for n, title in enumerate(titles)]
+    matcher = Matcher(tracks)
+    for title, found in (
+        ("Dancing with Myself", ""), ("Stuck with Me", ""), ("Stuck With You", "1"), ("Feel (With Somebody)", "2"),
+        ("Feel", "3"), ("Feel (feat. Another)", "3"), ("Live", ""), ("Live (Live)", "4"),
+    ):  # fmt: skip
+        row = Played("play", 0.0, title, f"{two[0].artist} with Another")
+        assert matcher.find(row) == ((found * 16, "name") if found else ("", "")), title
+
+
+def test_a_relative_path_is_not_looked_for_where_the_command_runs(two, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    monkeypatch.chdir(tmp_path)
+    matcher = Matcher([replace(two[0], path=str(tmp_path / "01.mp3"))])
+    assert matcher.find(Played("play", 0.0, paths=("01.mp3",))) == ("", "")
+    assert matcher.find(Played("play", 0.0, paths=(f"{tmp_path}/x/../01.mp3",))) == (two[0].id, "path")
 
 
 def test_recordings_are_matched_by_musicbrainz_id_before_names(library, two):

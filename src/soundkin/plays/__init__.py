@@ -5,9 +5,11 @@ the tracks of a library that are meant, `taking` writes them down.
 """
 
 import json
+import lzma
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -33,6 +35,7 @@ _JSON = (".json", ".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv", ".txt", ".dat")
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 _HEAD = 4096
+_LOCKED = 1  # the bit of the flags in a zip
 _FIRST = 5  # of the objects of a JSON file: what they have says what it is
 _LISTENS = re.compile(r"(^|/)listens/.*\.jsonl$|(^|/)feedback\.jsonl$")
 _STREAMS = re.compile(r"(^|/)(Streaming_?History_?(Audio|music)?[^/]*|endsong_\d+)\.json$", re.IGNORECASE)
@@ -62,7 +65,7 @@ def read(path: str | os.PathLike[str]) -> Rows:
         yield from _rows(source)
     except OSError as error:
         raise InputError(f"cannot read the history {shown}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         raise InputError(f"cannot read the history {shown}: {error}; fetch it again") from error
     except InputError as error:
         raise InputError(f"{shown}: {error}") from error
@@ -124,6 +127,8 @@ def _zipped(source: Path) -> Rows:
         wanted = wanted or [name for name in names if _STREAMS.search(name)]
         if not wanted:
             raise InputError("an archive without listens: wanted the export of ListenBrainz or Spotify")
+        if any(archive.getinfo(name).flag_bits & _LOCKED for name in wanted):
+            raise InputError("an archive with a password: unpack it, and give what is in it")
         for name in wanted:
             with archive.open(name) as file:
                 yield from spoken(values(file))

@@ -19,6 +19,11 @@ WAYS = ("id", "mbid", "isrc", "name", "path")
 _SECONDS = 3.0  # that the length of one recording may differ
 _NEAREST, _ALIKE = 3, 0.6
 _GUEST = re.compile(r"\s[(\[]?(?:feat\.?|ft\.?|featuring|with)\s.*", re.IGNORECASE)
+# a title may have "with" in it, so there it names a guest only in brackets
+_GUEST_OF_TITLE = re.compile(
+    r"\s*[(\[](?:feat\.?|ft\.?|featuring|with)\s[^)\]]*[)\]]?|\s(?:feat\.?|ft\.?|featuring)\s[^(\[]*",
+    re.IGNORECASE,
+)
 _SEVERAL = re.compile(r"\s*(?:[,;/&+]|\sx\s|\sund\s|\sand\s|\set\s|\svs\.?\s)\s*", re.IGNORECASE)
 
 
@@ -65,10 +70,10 @@ class Matcher:
         for track in tracks:
             known = _Known(track.id, fold(track.album), track.duration, track.path)
             names = {form for name in (track.artist, track.album_artist) for form in artists_of(name)}
-            piece = split_title(_GUEST.sub("", track.name))
             for way, keys in (
                 ("id", [track.id]), ("mbid", [track.recording_mbid]), ("isrc", [track.isrc.upper()]),
-                ("name", [f"{name}|{piece}" for name in names]), ("path", [track.path]),
+                ("name", [f"{name}|{piece}" for piece in _pieces(track.name) for name in names]),
+                ("path", [track.path]),
             ):  # fmt: skip
                 for key in filter(None, keys):
                     self._by_id[way][key].append(known)
@@ -89,11 +94,12 @@ class Matcher:
         id, way : str
             Of the track, and one of `WAYS`; empty where the library does not have it.
         """
-        piece = split_title(_GUEST.sub("", row.title)) if row.title else None
+        # relative paths are to a folder of the other program, which need not be where this one was started
+        absolute = [path for path in row.paths if os.path.isabs(path)]
         keys = {
             "id": [row.track], "mbid": [row.recording_mbid], "isrc": [row.isrc.upper()],
-            "name": [f"{name}|{piece}" for name in artists_of(row.artist)] if piece else [],
-            "path": [path for p in row.paths for path in dict.fromkeys((p, os.path.abspath(p)))],
+            "name": [f"{name}|{piece}" for piece in _pieces(row.title) for name in artists_of(row.artist)],
+            "path": [path for p in absolute for path in dict.fromkeys((p, os.path.abspath(p)))],
         }  # fmt: skip
         for way in WAYS:
             for key in filter(None, keys[way]):
@@ -136,6 +142,12 @@ class Matcher:
             if most[0] > 1 and sum(n == most[0] for n, _ in counted) == 1:
                 return most[1]
         return ""
+
+
+def _pieces(title: str) -> tuple[str, ...]:
+    """Return what piece a title names: as it is written, then without guests; nothing for no title."""
+    alone = _GUEST_OF_TITLE.sub("", title).strip() or title
+    return (f"as written {split_title(title)}", f"alone {split_title(alone)}") if title else ()
 
 
 def _best(found: list[_Known], row: Played) -> str:

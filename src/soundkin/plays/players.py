@@ -96,8 +96,8 @@ def _navidrome(db: sqlite3.Connection) -> Rows:
     )
     for user, count, at, rating, starred, starred_at, *track in db.execute(sql):
         who = names.get(user, "")
-        if count:
-            yield _of_file("play", moment(at), who, track, int(count))
+        if count := _times(count):
+            yield _of_file("play", moment(at), who, track, count)
         if verdict := _verdict(starred, rating):
             yield _of_file(verdict, moment(starred_at), who, track, 1)
 
@@ -107,6 +107,11 @@ def _of_file(kind: str, at: float | None, user: str, track: list[Any], count: in
     return checked(
         Played(kind, at, title, artist, album, (path,) if path else (), mbid_of(mbid), count=count, user=user)
     )
+
+
+def _times(count: Any) -> int:
+    """Return how often something was; 0 for what is no such number."""
+    return max(0, int(number_of(count) or 0))
 
 
 def _verdict(starred: Any, rating: Any) -> str:
@@ -125,7 +130,7 @@ def subsonic(values: Iterable[dict[str, Any] | Refused]) -> Rows:
             about = Played(
                 "play", moment(song.get("played")), text_of(song.get("title")), text_of(song.get("artist")),
                 text_of(song.get("album")), (path,) if path else (), mbid_of(song.get("musicBrainzId")),
-                duration=number_of(song.get("duration")), count=int(number_of(song.get("playCount")) or 0),
+                duration=number_of(song.get("duration")), count=_times(song.get("playCount")),
             )  # fmt: skip
             yield from _said(
                 about, _verdict(song.get("starred"), song.get("userRating")), moment(song.get("starred"))
@@ -179,7 +184,7 @@ def rhythmbox(file: IO[bytes]) -> Rows:
                         known.get("artist", ""), known.get("album", ""),
                         paths_of(known.get("location", ""), os.sep, is_address=True),
                         mbid_of(known.get("mb-trackid", "")), duration=number_of(known.get("duration", "")),
-                        count=int(number_of(known.get("play-count", "")) or 0),
+                        count=_times(known.get("play-count")),
                     ),
                     _verdict(None, known.get("rating", "")), None,
                 )  # fmt: skip
@@ -231,7 +236,7 @@ def _track(node: ElementTree.Element) -> Rows:
     about = Played(
         "play", moment(known.get("Play Date UTC", "")), known.get("Name", ""), known.get("Artist", ""),
         known.get("Album", ""), paths_of(known.get("Location", ""), os.sep, is_address=True),
-        duration=length / 1000 if length else None, count=int(number_of(known.get("Play Count", "")) or 0),
+        duration=length / 1000 if length else None, count=_times(known.get("Play Count")),
     )  # fmt: skip
-    skips = int(number_of(known.get("Skip Count", "")) or 0)
+    skips = _times(known.get("Skip Count"))
     yield from _said(about, verdict, None, skips, moment(known.get("Skip Date", "")))

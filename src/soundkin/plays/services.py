@@ -22,8 +22,6 @@ from soundkin.plays.rows import (
 
 LEAST_SECONDS = 30.0
 """Who leaves a track before, skipped it (the rule of Last.fm and Spotify)."""
-MOST_PLAYS = 1000
-"""So many plays of one track are counted where a table says how many."""
 _ID = re.compile(r"[0-9a-f]{16}")
 
 _FIELDS = {
@@ -213,7 +211,7 @@ def _cells(cells: dict[str, str], folder: str) -> Row:
     at = moment(known.get("time", ""))
     if "time" in known and at is None:
         return Refused("without a time")
-    count = min(MOST_PLAYS, max(1, round(weight))) if kind == "play" else 1
+    count = max(1, round(weight)) if kind == "play" else 1
     is_one = at is not None and count == 1
     named = _named(known.get("track", ""), folder)
     named |= {name: known[name] for name in ("title", "artist", "album", "isrc") if name in known}

@@ -10,6 +10,8 @@ from soundkin.plays.rows import Played, Refused, Row
 from soundkin.record import Record
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, clean_name
 
+MOST_PLAYS = 1000
+"""So many plays or skips of one track by one person are counted where a history says only how many."""
 _AT_ONCE = 20_000
 _DISTINCT = 100_000  # tracks that were not found and are told apart
 _NAMED = 50  # and those that are listed with what they may be
@@ -152,7 +154,8 @@ class _Taking:
         else:
             n, last = self._counts.get((name, id_, row.kind), (0, None))
             times = [at for at in (last, row.at) if at is not None]
-            self._counts[name, id_, row.kind] = n + (row.count or 1), max(times, default=None)
+            times_in_all = min(MOST_PLAYS, n + (row.count or 1))
+            self._counts[name, id_, row.kind] = times_in_all, max(times, default=None)
 
     def finish(self, unknown_at: float) -> PlaysReport:
         self._write()

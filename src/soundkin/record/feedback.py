@@ -393,10 +393,14 @@ class FeedbackTables(Connection):
         )
 
     def busiest(self, plays: int) -> set[str]:
-        """Return the profiles that played more than so many times on some day; one second counts once."""
+        """Return the profiles that played more than so many times on some day.
+
+        One second counts once, and so does what `add_counts` wrote of a track, a second apart: it was on other days.
+        """
         rows = self._rows(
-            "SELECT DISTINCT profile FROM feedback WHERE kind = 'play' GROUP BY profile, CAST(at / 86400 AS INTEGER) "
-            "HAVING count(DISTINCT CAST(at AS INTEGER)) > ?",
+            "SELECT DISTINCT profile FROM feedback AS one WHERE kind = 'play' AND NOT EXISTS (SELECT 1 FROM feedback "
+            "WHERE profile = one.profile AND track = one.track AND kind = 'play' AND at = one.at + 1) "
+            "GROUP BY profile, CAST(at / 86400 AS INTEGER) HAVING count(DISTINCT CAST(at AS INTEGER)) > ?",
             (plays,),
         )
         return {row[0] for row in rows}
