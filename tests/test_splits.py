@@ -54,6 +54,24 @@ def test_unknown_splits_are_told():
         Options(("taste",), split="sideways")
 
 
+@pytest.mark.parametrize(
+    ("protocols", "given", "told"),
+    [
+        (("album",), {}, "of the protocol taste"),
+        (("taste",), {"k": 5}, "k with the split"),
+        (("taste", "robustness"), {"k": 5}, "k with the split"),
+        (("taste", "text"), {"ask": 50}, "ask with the split"),
+        (("taste", "album"), {"profiles": ("ana",)}, "profiles with the split"),
+        (("taste", "album"), {"strategies": ("best",)}, "strategies with the split"),
+        (("taste",), {"spaces": ("cnn",)}, "spaces with the split"),
+    ],
+)
+def test_what_has_no_effect_on_a_split_is_refused(protocols, given, told):
+    with pytest.raises(InputError, match=told):
+        Options(protocols, split="time", **given)
+    Options(("taste", "album"), split="time", k=5, ask=50, spaces=("cnn",))
+
+
 @pytest.mark.parametrize("heard", [True, False])
 def test_sound_finds_cold_artists_where_taste_can_be_heard_and_nowhere_else(heard):
     plays, collection = listeners(heard)

@@ -19,7 +19,7 @@ from soundkin.taste.fusing import Parts, Weights, fuse, share, standard
 from soundkin.taste.history import weight_of
 from soundkin.taste.learning import Collection, learn
 from soundkin.taste.matrix import Plays
-from soundkin.taste.training import hold_out, ndcg, train
+from soundkin.taste.training import FILE, hold_out, load, ndcg, train
 
 DAY = 86_400
 
@@ -186,6 +186,19 @@ def test_where_taste_cannot_be_heard_guesses_from_sound_count_for_nothing():
     assert again.by_artist > 0.8
 
 
+def test_what_an_artist_tells_is_measured_on_tracks_that_were_held_out():
+    rng = np.random.default_rng(0)
+    artist = rng.integers(0, 200, 400)
+    known = unit(0.4 * rng.standard_normal((200, 64))[artist] + rng.standard_normal((400, 64)))
+    sound = unit(known @ rng.standard_normal((64, 200)) + rng.standard_normal((400, 200)))
+    cold = rng.random(400) < 0.25
+    hidden = np.where(cold[:, None], 0, known)
+    found = guess(hidden, np.where(cold, 0, 50), sound, artist, np.full(400, NOBODY))
+    asked = cold & np.isin(artist, artist[~cold])
+    truth = (found.vectors[asked] * known[asked]).sum(axis=1).mean()
+    assert abs(found.by_artist - truth) < 0.05  # on tracks that the regression has seen it is 0.1 more
+
+
 def test_directions_are_the_same_for_tracks_that_are_played_together():
     plays = table(crowd()[0])
     found = directions(plays, models.fit(plays, "cosine"))
@@ -241,6 +254,13 @@ def test_what_is_hidden_is_a_fifth_of_each_row():
     hidden = hold_out(plays, 0)
     sizes, gone = plays.sizes, plays.only(hidden).sizes
     assert (gone == np.where(sizes >= 3, np.maximum(1, sizes // 5), 0)).all()
+
+
+def test_rows_of_two_tracks_leave_nothing_to_measure_and_that_is_told():
+    plays = table(np.eye(40)[:20] + np.eye(40)[20:])
+    nobody = np.full(40, NOBODY)
+    with pytest.raises(InputError, match="none of 20 rows of plays has three tracks"):
+        train(plays, Collection(np.zeros((40, 4), np.float32), nobody, nobody), "cosine")
 
 
 def test_ndcg_is_that_of_scikit_learn():
@@ -385,6 +405,35 @@ def test_hybrid_without_taste_is_sound_alone_and_says_so(library, capsys):
     library.feedback("play", [track])  # one person, one play
     with pytest.raises(InputError, match="too little is known of who plays what"):
         library.train_taste()
+
+
+def test_hybrid_without_a_like_is_told_as_without_hybrid(library, told):
+    tracks, _ = told
+    library.train_taste()
+    for dislikes in ([], tracks[:1]):
+        with pytest.raises(InputError, match="nothing to go by"):
+            library.recommend(dislikes=dislikes, hybrid=True)
+
+
+def test_a_file_from_outside_was_played_by_nobody(library, told, made):
+    tracks, _ = told
+    library.train_taste()
+    assert library.why_no_taste(likes=[tracks[0].id]) == ""
+    assert "played by anybody" in library.why_no_taste(likes=[made.outside])
+    assert library.recommend([made.outside], hybrid=True) == library.recommend([made.outside])
+
+
+def test_what_was_learned_and_is_damaged_is_as_if_nothing_was(library, told):
+    library.train_taste()
+    file = library.folder / "taste" / FILE
+    whole = file.read_bytes()
+    for n in (0, 3, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:n])
+        assert load(file.parent) is None, n
+    library._trained = None
+    assert "soundkin taste train" in library.why_no_taste()
+    file.write_bytes(whole)
+    assert load(file.parent) is not None
 
 
 def test_one_person_is_learned_from_by_sittings(library):

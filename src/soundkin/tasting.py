@@ -3,7 +3,6 @@
 Here histories are opened, models kept and asked; how rows are matched stands in `plays`, what is learned in `taste`.
 """
 
-import contextlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ import numpy as np
 
 from soundkin import plays
 from soundkin.embed import Space
-from soundkin.errors import NotFound
 from soundkin.recommend import Closeness, Seeds
 from soundkin.record import Record, Track
 from soundkin.record.feedback import Heard
@@ -47,8 +45,7 @@ class Tasting(ABC):
         """Choose a space; see `Library.space`."""
 
     @abstractmethod
-    def find(self, query: str | os.PathLike[str]) -> Track:
-        """Find the one track that a query names; see `Library.find`."""
+    def _named(self, query: str | os.PathLike[str] | Track) -> Track | None: ...
 
     @abstractmethod
     def closeness(self, space: Space) -> Closeness:
@@ -174,7 +171,7 @@ class Tasting(ABC):
     ) -> TasteOfOne | None:
         """Return what taste says to somebody; None where nothing was learned, or nothing of them is known."""
         trained = self._kept_taste()
-        if trained is None:
+        if trained is None or not seeds.likes:  # without likes `recommend` says what is missing
             return None
         record, usual = self._reader(), self.closeness(space)
         rows = record.sample(space.id, _BACKGROUND)
@@ -199,8 +196,8 @@ class Tasting(ABC):
                 if (weight := weight_of(heard)) > 0:
                     played[int(id_, 16)] = weight
         for like in likes:
-            with contextlib.suppress(NotFound):  # a file from outside was played by nobody
-                played[int((like if isinstance(like, Track) else self.find(like)).id, 16)] = LIKE_WEIGHT
+            if (track := self._named(like)) and track.id:  # a file from outside was played by nobody
+                played[int(track.id, 16)] = LIKE_WEIGHT
         return played
 
 

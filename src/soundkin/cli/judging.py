@@ -94,7 +94,7 @@ def _names(
 )  # fmt: skip
 @click.option(
     "--split", type=click.Choice(_SPLITS),
-    help="For taste: learn from plays before a time, or of other tracks or artists; lists of 20.",
+    help="With --protocol taste: learn from plays before a time, or of other tracks or artists; lists of 20.",
 )  # fmt: skip
 @click.option(
     "--out", type=click.Path(file_okay=False), help="Also write Markdown, JSON and CSV to this folder."

@@ -125,6 +125,25 @@ class Options:
                 f"k={self.k}, least={self.least}, ask={self.ask}; wanted k of {VOTERS} or more, least of 2 or more, "
                 f"ask of {LEAST_QUESTIONS} or more"
             )
+        if self.split:
+            self._check_split()
+
+    def _check_split(self) -> None:
+        """Refuse a split that would not be made, and what has no effect on it."""
+        if "taste" not in self.protocols:
+            raise InputError(
+                f"the split {self.split!r} is of the protocol taste: ask for it, or leave the split out"
+            )
+        others = set(self.protocols) - {"taste", "robustness"}
+        for name, has_effect in (
+            ("profiles", False), ("strategies", False), ("k", others), ("spaces", len(self.protocols) > 1),
+            ("ask", others & set(FROM_VECTORS)),
+        ):  # fmt: skip
+            if not has_effect and getattr(self, name) != getattr(Options, name):
+                raise InputError(
+                    f"{name} with the split {self.split!r} has no effect: every profile asks, in the space that "
+                    "answers, for lists of 20; leave one of the two out"
+                )
 
 
 def evaluate(library: Library, options: Options | None = None, report: Report | None = None) -> list[Table]:

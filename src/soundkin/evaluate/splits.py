@@ -193,11 +193,11 @@ def split_of(library: Library, split: str, seed: int = 0, progress: Progress | N
     try:
         with Record.open(library.folder) as record:
             gathered = gather(record, library.space())
-    except InputError as error:
+        history = gathered.history
+        parted = divide(history.plays, history.latest, gathered.collection.artists, split, seed)
+        return judge(history.plays, parted, gathered.collection, split, seed, progress=progress)
+    except InputError as error:  # there is too little to learn from
         raise Unmeasurable(str(error)) from error
-    history = gathered.history
-    parted = divide(history.plays, history.latest, gathered.collection.artists, split, seed)
-    return judge(history.plays, parted, gathered.collection, split, seed, progress=progress)
 
 
 @dataclass(frozen=True)

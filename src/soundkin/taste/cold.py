@@ -41,8 +41,8 @@ class Guess:
     trust : float32 (n,)
         How sure each is, 0 to 1.
     by_sound, by_artist : float
-        What a guess from sound alone, and one with others of the artist, had in common with the truth (mean cosine)
-        on tracks that were held out; not below 0.
+        What a guess from sound alone, of artists that were held out, and one with others of the artist or album, of
+        tracks that were held out, had in common with the truth (mean cosine); 0 where that is no more than chance.
     """
 
     vectors: Array
@@ -111,8 +111,7 @@ def guess(known: Array, listeners: Ints, sound: Array, artists: Ints, albums: In
     strength, by_sound = _strength(known, weights, sound, artists, learn, seed)
     mapped = _ridge(known, weights, sound, learn, strength) if by_sound else np.zeros_like(known)
     others, mates = _mixed(mapped, known, weights, artists, albums)
-    with_mates = learn & (mates > 0)
-    by_artist = _agreement(others, known, weights, with_mates)
+    by_artist = _worth_of_mates(known, weights, sound, artists, albums, strength if by_sound else None, seed)
     own = np.where(is_learned, listeners / (listeners + _PLAYED), 0.0)
     vectors = unit(own[:, None] * known + (1 - own)[:, None] * others)
     guessed = np.where(mates > 0, by_artist, np.where(is_heard, by_sound, 0.0))
@@ -157,9 +156,39 @@ def _strength(
         for r in _RIDGES
     ]
     best, strength = max(tried)
-    # chance alone brings the mean cosine of so many tracks this far, or the half of it
-    chance = 2 / np.sqrt(held.sum() * DIMS)
-    return strength, best if best > chance else 0.0
+    return strength, _beyond_chance(best, int(held.sum()))
+
+
+def _worth_of_mates(
+    known: Array,
+    weights: Floats,
+    sound: Array,
+    artists: Ints,
+    albums: Ints,
+    strength: float | None,
+    seed: int,
+) -> float:
+    """Say how well tracks are told by sound (where a strength is given) and by others of their artist and album.
+
+    Those that are asked about are held out of both: neither the regression nor the means have seen them.
+    """
+    held = (np.random.default_rng(seed).random(len(known)) < _HELD) & (weights > 0)
+    left = np.where(held, 0.0, weights)
+    learn = (left > 0) & has_any(sound)
+    if strength is None or not learn.any():
+        mapped = np.zeros_like(known)
+    else:
+        mapped = _ridge(known, weights, sound, learn, strength)
+    told, mates = _mixed(mapped, known, left, artists, albums)
+    asked = held & (mates > 0)
+    if asked.sum() < _LEAST_HELD:
+        return 0.0
+    return _beyond_chance(_agreement(told, known, weights, asked), int(asked.sum()))
+
+
+def _beyond_chance(cosine: float, n: int) -> float:
+    """Return a mean cosine of n tracks; 0 where chance alone brings it this far, or half as far."""
+    return cosine if cosine > 2 / np.sqrt(n * DIMS) else 0.0
 
 
 def _ridge(known: Array, weights: Floats, sound: Array, learn: Bools, strength: float) -> Array:

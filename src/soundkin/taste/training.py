@@ -2,6 +2,8 @@
 
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.errors import StoreError
+from soundkin.errors import InputError, StoreError
 from soundkin.recommend import Closeness
 from soundkin.taste.cold import Guess, has_any
 from soundkin.taste.fusing import Parts, Weights, fuse, standard
@@ -117,12 +119,24 @@ def train(
         Learned from all plays, with the weights that were best on those held out.
     told : dict
         The method, and nDCG@20 on held-out plays of each part and of all together.
+
+    Raises
+    ------
+    InputError
+        No row has three tracks, so that none can be held out.
+    MissingExtra
+        The method needs the extra ``cf``.
     """
     chosen = method_for(plays, has_extra()) if method == "auto" else method
     step = _steps(progress, 3)
     hidden = hold_out(plays, seed)
-    trial = learn(plays.only(~hidden), collection, chosen, seed, step(0))
     questions = _questions(plays, hidden, seed)
+    if not len(questions):
+        raise InputError(
+            f"none of {plays.height} rows of plays has three tracks, so that nothing can be held out to measure what "
+            "taste is worth: import more plays, see `soundkin taste import`"
+        )
+    trial = learn(plays.only(~hidden), collection, chosen, seed, step(0))
     weights, figures = _weigh(trial, plays, hidden, collection, questions, step(1))
     taste = learn(plays, collection, chosen, seed, step(2))
     return replace(taste, weights=weights), {"method": chosen, "questions": len(questions), **figures}
@@ -232,6 +246,8 @@ def save(trained: Trained, folder: Path) -> None:
                 file, about=np.array(json.dumps(about)), numbers=trained.numbers, artists=trained.artists,
                 listeners=taste.listeners, vectors=guess.vectors, trust=guess.trust, **arrays,
             )  # fmt: skip
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the name without the contents
         os.replace(new, folder / FILE)
     except OSError as error:
         raise StoreError(f"cannot write {folder}: {error.strerror}") from error
@@ -240,7 +256,7 @@ def save(trained: Trained, folder: Path) -> None:
 def load(folder: Path) -> Trained | None:
     """Return what is kept in a folder; None where nothing is, or nothing that can be read."""
     try:
-        with np.load(folder / FILE, allow_pickle=False) as kept:
+        with (folder / FILE).open("rb") as file, np.load(file, allow_pickle=False) as kept:
             found = {name: kept[name] for name in kept.files}
         about = json.loads(str(found["about"]))
         guess = Guess(found["vectors"], found["trust"], about["by_sound"], about["by_artist"])
@@ -248,5 +264,5 @@ def load(folder: Path) -> Trained | None:
         model = Model(about["method"], about["width"], arrays)
         taste = Taste(model, guess, found["listeners"], Weights(**about["weights"]))
         return Trained(found["numbers"], found["artists"], taste, about["told"])
-    except (OSError, KeyError, ValueError, TypeError):
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError):
         return None
