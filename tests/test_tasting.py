@@ -410,7 +410,7 @@ def test_hybrid_without_taste_is_sound_alone_and_says_so(library, capsys):
 def test_hybrid_without_a_like_is_told_as_without_hybrid(library, told):
     tracks, _ = told
     library.train_taste()
-    for dislikes in ([], tracks[:1]):
+    for dislikes in (tracks[:0], tracks[:1]):
         with pytest.raises(InputError, match="nothing to go by"):
             library.recommend(dislikes=dislikes, hybrid=True)
 

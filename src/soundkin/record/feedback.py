@@ -395,7 +395,15 @@ class FeedbackTables(Connection):
     def busiest(self, plays: int) -> set[str]:
         """Return the profiles that played more than so many times on some day.
 
-        One second counts once, and so does what `add_counts` wrote of a track, a second apart: it was on other days.
+        Parameters
+        ----------
+        plays : int
+            One second counts once, and so does what `add_counts` wrote of a track, a second apart: it was on other days.
+
+        Returns
+        -------
+        set of str
+            Their names.
         """
         rows = self._rows(
             "SELECT DISTINCT profile FROM feedback AS one WHERE kind = 'play' AND NOT EXISTS (SELECT 1 FROM feedback "
