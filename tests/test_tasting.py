@@ -415,12 +415,15 @@ def test_hybrid_without_a_like_is_told_as_without_hybrid(library, told):
             library.recommend(dislikes=dislikes, hybrid=True)
 
 
-def test_a_file_from_outside_was_played_by_nobody(library, told, made):
+def test_a_file_from_outside_was_played_by_nobody(library, told, made, tmp_path, monkeypatch):
     tracks, _ = told
     library.train_taste()
     assert library.why_no_taste(likes=[tracks[0].id]) == ""
     assert "played by anybody" in library.why_no_taste(likes=[made.outside])
     assert library.recommend([made.outside], hybrid=True) == library.recommend([made.outside])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / tracks[0].title).touch()  # called like a track that is here
+    assert "played by anybody" in library.why_no_taste(likes=[tracks[0].title])
 
 
 def test_what_was_learned_and_is_damaged_is_as_if_nothing_was(library, told):

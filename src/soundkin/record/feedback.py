@@ -398,7 +398,8 @@ class FeedbackTables(Connection):
         Parameters
         ----------
         plays : int
-            One second counts once, and so does what `add_counts` wrote of a track, a second apart: it was on other days.
+            One second counts once, and so does what `add_counts` wrote of a track, a second apart: it may have been on
+            other days.
 
         Returns
         -------
