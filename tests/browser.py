@@ -5,12 +5,15 @@ expression inside the page: `serving.until` asks again from outside.
 """
 
 import json
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from serving import PATIENCE, until
 
 DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 PAGES = ("", "for-you", "map", "path", "playlists", "library", "tracks", "duplicates", "encoders")
@@ -43,7 +46,7 @@ class App:
 
     def ask(self, path: str) -> Any:
         """Ask the API as another client would."""
-        with urllib.request.urlopen(f"{self.url}api/v1/{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.url}api/v1/{path}", timeout=PATIENCE) as answer:
             return json.load(answer)
 
     def audio(self) -> dict[str, Any]:
@@ -70,11 +73,24 @@ class App:
         box.press("Enter")
 
 
+def still(look: Callable[[], Any]) -> Any:
+    """Return what is seen once it is the same three times in a row, a little apart."""
+    seen = [look(), look()]
+
+    def same() -> bool:
+        time.sleep(0.3)
+        seen.append(look())
+        return bool(seen[-1] == seen[-2] == seen[-3])
+
+    until(same, PATIENCE)
+    return seen[-1]
+
+
 @contextmanager
 def tab(chromium: Any, url: str, **options: Any) -> Iterator[App]:
     """Open a tab; when the block ends, what the browser complained about must be nothing."""
     context = chromium.new_context(viewport=DESKTOP, accept_downloads=True, **options)
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(PATIENCE * 1000)
     opened = App(context.new_page(), url)
     opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
     opened.page.on("console", lambda said: note(opened, said))

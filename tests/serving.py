@@ -10,6 +10,8 @@ from starlette.testclient import TestClient
 
 from soundkin.serve import accounts, create_app
 
+PATIENCE = 120.0
+"""Seconds that a test waits for an answer, on a machine that has much else to do."""
 BASE = "http://localhost:8765"
 API = "/api/v1"
 

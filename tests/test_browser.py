@@ -6,19 +6,18 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import App, Songs, history, tab
+from browser import App, Songs, history, still, tab
 from served import ROOT, running
-from serving import until
+from serving import PATIENCE, until
 
 from soundkin import playlists
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_dropping_a_file_brings_what_sounds_like_it(app: App, songs: Songs) -> None:
@@ -154,7 +153,7 @@ def places(buffer: bytes) -> dict[str, tuple[float, float]]:
 
 def map_of(app: App) -> dict[str, tuple[float, float]]:
     """Return where each track lies in the window when the map is shown whole."""
-    with urllib.request.urlopen(f"{app.url}api/v1/map", timeout=30) as answer:
+    with urllib.request.urlopen(f"{app.url}api/v1/map", timeout=PATIENCE) as answer:
         found = places(answer.read())
     box = app.page.get_by_role("application").bounding_box()
     side = min(box["width"], box["height"]) - 128
@@ -177,7 +176,7 @@ def lone(app: App, spots: dict[str, tuple[float, float]], room: float = 14) -> l
 def shown_map(app: App) -> dict[str, tuple[float, float]]:
     app.open("map")
     app.page.get_by_role("application").wait_for()
-    time.sleep(0.5)
+    still(app.page.screenshot)
     return map_of(app)
 
 
@@ -196,12 +195,13 @@ def test_a_click_on_the_map_plays_that_track(app: App) -> None:
 def test_the_points_are_drawn_where_they_can_be_clicked(app: App) -> None:
     spots = shown_map(app)
     app.page.get_by_label("Colour by").select_option("mine")  # all grey: what is not paper is a point
-    time.sleep(0.5)
     track = lone(app, spots, 30)[0]
     x, y = spots[track]
-    around = app.page.screenshot(clip={"x": x - 2, "y": y - 2, "width": 4, "height": 4})
-    beside = app.page.screenshot(clip={"x": x + 16, "y": y - 2, "width": 4, "height": 4})
-    assert around != beside
+
+    def drawn(left: float) -> bytes:
+        return still(lambda: app.page.screenshot(clip={"x": left, "y": y - 2, "width": 4, "height": 4}))
+
+    until(lambda: drawn(x - 2) != drawn(x + 16))
 
 
 def test_a_loop_on_the_map_becomes_a_playlist(app: App) -> None:
@@ -293,10 +293,13 @@ def test_nothing_jumps_while_a_page_loads(app: App) -> None:
         "window.jumps = 0; new PerformanceObserver(list => { for (const e of list.getEntries()) "
         "if (!e.hadRecentInput) window.jumps += e.value; }).observe({type: 'layout-shift', buffered: true})"
     )
-    for place in ("", "tracks", f"like/{app.ask('tracks?limit=1')['tracks'][0]['id']}", "library"):
+    like = f"like/{app.ask('tracks?limit=1')['tracks'][0]['id']}"
+    last = {"": "main h1", "tracks": "main [data-track]", like: "main [data-track]", "library": "main h2"}
+    for place, what in last.items():
         app.open(place)
         app.page.reload()
-        time.sleep(2)
+        app.page.locator(what).first.wait_for(state="attached")
+        still(app.page.screenshot)
         assert app.page.evaluate("window.jumps") < 0.1, place  # what web.dev calls good
 
 

@@ -7,7 +7,7 @@ import pytest
 from browser import App, Songs, history, tab
 from serving import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 # Nobody but the system can press these keys, so the app's handlers are kept where a test finds them.
 _KEEP_KEYS = """window.keys = {}; const real = navigator.mediaSession.setActionHandler.bind(navigator.mediaSession);
@@ -129,3 +129,21 @@ def test_encoders_are_put_side_by_side(app: App) -> None:
         )
     app.page.get_by_role("button", name=f"Play {track['name']} from").first.click()
     until(lambda: app.audio()["src"].endswith(f"/tracks/{track['id']}/audio"))
+
+
+def test_an_encoder_that_fails_leaves_the_others_their_answers(app: App) -> None:
+    [track] = app.ask("tracks?limit=1")["tracks"]
+    [broken] = [space["id"] for space in app.ask("status")["spaces"] if space["encoder"] == "descriptors"]
+    said = {"error": {"kind": "store", "message": "this space is damaged", "choices": None}}
+
+    def answer(route: Any) -> None:
+        if route.request.post_data_json["space"] == broken:
+            route.fulfill(status=500, json=said)
+        else:
+            route.continue_()
+
+    app.page.route("**/api/v1/similar", answer)
+    app.open(f"encoders?track={track['id']}")
+    app.page.get_by_text("No answer: this space is damaged").wait_for()
+    assert app.page.get_by_role("list", name="Answer of cnn").get_by_role("listitem").count() == 10
+    app.complaints = [each for each in app.complaints if "500" not in each]

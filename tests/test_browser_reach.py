@@ -1,19 +1,18 @@
 """The web app for everybody: who sees nothing, who uses no pointer, who needs strong letters; who may log in."""
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import DESKTOP, PAGES, PHONE, App, Songs, history, tab
+from browser import DESKTOP, PAGES, PHONE, App, Songs, history, still, tab
 from made import copied
 from served import running
 from serving import until
 
 from soundkin.serve.accounts import Accounts
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 PASSWORD = "correct horse battery staple"
 LOOKS = pytest.mark.parametrize(
@@ -67,14 +66,7 @@ def show(app: App, place: str) -> None:
     app.page.locator("main h1").first.wait_for(state="attached")
     if place == "map":
         app.page.get_by_role("application").wait_for()
-    said = [""]
-
-    def settled() -> bool:
-        time.sleep(0.3)
-        said.append(app.page.locator("main").inner_text())
-        return len(said) > 3 and said[-1] == said[-2] == said[-3]
-
-    until(settled)
+    still(lambda: app.page.locator("main").inner_text())
 
 
 def nameless(app: App) -> list[str]:

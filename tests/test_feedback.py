@@ -213,3 +213,48 @@ def test_reading_cannot_say_anything(two):
     record, a, _ = two
     with Record.open(record.folder) as reader, pytest.raises(StoreError, match="opened for reading"):
         reader.add_feedback("default", [a], "like")
+
+
+def test_profiles_are_counted_in_a_few_queries_however_many_there_are(record):
+    a, b = record.put(song("/a.mp3", A)), record.put(song("/b.mp3", B))
+    names = [f"p{number:02}" for number in range(40)]
+    for name in names:
+        record.create_profile(name)
+    for at, kind in enumerate(("like", "dislike", "play", "play", "skip")):
+        record.add_feedback("p07", [a], kind, at)
+    record.add_feedback("p07", [b], "like", 9)
+    record.add_feedback("p08", [a], "dislike", 3)
+    record.add_feedback("p08", [a], "like", 3)  # what came later
+    record.add_feedback("p08", [b], "like", 3)
+    record.add_feedback("p08", [b], "unlike", 4)
+    asked: list[str] = []
+    record._db.set_trace_callback(asked.append)
+    found = record.profiles()
+    assert len(asked) < 6
+    record._db.set_trace_callback(None)
+    counts = {one.name: (one.likes, one.dislikes, one.skips, one.plays) for one in found}
+    assert list(counts) == ["default", *names]
+    assert counts.pop("p07") == (1, 1, 1, 2)
+    assert counts.pop("p08") == (1, 0, 0, 0)
+    assert set(counts.values()) == {(0, 0, 0, 0)}
+
+
+def test_somebody_has_the_profiles_under_their_name(record):
+    a = record.put(song("/a.mp3", A))
+    for name in ("ana", "ana/", "ana/evening", "ana/é", "anabel", "ana.b/x", "ana0", "An", "ben/ana/x"):
+        record.create_profile(name)
+        record.add_feedback(name, [a], "play", 1)
+    assert {(one.name, one.plays) for one in record.profiles("ana")} == {
+        ("ana", 1), ("ana/evening", 1), ("ana/é", 1),
+    }  # fmt: skip
+    assert record.profiles("nobody") == []
+    assert [one.name for one in record.profiles("default")] == ["default"]
+
+
+def test_a_profile_is_found_without_reading_every_name(record):
+    record.create_profile("ana")
+    asked: list[str] = []
+    record._db.set_trace_callback(asked.append)
+    assert record.profile("ana") == "ana"
+    record._db.set_trace_callback(None)
+    assert ["WHERE name" in sql for sql in asked] == [True]

@@ -10,9 +10,9 @@ from serving import API, BASE, client_of, quick_passwords
 from starlette.routing import Route
 
 from soundkin.errors import InputError, NotFound
-from soundkin.library import Library
 from soundkin.serve.accounts import SCRYPT, Accounts, Throttle
 from soundkin.serve.guard import OPEN
+from soundkin.serve.state import State
 
 PASSWORD = "correct horse battery"
 USUAL = dict(SCRYPT)  # as it is before tests log in by the dozen
@@ -62,7 +62,7 @@ def routes_of(client):
                 yield from walk(inner, prefix + (more or ""))
 
     return sorted(
-        (method, re.sub(r"\{\w+\}", "0123456789abcdef", re.sub(r"\{path:path\}", "index.html", path)))
+        (method, re.sub(r"\{\w+(:path)?\}", "0123456789abcdef", re.sub(r"\{path:path\}", "index.html", path)))
         for method, path in walk(client.app.routes)
     )
 
@@ -204,7 +204,7 @@ def test_every_answer_tells_browsers_what_not_to_do(locked):
 
 
 def test_a_bug_is_told_without_its_traceback(unlocked, monkeypatch):
-    monkeypatch.setattr(Library, "profiles", lambda self: 1 / 0)
+    monkeypatch.setattr(State, "profiles", lambda self, user: 1 / 0)
     answer = unlocked.get(f"{API}/profiles")
     assert answer.status_code == 500
     assert answer.json()["error"]["kind"] == "internal"

@@ -18,6 +18,8 @@ from soundkin.record.connection import Connection
 
 DEFAULT_PROFILE = "default"
 KINDS = ("like", "dislike", "unlike", "skip", "play")
+OWNS = "/"
+"""What stands between somebody and the name of a further profile of theirs."""
 _LONGEST_NAME = 100
 _CLOCKS_APART = 300.0  # seconds that the clock of another machine may be ahead
 
@@ -143,27 +145,50 @@ def clean_name(name: str) -> str:
     return cleaned
 
 
+_COUNTED = """
+    SELECT profile, kind, count(*) FROM feedback WHERE kind IN ('play', 'skip') AND ({mine}) GROUP BY profile, kind
+    UNION ALL
+    SELECT profile, kind, count(*) FROM (
+        SELECT profile, kind, row_number() OVER (PARTITION BY profile, track ORDER BY at DESC, number DESC) AS back
+        FROM feedback WHERE kind IN ('like', 'dislike', 'unlike') AND ({mine})
+    ) WHERE back = 1 GROUP BY profile, kind"""
+
+
+def _under(owner: str) -> tuple[str, str, str]:
+    return owner, f"{owner}{OWNS}", f"{owner}{chr(ord(OWNS) + 1)}"
+
+
 class FeedbackTables(Connection):
     """The part of a record that holds profiles and feedback; see `Record`."""
 
-    def profiles(self) -> list[Profile]:
-        """Return every profile.
+    def profiles(self, owner: str | None = None) -> list[Profile]:
+        """Return every profile, or those of somebody.
+
+        Parameters
+        ----------
+        owner : str, optional
+            Whose: the profile that is called so, and those under that name; default everybody's.
 
         Returns
         -------
         list of Profile
             The default one first, also when nobody has used it yet; the rest by name.
         """
-        created = dict(self._rows("SELECT name, created FROM profiles"))
-        created.setdefault(DEFAULT_PROFILE, 0.0)
-        out = []
-        for name in sorted(created, key=lambda name: (name != DEFAULT_PROFILE, name.casefold(), name)):
-            opinions = self._opinions(name).values()
-            verdicts = [opinion.verdict for opinion in opinions]
-            skips, plays = sum(o.skips for o in opinions), sum(o.plays for o in opinions)
-            counts = verdicts.count("like"), verdicts.count("dislike"), skips, plays
-            out.append(Profile(name, created[name], *counts))
-        return out
+        mine, values = "1", tuple[str, ...]()
+        if owner is not None:  # all that begins with "ana/" stands before "ana0", so the index finds it
+            mine, values = "name = ?1 OR name > ?2 AND name < ?3", _under(owner)
+        with self._snapshot():
+            created = dict(self._rows(f"SELECT name, created FROM profiles WHERE {mine}", values))
+            rows = self._rows(_COUNTED.format(mine=mine.replace("name", "profile")), values)
+        if owner in (None, DEFAULT_PROFILE):
+            created.setdefault(DEFAULT_PROFILE, 0.0)
+        n = {(name, kind): count for name, kind, count in rows}
+        return [
+            Profile(
+                name, created[name], *(n.get((name, kind), 0) for kind in ("like", "dislike", "skip", "play"))
+            )
+            for name in sorted(created, key=lambda name: (name != DEFAULT_PROFILE, name.casefold(), name))
+        ]
 
     def create_profile(self, name: str) -> str:
         """Make a profile.
@@ -234,9 +259,9 @@ class FeedbackTables(Connection):
             There is no such profile.
         """
         name = clean_name(name)
-        known = [row[0] for row in self._rows("SELECT name FROM profiles")]
-        if name in known or name == DEFAULT_PROFILE:
+        if name == DEFAULT_PROFILE or self._rows("SELECT 1 FROM profiles WHERE name = ?", (name,)):
             return name
+        known = [row[0] for row in self._rows("SELECT name FROM profiles")]
         near = get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:3]
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise NoProfile(

@@ -27,10 +27,9 @@ from soundkin.errors import (
     StoreError,
 )
 from soundkin.library import Ambiguous, default_folder
-from soundkin.record.feedback import NoProfile
+from soundkin.record.feedback import OWNS, NoProfile
 from soundkin.scan import printable
 from soundkin.serve import models
-from soundkin.serve.accounts import OWNS
 from soundkin.serve.answers import track_of
 from soundkin.serve.guard import Guard, Refused
 from soundkin.serve.metrics import Metrics

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from soundkin.errors import InputError, NotFound, StoreError
-from soundkin.record.feedback import clean_name
+from soundkin.record.feedback import OWNS, clean_name
 
 FILE_NAME = "server.sqlite"
-OWNS = "/"
-"""What stands between a user and the name of a further profile of theirs, in the record."""
 SESSION_SECONDS = 30 * 86_400.0
 _SHORTEST = 8
 # OWASP's Password Storage Cheat Sheet, 2024: N = 2^15, r = 8, p = 3; 32 MB and about a fifth of a second.
@@ -76,6 +74,30 @@ class Kept:
     name: str
     tracks: tuple[str, ...]
     changed: float
+
+
+def user_name(name: str) -> str:
+    """Return a user's name as it is kept, or refuse it: it is a profile's, and begins the names of their further ones.
+
+    Parameters
+    ----------
+    name : str
+        What somebody typed.
+
+    Returns
+    -------
+    str
+        As `clean_name` gives it.
+
+    Raises
+    ------
+    InputError
+        It is no name of a profile, or holds what stands between users and their profiles.
+    """
+    name = clean_name(name)
+    if OWNS in name:
+        raise InputError(f"a user called {name!r}; wanted a name without {OWNS!r}, which is for profiles")
+    return name
 
 
 class Accounts:
@@ -133,9 +155,7 @@ class Accounts:
         -----
         The first user takes over the playlists that were kept while nobody had to log in.
         """
-        name = clean_name(name)
-        if OWNS in name:
-            raise InputError(f"a user called {name!r}; wanted a name without {OWNS!r}, which is for profiles")
+        name = user_name(name)
         if len(password) < _SHORTEST:
             raise InputError(f"a password of {len(password)} characters; wanted {_SHORTEST} or more")
         salt = secrets.token_bytes(16)
@@ -176,10 +196,12 @@ class Accounts:
 
         Raises
         ------
+        InputError
+            The name is unusable.
         NotFound
             There is no such user.
         """
-        name, made = clean_name(name), f"sk_{secrets.token_urlsafe(32)}"
+        name, made = user_name(name), f"sk_{secrets.token_urlsafe(32)}"
         with self._open() as db:
             if not db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
                 raise NotFound(f"there is no user {name!r}: soundkin user add {name}")
@@ -191,7 +213,7 @@ class Accounts:
     def knows(self, name: str, password: str) -> str | None:
         """Return the name of the user with this password; None otherwise, and after the same time."""
         try:
-            name = clean_name(name)
+            name = user_name(name)
         except InputError:
             name = ""
         with self._open() as db:
@@ -218,13 +240,13 @@ class Accounts:
             found = db.execute(
                 "SELECT user FROM sessions WHERE hash = ? AND expires > ?", (_hash(secret), time.time())
             ).fetchone()
-        return str(found[0]) if found else None
+        return _still(found)
 
     def of_token(self, token: str) -> str | None:
         """Return whose token this is, or None."""
         with self._open() as db:
             found = db.execute("SELECT user FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
-        return str(found[0]) if found else None
+        return _still(found)
 
     # ---- playlists: of one user; of all of them where nobody has to log in
 
@@ -329,6 +351,11 @@ def _bring_up(db: sqlite3.Connection) -> None:
             "UPDATE playlists SET user = coalesce((SELECT name FROM users ORDER BY created LIMIT 1), '')"
         )
         db.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _still(found: tuple[str] | None) -> str | None:
+    """Return the user that a row names, unless they are from before the names of users were told from profiles'."""
+    return None if found is None or OWNS in found[0] else found[0]
 
 
 def _no_playlist(id_: str) -> NotFound:

@@ -15,11 +15,12 @@ import anyio.to_thread
 from fastapi import Depends, Request
 
 from soundkin.embed import cores
-from soundkin.errors import InputError, SoundkinError, StoreError
+from soundkin.errors import InputError, NotFound, SoundkinError, StoreError
 from soundkin.library import Library
 from soundkin.recommend import Variety
-from soundkin.record.feedback import DEFAULT_PROFILE, clean_name
-from soundkin.serve.accounts import OWNS, Accounts, Throttle
+from soundkin.record import Record
+from soundkin.record.feedback import DEFAULT_PROFILE, OWNS, NoProfile, Profile, clean_name
+from soundkin.serve.accounts import Accounts, Throttle
 from soundkin.serve.jobs import Jobs
 from soundkin.serve.media import Media
 from soundkin.serve.models import VarietyRules
@@ -34,6 +35,7 @@ T = TypeVar("T")
 _THREADS = 2  # questions at once: the index answers one at a time, and threads more than that only wait
 _WAITING_UPLOADS = 8
 _LOOK_SECONDS = 1.0  # how long a new user may stay unseen
+_AGAIN_SECONDS = 60.0  # after which a profile that could not be written is tried again
 _SECONDS = 10.0  # how long the status, which looks at every file, is not asked for again
 
 
@@ -65,7 +67,7 @@ class State:
         self.uploads = 0
         self._needs_login = needs_login
         self._looked: tuple[float, bool] = (float("-inf"), False)
-        self._welcomed: set[str] = set()
+        self._welcomed: dict[str, float] = {}  # until when there is nothing to do for a user
         self._asking, self._browsing = anyio.CapacityLimiter(_THREADS), anyio.CapacityLimiter(2)
         self._listening = anyio.CapacityLimiter(_WAITING_UPLOADS)
         self._status: tuple[float, Any] = (0.0, None)
@@ -111,20 +113,40 @@ class State:
 
     def welcome(self, user: str) -> None:
         """See to it that a user who logs in, or whose program asks, has a profile of their own."""
-        if user in self._welcomed:
+        if time.monotonic() < self._welcomed.get(user, float("-inf")):
             return
+        until = float("inf")
         try:
-            with suppress(InputError):  # it is there
-                self.browser.create_profile(user)
-        except SoundkinError:  # nothing is indexed yet, or nothing can be written now: at the next request
+            if not self._has_profile(
+                user
+            ):  # asked first: who writes waits for a scan, and may not be allowed to
+                with suppress(InputError):  # somebody was faster
+                    self.browser.create_profile(user)
+        except NotFound:  # nothing is indexed yet: that costs nothing to see at the next request
             return
-        self._welcomed.add(user)
+        except SoundkinError as error:
+            log.warning("no profile for a user: %s", error)
+            until = time.monotonic() + _AGAIN_SECONDS
+        self._welcomed[user] = until
+
+    def _has_profile(self, name: str) -> bool:
+        with Record.open(self.library.folder) as record:
+            try:
+                record.profile(name)
+            except NoProfile:
+                return False
+        return True
+
+    def profiles(self, user: str | None) -> list[Profile]:
+        """Return the profiles of a user, or all where nobody has to log in."""
+        with Record.open(self.library.folder) as record:
+            return record.profiles(user)
 
     def delete_profile(self, user: str | None, kept: str) -> None:
         """Forget a profile; the one that is called like its user is emptied, for they always have it."""
         self.browser.delete_profile(kept)
         if kept == user:
-            self._welcomed.discard(user)
+            self._welcomed.pop(user, None)
             self.welcome(user)
 
     # ---- after changes

@@ -7,6 +7,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 
 from soundkin.recommend.mixes import MOODS
+from soundkin.record.feedback import OWNS
 from soundkin.serve import models
 from soundkin.serve.accounts import SESSION_SECONDS
 from soundkin.serve.guard import COOKIE, Refused, cookie_of
@@ -40,6 +41,10 @@ async def session(shared: Shared, request: Request) -> models.Session:
 @router.post("/session")
 async def log_in(asked: models.Login, shared: Shared, request: Request, response: Response) -> models.Session:
     """Log in; the answer sets a cookie."""
+    if OWNS in asked.name:
+        raise Refused(
+            401, "login", f"no user has a name with {OWNS!r} in it any more: one without it is needed"
+        )
     address = request.client.host if request.client else ""
     name = asked.name.strip().casefold()
     wait = max(shared.by_address.wait(address), shared.by_name.wait(name))

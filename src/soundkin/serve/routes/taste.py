@@ -39,7 +39,7 @@ async def feedback(asked: models.FeedbackRequest, shared: Shared, user: User) ->
 @router.get("/profiles")
 async def profiles(shared: Shared, user: User) -> list[models.Profile]:
     """List who listens: for a user, the profiles of their own."""
-    found = await shared.browse(shared.browser.profiles)
+    found = await shared.browse(shared.profiles, user)
     return [_profile(one, shown) for one in found if (shown := shown_name(user, one.name)) is not None]
 
 
@@ -53,26 +53,27 @@ async def create_profile(asked: models.ProfileRequest, shared: Shared, user: Use
 
     def answer() -> models.Profile:
         name = shared.browser.create_profile(kept_name(user, asked.name))
-        made = next(one for one in shared.browser.profiles() if one.name == name)
+        made = next(one for one in shared.profiles(user) if one.name == name)
         return _profile(made, shown_name(user, name) or name)
 
     return await shared.browse(answer)
 
 
-@router.delete("/profiles/{name}", status_code=204)
-async def delete_profile(name: Name, shared: Shared, user: User) -> Response:
-    """Forget a profile and all it said."""
-    await shared.browse(shared.delete_profile, user, kept_name(user, name))
-    return Response(status_code=204)
-
-
-@router.get("/profiles/{name}/history")
+# Before the bare name, which would take its end for a part of the name.
+@router.get("/profiles/{name:path}/history")
 async def history(
     name: Name, shared: Shared, user: User, limit: Annotated[int, Query(ge=1, le=10_000)] = 500
 ) -> list[models.HistoryEntry]:
     """Return what a profile said and did, the latest first."""
     said = await shared.browse(shared.browser.history, kept_name(user, name))
     return [models.HistoryEntry(track=one.track, kind=one.kind, at=one.at) for one in reversed(said[-limit:])]
+
+
+@router.delete("/profiles/{name:path}", status_code=204)
+async def delete_profile(name: Name, shared: Shared, user: User) -> Response:
+    """Forget a profile and all it said."""
+    await shared.browse(shared.delete_profile, user, kept_name(user, name))
+    return Response(status_code=204)
 
 
 @router.get("/playlists", tags=["playlists"])
