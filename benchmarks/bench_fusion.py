@@ -18,10 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from common import Targets, table  # isort: skip - it pins threads before numpy
 import numpy as np
 import qdrant_edge as engine
 from bench_taste import K, Music, judge, listener
-from common import Targets, table
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 

@@ -18,8 +18,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from common import Targets  # isort: skip - it pins threads before numpy
 import numpy as np
-from common import Targets
 from numpy.typing import NDArray
 
 from soundkin.library import Library

@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from common import Targets, table  # isort: skip - it pins threads before numpy
 import numpy as np
-from common import Targets, table  # first: it sets threads before numpy is there
 from numpy.typing import NDArray
 
 from soundkin.evaluate import metrics

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+from common import Prints, Targets, table  # isort: skip - it pins threads before numpy
 import numpy as np
 from bench_index import clustered
-from common import Prints, Targets, table
 from numpy.typing import NDArray
 
 from soundkin.embed import Embedded, FileState, Space

@@ -22,8 +22,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from common import Targets, table  # isort: skip - it pins threads before numpy
 import numpy as np
-from common import Targets, table
 from numpy.typing import NDArray
 
 from soundkin.library import Library

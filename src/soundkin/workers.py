@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 120.0
 _STARTS = 3
 # One thread per process: the processes are the parallelism, and more threads would only fight over the cores.
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Settings of the environment that keep matrix products to one thread, when they are there before numpy is."""
 _PARENT_CHECK_SECONDS = 2.0
 
 
@@ -233,7 +234,7 @@ class _Child:
     def __init__(self, setup: tuple[Any, ...]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         start = python("from soundkin.workers import _serve; _serve()")
-        start["env"] |= _ONE_THREAD
+        start["env"] |= ONE_THREAD
         try:
             self._process = subprocess.Popen(
                 **start,

@@ -54,6 +54,11 @@ def serve(
     MUSIC are folders that a scan started from the app looks into. On another address than this machine's own, or under
     another name, users have to log in: make one with `soundkin user add`.
     """
+    from soundkin.workers import ONE_THREAD
+
+    # Before numpy is there. Questions are many and small: threads of one would wait for one another, and for the next.
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
     from soundkin.library import default_folder
     from soundkin.serve import create_app
     from soundkin.serve.accounts import Accounts
