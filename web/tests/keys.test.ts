@@ -23,8 +23,9 @@ test("nobody's typing is taken, nor the browser's own shortcuts", () => {
   for (const held of ["ctrlKey", "metaKey", "altKey"]) expect(actionOf(press("l", { [held]: true }), "page")).toBeUndefined();
 });
 
-test("a button keeps space and arrows, and gives away letters", () => {
+test("a button keeps space and plain arrows, and gives away the rest", () => {
   expect(actionOf(press(" "), "control")).toBeUndefined();
   expect(actionOf(press("ArrowUp"), "control")).toBeUndefined();
   expect(actionOf(press("l"), "control")).toBe("like");
+  expect(actionOf(press("ArrowRight", { shiftKey: true }), "control")).toBe("next");
 });

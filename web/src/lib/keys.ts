@@ -60,11 +60,12 @@ export const SHORTCUTS: readonly (readonly [string, string])[] = [
  * What a key means.
  *
  * @param press the key
- * @param within what has the focus: text is typed into `"text"`, `"control"`s use space and arrows themselves
+ * @param within what has the focus: text is typed into `"text"`, `"control"`s use space and plain arrows themselves
  */
 export function actionOf(press: Press, within: "text" | "control" | "page"): Action | undefined {
   if (press.ctrlKey || press.metaKey || press.altKey || within === "text") return undefined;
-  if (within === "control" && (press.key === " " || press.key.startsWith("Arrow"))) return undefined;
+  const own = press.key === " " || (press.key.startsWith("Arrow") && !press.shiftKey);
+  if (within === "control" && own) return undefined;
   const key = press.key.length === 1 ? press.key.toLowerCase() : press.key;
   return press.shiftKey ? SHIFTED[key] : PLAIN[key];
 }

@@ -124,8 +124,7 @@ function failed(): void {
 function leave(passed: boolean): void {
   const track = state.track;
   if (!track || !heard) return;
-  // the length the library knows: that of a stream the browser learns late, or never
-  const kind = said(heard, track.duration, passed);
+  const kind = said(heard, state.length, passed);
   heard = 0;
   if (radio) (kind === "skip" ? radio.skipped : radio.heard).push(track.id);
   if (kind) report(kind, track.id).catch(complain);
