@@ -11,8 +11,9 @@ numpy in memory (`exact`), which is also what the tests believe.
 No engine is imported before an index of its kind is opened.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -192,6 +193,24 @@ class Index(ABC):
             0 for an engine without a graph, and for one that looks after its graph by itself.
         """
         return 0
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[Self]:
+        """Load very many points: what an engine does after each change, it does once, at the end.
+
+        A Qdrant server builds no graph within, so that it does not build one again and again while points stream in;
+        afterwards, also after an exception, it builds graphs as before, and the block ends when they are built. What
+        was written can be searched at any time, only more slowly until then. Other engines make it safe at the end.
+
+        Yields
+        ------
+        Index
+            This one.
+        """
+        try:
+            yield self
+        finally:
+            self.flush()
 
     @abstractmethod
     def close(self) -> None:

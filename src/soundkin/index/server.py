@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 from qdrant_client import QdrantClient, models
@@ -24,6 +24,8 @@ from soundkin.index.points import BATCH, LAYOUT, PAYLOAD, Mark, Point, batched, 
 _TIMEOUT = 30  # seconds for one call
 _PAUSES = (0.5, 1.5)  # seconds before another try; every call here may be repeated without harm
 _PASSING = {429, 502, 503, 504}  # HTTP: too many requests, or the server behind a proxy is not up yet
+_INDEX_FROM = 10_000  # kB of vectors in a segment from which it gets a graph: Qdrant's own default
+_LOOK_AGAIN = 2.0  # seconds between looks at a server that builds graphs, at most
 _T = TypeVar("_T")
 
 
@@ -91,6 +93,29 @@ class ServerIndex(Index):
             self._call(lambda: self._client.update_collection(self._collection, metadata=saved))
             self._mark = mark
 
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[Self]:
+        """Load very many points while the server builds no graph; see `Index.loading`.
+
+        Yields
+        ------
+        ServerIndex
+            This one.
+
+        Raises
+        ------
+        StoreError
+            The server cannot be reached, or cannot build the graphs.
+        """
+        usual = self._info().config.optimizer_config.indexing_threshold
+        self._graphs_from(0)
+        try:
+            yield self
+        finally:
+            # 0: a process that was loading was killed
+            self._graphs_from(usual or _INDEX_FROM)
+        self._wait_for_graphs()
+
     def close(self) -> None:
         """Close the connection, if this index opened it."""
         if self._owned:
@@ -153,7 +178,7 @@ class ServerIndex(Index):
         """Spaces and mark of the collection."""
         if not self._call(lambda: self._client.collection_exists(self._collection)):
             raise RebuildNeeded(f"{self._name}: not there; rebuild it from the record")
-        config = self._call(lambda: self._client.get_collection(self._collection)).config
+        config = self._info().config
         vectors = config.params.vectors
         if not isinstance(vectors, dict):
             # no `RebuildNeeded`: rebuilding would delete what is somebody else's
@@ -167,6 +192,25 @@ class ServerIndex(Index):
             saved = {}
         mark = Mark(saved["record"], saved["revision"]) if saved else None
         return {space: params.size for space, params in vectors.items()}, mark
+
+    def _info(self) -> models.CollectionInfo:
+        return self._call(lambda: self._client.get_collection(self._collection))
+
+    def _graphs_from(self, kilobytes: int | None) -> None:
+        """Let segments with so many vectors get a graph, 0: none; None leaves it, but wakes a server that waits."""
+        config = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
+        self._call(lambda: self._client.update_collection(self._collection, optimizers_config=config))
+
+    def _wait_for_graphs(self) -> None:
+        pause = 0.05
+        while (info := self._info()).status != models.CollectionStatus.GREEN:
+            if info.status == models.CollectionStatus.RED:
+                reason = getattr(info.optimizer_status, "error", info.optimizer_status)
+                raise StoreError(f"{self._name}: the server cannot build its graphs ({reason}); see its log")
+            if info.status == models.CollectionStatus.GREY:  # after a restart it waits for a change
+                self._graphs_from(None)
+            time.sleep(pause)
+            pause = min(2 * pause, _LOOK_AGAIN)
 
     def _call(self, request: Callable[[], _T]) -> _T:
         return attempt(self._name, request)
@@ -278,8 +322,9 @@ def rebuild(
     with _closing_own(where, api_key, on_success=True) as client:
         _create(client, collection, spaces)
         index = ServerIndex(client, collection)
-        for batch in batched(points, BATCH):
-            index.upsert(batch)
+        with index.loading():
+            for batch in batched(points, BATCH):
+                index.upsert(batch)
         index.flush(mark)
 
 
