@@ -39,6 +39,8 @@ from soundkin.index.points import (
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
+    from soundkin.index.settings import QdrantSettings
+
 __all__ = [
     "STRATEGIES",
     "Examples",
@@ -414,18 +416,21 @@ class Index(ABC):
 
 
 def open_index(
-    where: "str | Path | QdrantClient", *, collection: str = "soundkin", api_key: str | None = None
+    where: "str | Path | QdrantSettings | QdrantClient",
+    *,
+    collection: str = "soundkin",
+    api_key: str | None = None,
 ) -> Index:
     """Open the index in a folder or on a Qdrant server.
 
     Parameters
     ----------
-    where : str, Path or QdrantClient
-        A folder, the http(s) URL of a server, or a client that is ready.
+    where : str, Path, QdrantSettings or QdrantClient
+        A folder, the http(s) URL of a server, or how to use it, or a client that is ready.
     collection : str
-        Name of the collection on the server.
+        Name of the collection on the server, or rather its alias.
     api_key : str, optional
-        Key for the server.
+        Key for the server, where a URL is given.
 
     Returns
     -------
@@ -447,11 +452,11 @@ def open_index(
         return EdgeIndex(Path(where))
     from soundkin.index import server
 
-    return server.open_collection(cast("str | QdrantClient", where), collection, api_key)
+    return server.open_collection(cast("server.Where", where), collection, api_key)
 
 
 def rebuild(
-    where: "str | Path | QdrantClient",
+    where: "str | Path | QdrantSettings | QdrantClient",
     mark: Mark,
     spaces: Mapping[str, int],
     points: Iterable[Point],
@@ -462,7 +467,7 @@ def rebuild(
     """Make a new index from the record.
 
     In a folder the new index is built aside and swapped in at the end: whoever has the old one open keeps it,
-    and a crash leaves it as it was. On a server the collection is deleted and filled again. The embedded
+    and a crash leaves it as it was. On a server a new collection is filled, and an alias moved to it. The embedded
     engine holds the interpreter's lock for the whole of the last step: call this in
     a process of its own.
 
@@ -480,9 +485,9 @@ def rebuild(
     Raises
     ------
     IndexLocked
-        Another process is rebuilding this folder.
+        Another process is rebuilding this index.
     InputError
-        No space, or a point is unusable; nothing has changed then.
+        No space in a folder, or a point is unusable; nothing has changed then.
     StoreError
         The engine failed, the disk is full, or the server cannot be reached.
     """
@@ -493,7 +498,7 @@ def rebuild(
     else:
         from soundkin.index import server
 
-        server.rebuild(cast("str | QdrantClient", where), collection, mark, spaces, points, api_key)
+        server.rebuild(cast("server.Where", where), collection, mark, spaces, points, api_key)
 
 
 def _is_url(where: str | Path) -> bool:
