@@ -4,10 +4,11 @@
 as well; its collections are removed afterwards.
 """
 
+import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from contract_index import SPACES, IndexContract, random_points
 from qdrant_client import QdrantClient, models
 from qdrant_http import FakeQdrant, fake_qdrant
 
+from soundkin.cli import main
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import Match
 from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, open_index, rebuild
+from soundkin.index.points import PAYLOAD
 from soundkin.index.server import open_collection
 from soundkin.index.settings import Layout, QdrantSettings
+from soundkin.library import Library
 
 MARK = Mark("0b7c", 17)
 SERVER = os.environ.get("SOUNDKIN_TEST_QDRANT")
@@ -99,7 +103,7 @@ def test_fields_are_indexed_before_the_first_point(fake: FakeQdrant) -> None:
     assert points
     assert max(indexed) < min(points)
     fields = dict(fake.fields["soundkin-0001"])
-    assert {fields[name].type.value for name in ("artist", "genre", "file")} == {"keyword"}
+    assert {fields[name].type.value for name in ("artist", "genre", "name")} == {"keyword"}
     assert {fields[name].type.value for name in ("year", "added")} == {"integer"}
     assert {fields[name].type.value for name in ("bpm", "duration", "energy")} == {"float"}
 
@@ -114,7 +118,9 @@ def test_what_quantized_vectors_find_is_scored_by_whole_ones(
         index.search("sound", ROW, k=3, where=Match("genre", ("samba",)))
     asked = fake.sent("POST", "/query")[0]
     params = models.QueryRequest.model_validate(asked).params
-    assert params and params.quantization and params.acorn
+    assert params is not None
+    assert params.quantization is not None
+    assert params.acorn is not None
     assert params.quantization.rescore
     assert params.quantization.oversampling == oversampling
     assert params.acorn.enable
@@ -176,7 +182,7 @@ def test_a_server_that_cannot_build_its_graphs_says_why(fake: FakeQdrant) -> Non
 
 def test_readers_keep_the_old_collection_until_the_new_one_is_whole(fake: FakeQdrant) -> None:
     rebuild(fake.url, MARK, SPACES, random_points(30))
-    seen = []
+    seen: list[tuple[int, int]] = []
 
     def points() -> Iterator[Point]:
         for point in random_points(1200):
@@ -247,11 +253,8 @@ def test_a_build_shows_signs_of_life(fake: FakeQdrant, monkeypatch: pytest.Monke
     monkeypatch.setattr("soundkin.index.server.STALE_SECONDS", 0.0)
     before = time.time()
     rebuild(fake.url, MARK, SPACES, random_points(1200))
-    signs = [
-        body["metadata"]["building"]
-        for body in fake.sent("PATCH", "-0001")
-        if "building" in body.get("metadata", {})
-    ]
+    noted = [body.get("metadata", {}) for body in fake.sent("PATCH", "-0001")]
+    signs = [one["building"] for one in noted if "building" in one]
     assert len(signs) >= 3
     assert before <= min(signs)
     assert signs == sorted(signs)
@@ -371,7 +374,7 @@ def test_what_is_no_qdrant_is_said_to_be_none(fake: FakeQdrant) -> None:
 def test_a_server_that_cannot_add_a_space_asks_for_a_rebuild(fake: FakeQdrant) -> None:
     with open_index_when_built(fake, []) as index:
         fake.trouble = [404]  # as servers before 1.18 answer
-        with pytest.raises(RebuildNeeded, match="1.18"):
+        with pytest.raises(RebuildNeeded, match=r"1\.18"):
             index.add_space("late", 3)
         assert index.spaces == SPACES
 
@@ -393,10 +396,15 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         "http://a", "given", timeout=7, read_consistency="quorum"
     )
     assert "new" not in repr(QdrantSettings.of())
-    for name, bad in (("TIMEOUT", "soon"), ("TIMEOUT", "0"), ("CONSISTENCY", "most"), ("CONSISTENCY", "0")):
-        with monkeypatch.context() as here, pytest.raises(InputError, match=f"(?i){bad}"):
-            here.setenv(f"SOUNDKIN_QDRANT_{name}", bad)
-            QdrantSettings.of()
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"), [("TIMEOUT", "soon"), ("TIMEOUT", "0"), ("CONSISTENCY", "most"), ("CONSISTENCY", "0")]
+)
+def test_settings_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, bad: str) -> None:
+    monkeypatch.setenv(f"SOUNDKIN_QDRANT_{name}", bad)
+    with pytest.raises(InputError, match=bad):
+        QdrantSettings.of("http://a")
 
 
 @pytest.mark.parametrize(
@@ -417,3 +425,104 @@ def test_a_layout_is_filled_in_by_another() -> None:
     )
     with pytest.raises(InputError, match="replicas"):
         Layout(replicas=1).over(Layout(replicas=2, write_consistency=2))
+
+
+# ---- through the library and the command line
+
+
+@pytest.fixture
+def command(
+    fake: FakeQdrant, library: Library, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    monkeypatch.setenv("SOUNDKIN_QDRANT", fake.url)
+    monkeypatch.setenv("SOUNDKIN_LIBRARY", str(library.folder))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_a_cluster_is_laid_out_asked_and_shown(
+    command: Callable[..., tuple[int, str, str]], fake: FakeQdrant, library: Library
+) -> None:
+    status, out, _ = command("status")
+    assert status == 0
+    assert "soundkin qdrant create makes it" in out
+    wanted = ["--shards", "6", "--replicas", "2", "--quantization", "int8", "--on-disk"]
+    status, out, _ = command("qdrant", "create", *wanted)
+    assert status == 0
+    assert (
+        "6 shards, 2 copies of each, a write waits for 1; vectors on disk, searched by int8 in memory" in out
+    )
+    fake.indexing[names(fake)[0]] = 0
+    status, out, _ = command("status")
+    assert "a load is under way, or was killed" in out
+    status, out, _ = command("status", "--json")
+    told = json.loads(out)["qdrant"]
+    assert told["layout"] == {
+        "shards": 6, "replicas": 2, "write_consistency": 1, "quantization": "int8", "on_disk": True,
+    }  # fmt: skip
+    assert (told["points"], told["loading"]) == (len(library.tracks()), True)
+    fake.requests.clear()
+    track = library.tracks()[0]
+    status, out, _ = command("similar", track.id, "--json")
+    assert [hit["id"] for hit in json.loads(out)["hits"]] == [hit.id for hit in library.similar(track)]
+    assert fake.sent("POST", "/query")
+    status, out, err = command("qdrant", "create", "--replicas", "1", "--write-consistency", "2", "--json")
+    assert (status, out) == (1, "")
+    assert "replicas" in err
+
+
+def test_trouble_with_the_server_does_not_keep_status_from_telling_the_rest(
+    command: Callable[..., tuple[int, str, str]], fake: FakeQdrant
+) -> None:
+    fake.key = "right"
+    status, out, _ = command("status")
+    assert status == 0
+    assert "tracks" in out
+    assert "--api-key" in out
+    assert "--api-key" in json.loads(command("status", "--json")[1])["qdrant"]["error"]
+
+
+def test_a_folder_has_no_collection(library: Library) -> None:
+    assert library.collection() is None
+    with pytest.raises(InputError, match="--qdrant"):
+        library.lay_out()
+
+
+def test_a_collection_is_laid_out_before_the_first_scan(fake: FakeQdrant, tmp_path: Path) -> None:
+    with Library.open(tmp_path / "library", fake.url) as library:
+        state = library.lay_out(Layout(shards=9))
+        assert (state.points, state.spaces, state.layout.shards) == (0, {}, 9)
+
+
+def test_two_libraries_share_a_server_and_two_profiles_a_collection(
+    fake: FakeQdrant, library: Library, tmp_path: Path
+) -> None:
+    """Nothing of a person is in the index: what a profile likes narrows its own questions only."""
+    first, second, *_ = library.tracks()
+    with (
+        Library.open(library.folder, fake.url) as served,
+        Library.open(tmp_path / "other", fake.url) as other,
+    ):
+        other.lay_out()
+        for name, track in (("ana", first), ("ben", second)):
+            served.create_profile(name)
+            served.feedback("like", [track], name)
+        for name, track in (("ana", second), ("ben", first)):
+            hits = served.similar(track, 50, "liked", profile=name)
+            assert [hit.id for hit in hits] == [first.id if name == "ana" else second.id]
+        own, others = served.collection(), other.collection()
+    assert own is not None
+    assert others is not None
+    assert (own.points, others.points) == (len(library.tracks()), 0)
+    assert names(fake) == sorted([own.collection, others.collection])
+    stored = [
+        point.payload for body in fake.sent("PUT", "/points") for point in models.PointsList(**body).points
+    ]
+    assert stored
+    assert not [key for payload in stored for key in payload or {} if key not in PAYLOAD]

@@ -54,6 +54,7 @@ from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
+from soundkin.index.settings import CollectionState, Layout, QdrantSettings
 from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
@@ -154,10 +155,11 @@ class Library(Mixing, Browsing, Tasting):
     ----------
     folder : Path
         Need not exist yet: `add` makes it.
-    qdrant : str or QdrantClient, optional
-        URL of a Qdrant server, or a client, that holds the index instead of the folder.
+    qdrant : str, QdrantSettings or QdrantClient, optional
+        URL of a Qdrant server that holds the index instead of the folder, or how to use it, or a client that is ready.
+        Default: `QdrantSettings.of` the environment.
     api_key : str, optional
-        Key of that server.
+        Key of that server, where a URL is given.
     listener : callable, optional
         Embeds one file for a question: given the task, the encoders and how they hear, what came of it. By default a
         worker process is started for each; a server keeps some ready.
@@ -166,15 +168,17 @@ class Library(Mixing, Browsing, Tasting):
     def __init__(
         self,
         folder: Path,
-        qdrant: "str | QdrantClient | None" = None,
+        qdrant: "str | QdrantSettings | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
     ) -> None:
         self.folder = folder
         self._listener = listener or _listen_once
         self._guard = threading.RLock()  # of what is opened and brought up to date on demand
-        self._where: str | Path | QdrantClient = qdrant or folder / "index"
-        self._api_key, self._is_remote = api_key, qdrant is not None
+        if qdrant is None or isinstance(qdrant, str):
+            qdrant = QdrantSettings.of(qdrant, api_key)
+        self._where: Path | QdrantSettings | QdrantClient = qdrant or folder / "index"
+        self._is_remote = qdrant is not None
         self._record: Record | None = None
         self._index: Index | None = None
         self._fallback: ExactIndex | None = None  # the vectors of the record, while the index cannot be had
@@ -190,7 +194,7 @@ class Library(Mixing, Browsing, Tasting):
     def open(
         cls,
         folder: str | os.PathLike[str] | None = None,
-        qdrant: "str | QdrantClient | None" = None,
+        qdrant: "str | QdrantSettings | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
     ) -> Self:
@@ -200,10 +204,11 @@ class Library(Mixing, Browsing, Tasting):
         ----------
         folder : path-like, optional
             Default: `default_folder()`. ``~`` is expanded.
-        qdrant : str or QdrantClient, optional
-            URL of a Qdrant server that holds the index, or a client that is ready.
+        qdrant : str, QdrantSettings or QdrantClient, optional
+            URL of a Qdrant server that holds the index, or how to use it, or a client that is ready; default the
+            environment's, see `QdrantSettings.of`.
         api_key : str, optional
-            Its key.
+            Its key, where a URL is given.
         listener : callable, optional
             What embeds files for questions, see `Library`.
 
@@ -779,6 +784,67 @@ class Library(Mixing, Browsing, Tasting):
             self._close_index()
         return True
 
+    def collection(self) -> CollectionState | None:
+        """Ask the Qdrant server how the collection of this library is.
+
+        Returns
+        -------
+        CollectionState or None
+            None where the index is a folder.
+
+        Raises
+        ------
+        RebuildNeeded
+            There is none yet.
+        StoreError
+            The server cannot be reached or refuses.
+        """
+        if isinstance(self._where, Path):
+            return None
+        from soundkin.index.server import open_collection
+
+        with open_collection(self._where, **self._server(self._reader())) as index:
+            return index.state()
+
+    def lay_out(self, layout: Layout | None = None) -> CollectionState:
+        """Make the collection on the Qdrant server anew from the record, beside the one that answers meanwhile.
+
+        Parameters
+        ----------
+        layout : Layout, optional
+            How it lies on the nodes; what this does not say stays as it is. With a library that has no track yet the
+            collection waits for the first.
+
+        Returns
+        -------
+        CollectionState
+            The new one, which answers now; the one before is gone.
+
+        Raises
+        ------
+        InputError
+            The index of this library is a folder, or the layout cannot be.
+        IndexLocked
+            Another process is doing it.
+        StoreError
+            The server cannot be reached or refuses; nothing has changed then.
+        """
+        if isinstance(self._where, Path):
+            raise InputError("the index of this library is a folder; name a Qdrant server, with --qdrant URL")
+        try:
+            record = self._reader()
+        except NotFound:  # before the first scan: the record is what gives the collection its name
+            Record.open(self.folder, write=True).close()
+            record = self._reader()
+        rebuild_from(self.folder, self._where, layout=layout, **self._server(record))
+        with self._guard:
+            self._close_index()
+        if record.revision:
+            self._current_index()  # what the record has gained meanwhile
+        state = self.collection()
+        assert state is not None
+        return state
+
     def closeness(self, space: Space) -> Closeness:
         """Return what similarities are usual in a space of this library.
 
@@ -1251,7 +1317,7 @@ class Library(Mixing, Browsing, Tasting):
         """Say how to reach the index on a server; several libraries may share one, each with its own collection."""
         if not self._is_remote:
             return {}
-        return {"api_key": self._api_key, "collection": f"soundkin-{record.uuid[:8]}"}
+        return {"collection": f"soundkin-{record.uuid[:8]}"}
 
     def _drop_foreign_index(self, record: Record) -> None:
         """Forget an index that is ahead of an old copy of the record, before new changes take the same numbers."""

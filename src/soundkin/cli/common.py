@@ -58,9 +58,15 @@ library_option = click.option(
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 qdrant_options = grouped(
-    click.option("--qdrant", metavar="URL", help="Keep the index on this Qdrant server."),
-    click.option("--api-key", envvar="QDRANT_API_KEY", help="Key of that server.  [env: QDRANT_API_KEY]"),
-)
+    click.option(
+        "--qdrant", metavar="URL", envvar="SOUNDKIN_QDRANT",
+        help="Keep the index on this Qdrant server.  [env: SOUNDKIN_QDRANT]",
+    ),
+    click.option(
+        "--api-key", envvar=["SOUNDKIN_QDRANT_API_KEY", "QDRANT_API_KEY"],
+        help="Key of that server.  [env: SOUNDKIN_QDRANT_API_KEY, QDRANT_API_KEY]",
+    ),
+)  # fmt: skip
 space_option = click.option(
     "--space",
     help="A space, or the encoder that made it; several to ask together: cnn+musicnn.  [default: the fullest]",

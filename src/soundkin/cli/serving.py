@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from soundkin.cli.common import cli, count_of, json_option, library_option, print_json, print_table, say
+from soundkin.cli.common import (
+    cli,
+    count_of,
+    json_option,
+    library_option,
+    print_json,
+    print_table,
+    qdrant_options,
+    say,
+)
 from soundkin.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +49,7 @@ _SWITCH_SECONDS = 0.0005
 @click.option("--root-path", default="", metavar="PATH", help="Where a reverse proxy shows it: /music.")
 @click.option("--log", is_flag=True, help="Log every request on stderr, one JSON document a line.")
 @library_option
+@qdrant_options
 def serve(
     music: tuple[str, ...],
     host: str,
@@ -48,6 +58,8 @@ def serve(
     root_path: str,
     log: bool,
     folder: str | None,
+    qdrant: str | None,
+    api_key: str | None,
 ) -> None:
     """Serve the library: the web app and the HTTP API.
 
@@ -59,6 +71,10 @@ def serve(
     # Before numpy is there. Questions are many and small: threads of one would wait for one another, and for the next.
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
+    # Its workers and scans are processes of their own, and have to ask the same server.
+    for name, given in (("SOUNDKIN_QDRANT", qdrant), ("SOUNDKIN_QDRANT_API_KEY", api_key)):
+        if given:
+            os.environ[name] = given
     from soundkin.library import default_folder
     from soundkin.serve import create_app
     from soundkin.serve.accounts import Accounts

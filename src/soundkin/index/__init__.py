@@ -39,7 +39,7 @@ from soundkin.index.points import (
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-    from soundkin.index.settings import QdrantSettings
+    from soundkin.index.settings import Layout, QdrantSettings
 
 __all__ = [
     "STRATEGIES",
@@ -463,6 +463,7 @@ def rebuild(
     *,
     collection: str = "soundkin",
     api_key: str | None = None,
+    layout: "Layout | None" = None,
 ) -> None:
     """Make a new index from the record.
 
@@ -481,6 +482,8 @@ def rebuild(
         Space id -> dimensions; at least one.
     points : iterable of Point
         The points; they are read in batches, so they may be many.
+    layout : Layout, optional
+        On a server: how the new collection lies on its nodes; what it does not say is as it was.
 
     Raises
     ------
@@ -498,7 +501,7 @@ def rebuild(
     else:
         from soundkin.index import server
 
-        server.rebuild(cast("server.Where", where), collection, mark, spaces, points, api_key)
+        server.rebuild(cast("server.Where", where), collection, mark, spaces, points, api_key, layout)
 
 
 def _is_url(where: str | Path) -> bool:

@@ -57,18 +57,20 @@ class Generations:
         return self._alias if there else None
 
     @contextlib.contextmanager
-    def next(self, spaces: Mapping[str, int]) -> Iterator[str]:
+    def next(self, spaces: Mapping[str, int], layout: Layout) -> Iterator[str]:
         """Make a new generation, and move the alias to it when the block ends; an exception drops it.
 
         Parameters
         ----------
         spaces : mapping of str to int
             Space id -> dimensions.
+        layout : Layout
+            How it lies on the nodes; what this does not say is as in the one before.
 
         Yields
         ------
         str
-            The name of an empty collection, laid out as the settings say, and else as the one before.
+            The name of an empty collection.
 
         Raises
         ------
@@ -79,9 +81,8 @@ class Generations:
         """
         current = self.current()
         before = Layout() if current is None else layout_of(self._info(current))
-        layout = self._settings.layout.over(before)
         name = self._free_name(current)
-        self._create(name, spaces, layout)
+        self._create(name, spaces, layout.over(before))
         try:
             yield name
         except BaseException:

@@ -27,7 +27,7 @@ from soundkin.index.aliases import (
 )
 from soundkin.index.connection import attempt, connect, place_of
 from soundkin.index.points import BATCH, LAYOUT, Mark, Point, batched, check_spaces
-from soundkin.index.settings import CollectionState, QdrantSettings
+from soundkin.index.settings import CollectionState, Layout, QdrantSettings
 
 _OLDEST = (1, 16)  # keeps metadata with a collection, and knows ACORN
 _INDEX_FROM = 10_000  # kB of vectors in a segment from which it gets a graph: Qdrant's own default
@@ -237,7 +237,7 @@ class ServerIndex(Index):
         self._check_version()
         current = self._generations.current()
         if current is None:
-            raise RebuildNeeded(f"{self._name}: not there; rebuild it from the record")
+            raise RebuildNeeded(f"{self._name}: not there; soundkin qdrant create makes it from the record")
         self._generation = current
         info = self._info()
         vectors, saved = info.config.params.vectors, info.config.metadata or {}
@@ -357,19 +357,22 @@ def rebuild(
     spaces: Mapping[str, int],
     points: Iterable[Point],
     api_key: str | None = None,
+    layout: Layout | None = None,
 ) -> None:
     """Fill a new collection beside the one that answers, and let the alias stand for it when it is whole.
 
     Parameters
     ----------
     where, collection, api_key
-        As in `open_collection`. The new one is laid out as the settings say, and else as the one before.
+        As in `open_collection`.
     mark : Mark
         What the points reflect; remembered when all are there.
     spaces : mapping of str to int
         Space id -> dimensions. None makes a collection that waits, with its layout, for the first space.
     points : iterable of Point
         The points; read in batches.
+    layout : Layout, optional
+        How the new collection lies on the nodes; what it does not say, the settings say, or else the one before.
 
     Raises
     ------
@@ -383,9 +386,10 @@ def rebuild(
     if spaces:
         check_spaces(spaces)
     settings = _settings_of(where)
+    wanted = (layout or Layout()).over(settings.layout)
     with (
         _closing_own(where, api_key, on_success=True) as client,
-        Generations(client, collection, settings).next(spaces) as name,
+        Generations(client, collection, settings).next(spaces, wanted) as name,
     ):
         index = ServerIndex(client, name, settings, building=True)
         with index.loading():
