@@ -42,6 +42,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeQdrant]:
         yield server
 
 
+@pytest.mark.slow
 class TestOverHttp(IndexContract):
     @pytest.fixture(autouse=True)
     def server(self, fake: FakeQdrant) -> None:

@@ -72,7 +72,7 @@ def create(
     """Make the library's collection on a Qdrant server, or make it anew with another layout.
 
     It is filled from the record beside the one that answers, which it replaces in one step when it is whole: nobody
-    who asks waits. What is not said stays as it is. Before the first scan it makes an empty one, which waits for tracks.
+    who asks waits. What is not said stays as it is. Before the first scan it makes an empty one.
     """
     from soundkin.library import Library
 
