@@ -12,19 +12,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from contract_index import SPACES, IndexContract, random_points
 from qdrant_client import QdrantClient, models
 from qdrant_http import FakeQdrant, fake_qdrant
 
-from soundkin.cli import main
+from soundkin.cli import cli, main
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import Match
 from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, open_index, rebuild
 from soundkin.index.points import PAYLOAD
 from soundkin.index.server import open_collection
-from soundkin.index.settings import Layout, QdrantSettings
+from soundkin.index.settings import QUANTIZATIONS, QdrantLayout, QdrantSettings
 from soundkin.library import Library
 
 MARK = Mark("0b7c", 17)
@@ -80,7 +81,7 @@ def names(fake: FakeQdrant) -> list[str]:
 
 
 def test_a_collection_is_laid_out_as_the_settings_say(fake: FakeQdrant) -> None:
-    layout = Layout(shards=6, replicas=3, write_consistency=2, quantization="int8", on_disk=True)
+    layout = QdrantLayout(shards=6, replicas=3, write_consistency=2, quantization="int8", on_disk=True)
     rebuild(QdrantSettings(fake.url, "secret", layout=layout), MARK, SPACES, random_points(10))
     (made,) = fake.created.values()
     assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (6, 3, 2)
@@ -113,7 +114,9 @@ def test_fields_are_indexed_before_the_first_point(fake: FakeQdrant) -> None:
 def test_what_quantized_vectors_find_is_scored_by_whole_ones(
     fake: FakeQdrant, quantization: str, oversampling: float
 ) -> None:
-    settings = QdrantSettings(fake.url, read_consistency="majority", layout=Layout(quantization=quantization))
+    settings = QdrantSettings(
+        fake.url, read_consistency="majority", layout=QdrantLayout(quantization=quantization)
+    )
     rebuild(settings, MARK, SPACES, random_points(10))
     with open_index(settings) as index:
         index.search("sound", ROW, k=3, where=Match("genre", ("samba",)))
@@ -129,7 +132,7 @@ def test_what_quantized_vectors_find_is_scored_by_whole_ones(
 
 
 def test_a_space_that_comes_later_lies_like_the_others(fake: FakeQdrant) -> None:
-    settings = QdrantSettings(fake.url, layout=Layout(on_disk=True))
+    settings = QdrantSettings(fake.url, layout=QdrantLayout(on_disk=True))
     rebuild(settings, MARK, SPACES, [])
     with open_index(settings) as index:
         index.add_space("late", 3)
@@ -203,19 +206,19 @@ def test_readers_keep_the_old_collection_until_the_new_one_is_whole(fake: FakeQd
 
 
 def test_a_new_generation_lies_like_the_one_before(fake: FakeQdrant) -> None:
-    layout = Layout(6, 2, 2, "binary", True)
+    layout = QdrantLayout(6, 2, 2, "binary", True)
     rebuild(QdrantSettings(fake.url, layout=layout), MARK, SPACES, [])
     rebuild(fake.url, MARK, SPACES, random_points(5))
-    rebuild(QdrantSettings(fake.url, layout=Layout(quantization="none", replicas=3)), MARK, SPACES, [])
+    rebuild(QdrantSettings(fake.url, layout=QdrantLayout(quantization="none", replicas=3)), MARK, SPACES, [])
     with open_collection(fake.url, "soundkin") as index:
         state = index.state()
-    assert state.layout == Layout(6, 3, 2, "none", True)
+    assert state.layout == QdrantLayout(6, 3, 2, "none", True)
     assert (state.alias, state.collection, state.status) == ("soundkin", "soundkin-0003", "green")
     assert (state.points, dict(state.spaces), state.loading) == (0, SPACES, False)
 
 
 def test_a_collection_waits_with_its_layout_for_the_first_track(fake: FakeQdrant) -> None:
-    open_rebuilt = QdrantSettings(fake.url, layout=Layout(shards=12))
+    open_rebuilt = QdrantSettings(fake.url, layout=QdrantLayout(shards=12))
     rebuild(open_rebuilt, Mark("0b7c", 0), {}, [])
     with open_index(fake.url) as index:
         assert (index.spaces, index.count(), index.mark) == ({}, 0, Mark("0b7c", 0))
@@ -417,15 +420,23 @@ def test_settings_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch, na
 )  # fmt: skip
 def test_layouts_that_cannot_be_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        Layout(**bad)
+        QdrantLayout(**bad)
+
+
+def test_every_quantization_can_be_asked_for() -> None:
+    group = cli.commands["qdrant"]
+    assert isinstance(group, click.Group)
+    (option,) = (one for one in group.commands["create"].params if one.name == "quantization")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == QUANTIZATIONS
 
 
 def test_a_layout_is_filled_in_by_another() -> None:
-    assert Layout(shards=3, on_disk=False).over(Layout(6, 2, 1, "int8", True)) == Layout(
+    assert QdrantLayout(shards=3, on_disk=False).over(QdrantLayout(6, 2, 1, "int8", True)) == QdrantLayout(
         3, 2, 1, "int8", False
     )
     with pytest.raises(InputError, match="replicas"):
-        Layout(replicas=1).over(Layout(replicas=2, write_consistency=2))
+        QdrantLayout(replicas=1).over(QdrantLayout(replicas=2, write_consistency=2))
 
 
 # ---- through the library and the command line
@@ -497,7 +508,7 @@ def test_a_folder_has_no_collection(library: Library) -> None:
 
 def test_a_collection_is_laid_out_before_the_first_scan(fake: FakeQdrant, tmp_path: Path) -> None:
     with Library.open(tmp_path / "library", fake.url) as library:
-        state = library.lay_out(Layout(shards=9))
+        state = library.lay_out(QdrantLayout(shards=9))
         assert (state.points, state.spaces, state.layout.shards) == (0, {}, 9)
 
 

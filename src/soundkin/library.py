@@ -54,7 +54,7 @@ from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
-from soundkin.index.settings import CollectionState, Layout, QdrantSettings
+from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
 from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
@@ -784,12 +784,12 @@ class Library(Mixing, Browsing, Tasting):
             self._close_index()
         return True
 
-    def collection(self) -> CollectionState | None:
+    def collection(self) -> QdrantCollection | None:
         """Ask the Qdrant server how the collection of this library is.
 
         Returns
         -------
-        CollectionState or None
+        QdrantCollection or None
             None where the index is a folder.
 
         Raises
@@ -806,18 +806,18 @@ class Library(Mixing, Browsing, Tasting):
         with open_collection(self._where, **self._server(self._reader())) as index:
             return index.state()
 
-    def lay_out(self, layout: Layout | None = None) -> CollectionState:
+    def lay_out(self, layout: QdrantLayout | None = None) -> QdrantCollection:
         """Make the collection on the Qdrant server anew from the record, beside the one that answers meanwhile.
 
         Parameters
         ----------
-        layout : Layout, optional
+        layout : QdrantLayout, optional
             How it lies on the nodes; what this does not say stays as it is. With a library that has no track yet the
             collection waits for the first.
 
         Returns
         -------
-        CollectionState
+        QdrantCollection
             The new one, which answers now; the one before is gone.
 
         Raises

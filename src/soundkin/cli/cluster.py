@@ -15,9 +15,9 @@ from soundkin.cli.common import (
     qdrant_options,
 )
 from soundkin.errors import StoreError
-from soundkin.index.settings import QUANTIZATIONS, CollectionState, Layout
 
 if TYPE_CHECKING:
+    from soundkin.index.settings import QdrantCollection
     from soundkin.library import Library
 
 _STATUS = {
@@ -47,7 +47,7 @@ def qdrant_group() -> None:
 )
 @click.option(
     "--quantization",
-    type=click.Choice(QUANTIZATIONS),
+    type=click.Choice(("none", "int8", "binary")),
     help="What is kept of each vector in memory to search by; whole vectors score what is found.  [default: none]",
 )
 @click.option(
@@ -74,9 +74,10 @@ def create(
     It is filled from the record beside the one that answers, which it replaces in one step when it is whole: nobody
     who asks waits. What is not said stays as it is. Before the first scan it makes an empty one.
     """
+    from soundkin.index.settings import QdrantLayout
     from soundkin.library import Library
 
-    layout = Layout(shards, replicas, write_consistency, quantization, on_disk)
+    layout = QdrantLayout(shards, replicas, write_consistency, quantization, on_disk)
     with Library.open(folder, qdrant, api_key) as library:
         state = library.lay_out(layout)
     if as_json:
@@ -85,7 +86,7 @@ def create(
         print_pairs(told(state))
 
 
-def told(state: CollectionState) -> list[tuple[str, str]]:
+def told(state: "QdrantCollection") -> list[tuple[str, str]]:
     """Return what people want to know of a collection, as names and values."""
     layout = state.layout
     copies = f"{count_of(layout.shards or 1, 'shard')}, {_copies(layout.replicas or 1)}"

@@ -39,7 +39,7 @@ from soundkin.index.points import (
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-    from soundkin.index.settings import Layout, QdrantSettings
+    from soundkin.index.settings import QdrantLayout, QdrantSettings
 
 __all__ = [
     "STRATEGIES",
@@ -463,7 +463,7 @@ def rebuild(
     *,
     collection: str = "soundkin",
     api_key: str | None = None,
-    layout: "Layout | None" = None,
+    layout: "QdrantLayout | None" = None,
 ) -> None:
     """Make a new index from the record.
 
@@ -482,7 +482,7 @@ def rebuild(
         Space id -> dimensions; at least one.
     points : iterable of Point
         The points; they are read in batches, so they may be many.
-    layout : Layout, optional
+    layout : QdrantLayout, optional
         On a server: how the new collection lies on its nodes; what it does not say is as it was.
 
     Raises

@@ -22,7 +22,7 @@ from soundkin.filters import FIELDS, payload_key
 from soundkin.index import IndexLocked
 from soundkin.index.connection import attempt, place_of
 from soundkin.index.points import LAYOUT, PAYLOAD
-from soundkin.index.settings import Layout, QdrantSettings
+from soundkin.index.settings import QdrantLayout, QdrantSettings
 
 STALE_SECONDS = 600.0
 """A build that has shown no sign of life for so long was killed; clocks of machines differ by much less."""
@@ -57,14 +57,14 @@ class Generations:
         return self._alias if there else None
 
     @contextlib.contextmanager
-    def next(self, spaces: Mapping[str, int], layout: Layout) -> Iterator[str]:
+    def next(self, spaces: Mapping[str, int], layout: QdrantLayout) -> Iterator[str]:
         """Make a new generation, and move the alias to it when the block ends; an exception drops it.
 
         Parameters
         ----------
         spaces : mapping of str to int
             Space id -> dimensions.
-        layout : Layout
+        layout : QdrantLayout
             How it lies on the nodes; what this does not say is as in the one before.
 
         Yields
@@ -80,7 +80,7 @@ class Generations:
             The server cannot be reached or refuses.
         """
         current = self.current()
-        before = Layout() if current is None else layout_of(self._info(current))
+        before = QdrantLayout() if current is None else layout_of(self._info(current))
         name = self._free_name(current)
         self._create(name, spaces, layout.over(before))
         try:
@@ -103,7 +103,7 @@ class Generations:
             self._drop(name)
         return f"{self._alias}-{max(numbers.values(), default=0) + 1:04}"
 
-    def _create(self, name: str, spaces: Mapping[str, int], layout: Layout) -> None:
+    def _create(self, name: str, spaces: Mapping[str, int], layout: QdrantLayout) -> None:
         token = uuid.uuid4().hex
         on_disk, quantized = bool(layout.on_disk), quantization(layout)
         vectors = {
@@ -168,12 +168,12 @@ def _is_conflict(error: StoreError) -> bool:
     return isinstance(refused, UnexpectedResponse) and refused.status_code == 409
 
 
-def quantization(layout: Layout) -> models.ScalarQuantization | models.BinaryQuantization | None:
+def quantization(layout: QdrantLayout) -> models.ScalarQuantization | models.BinaryQuantization | None:
     """Say in the server's words what is kept of each vector to search by.
 
     Parameters
     ----------
-    layout : Layout
+    layout : QdrantLayout
         How a collection lies on its nodes.
 
     Returns
@@ -190,7 +190,7 @@ def quantization(layout: Layout) -> models.ScalarQuantization | models.BinaryQua
     return None
 
 
-def layout_of(info: models.CollectionInfo) -> Layout:
+def layout_of(info: models.CollectionInfo) -> QdrantLayout:
     """Read how a collection lies on its nodes.
 
     Parameters
@@ -200,14 +200,14 @@ def layout_of(info: models.CollectionInfo) -> Layout:
 
     Returns
     -------
-    Layout
+    QdrantLayout
         None only where the server says nothing.
     """
     params = info.config.params
     kinds = {models.ScalarQuantization: "int8", models.BinaryQuantization: "binary", type(None): "none"}
     vectors = params.vectors.values() if isinstance(params.vectors, dict) else ()
     on_disk = all(_is_on_disk(one) for one in vectors) if vectors else bool(params.on_disk_payload)
-    return Layout(
+    return QdrantLayout(
         params.shard_number,
         params.replication_factor,
         params.write_consistency_factor,

@@ -27,7 +27,7 @@ from soundkin.index.aliases import (
 )
 from soundkin.index.connection import attempt, connect, place_of
 from soundkin.index.points import BATCH, LAYOUT, Mark, Point, batched, check_spaces
-from soundkin.index.settings import CollectionState, Layout, QdrantSettings
+from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
 
 _OLDEST = (1, 16)  # keeps metadata with a collection, and knows ACORN
 _INDEX_FROM = 10_000  # kB of vectors in a segment from which it gets a graph: Qdrant's own default
@@ -140,12 +140,12 @@ class ServerIndex(Index):
             self._graphs_from(usual or _INDEX_FROM)
         self._wait_for_graphs()
 
-    def state(self) -> CollectionState:
+    def state(self) -> QdrantCollection:
         """Ask the server how the collection is.
 
         Returns
         -------
-        CollectionState
+        QdrantCollection
             As it is now.
 
         Raises
@@ -154,7 +154,7 @@ class ServerIndex(Index):
             The server cannot be reached or refuses.
         """
         info = self._info()
-        return CollectionState(
+        return QdrantCollection(
             place=place_of(self._client).removeprefix("Qdrant "),
             alias=self._collection,
             collection=self._generation,
@@ -357,7 +357,7 @@ def rebuild(
     spaces: Mapping[str, int],
     points: Iterable[Point],
     api_key: str | None = None,
-    layout: Layout | None = None,
+    layout: QdrantLayout | None = None,
 ) -> None:
     """Fill a new collection beside the one that answers, and let the alias stand for it when it is whole.
 
@@ -371,7 +371,7 @@ def rebuild(
         Space id -> dimensions. None makes a collection that waits, with its layout, for the first space.
     points : iterable of Point
         The points; read in batches.
-    layout : Layout, optional
+    layout : QdrantLayout, optional
         How the new collection lies on the nodes; what it does not say, the settings say, or else the one before.
 
     Raises
@@ -386,7 +386,7 @@ def rebuild(
     if spaces:
         check_spaces(spaces)
     settings = _settings_of(where)
-    wanted = (layout or Layout()).over(settings.layout)
+    wanted = (layout or QdrantLayout()).over(settings.layout)
     with (
         _closing_own(where, api_key, on_success=True) as client,
         Generations(client, collection, settings).next(spaces, wanted) as name,

@@ -1,6 +1,6 @@
 """How a Qdrant server or cluster is used: where it is, with what patience, and how a collection lies on it.
 
-    settings = QdrantSettings("http://localhost:6333", layout=Layout(shards=6, replicas=2, quantization="int8"))
+    settings = QdrantSettings("http://localhost:6333", layout=QdrantLayout(shards=6, replicas=2, quantization="int8"))
     with Library.open("library", qdrant=settings) as library:
         library.lay_out()
 
@@ -24,7 +24,7 @@ ENVIRONMENT = "SOUNDKIN_QDRANT"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class QdrantLayout:
     """How a collection lies on the nodes of a cluster. What is None stays as it is, or is the server's default.
 
     Parameters
@@ -68,17 +68,17 @@ class Layout:
                 "give as many replicas, or wait for fewer"
             )
 
-    def over(self, other: "Layout") -> "Layout":
+    def over(self, other: "QdrantLayout") -> "QdrantLayout":
         """Fill in what is not said here.
 
         Parameters
         ----------
-        other : Layout
+        other : QdrantLayout
             Where to take it from.
 
         Returns
         -------
-        Layout
+        QdrantLayout
             What is said here, and else what the other one says.
 
         Raises
@@ -108,7 +108,7 @@ class QdrantSettings:
         How often a request is sent again at most, at least 0.
     read_consistency : str, optional
         One of `CONSISTENCIES`, or a number of copies that have to agree on an answer; by default one is asked.
-    layout : Layout
+    layout : QdrantLayout
         How the collection lies on the nodes when it is made.
 
     Raises
@@ -122,7 +122,7 @@ class QdrantSettings:
     timeout: int = 30
     retries: int = 5
     read_consistency: str | None = None
-    layout: Layout = field(default_factory=Layout)
+    layout: QdrantLayout = field(default_factory=QdrantLayout)
 
     def __post_init__(self) -> None:
         if self.timeout < 1 or self.retries < 0:
@@ -172,7 +172,7 @@ class QdrantSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionState:
+class QdrantCollection:
     """What a server says of the collection that holds the index of a library.
 
     Parameters
@@ -187,7 +187,7 @@ class CollectionState:
         "green": all is well; "yellow": graphs are being built; "grey": they wait to be; "red": something is wrong.
     points, indexed : int
         Points in it, and vectors in graphs; both roughly.
-    layout : Layout
+    layout : QdrantLayout
         How it lies on the nodes.
     spaces : mapping of str to int
         Space id -> number of dimensions.
@@ -201,6 +201,6 @@ class CollectionState:
     status: str
     points: int
     indexed: int
-    layout: Layout
+    layout: QdrantLayout
     spaces: Mapping[str, int]
     loading: bool
