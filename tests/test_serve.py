@@ -209,6 +209,9 @@ def test_feedback_changes_the_answer(client, tracks):
     answer = client.post(f"{API}/recommend", json={"profile": "Ana", "k": 5}).json()["hits"]
     assert answer
     assert not {tracks[0].id, tracks[5].id} & {hit["id"] for hit in answer}
+    both = client.post(f"{API}/recommend", json={"profile": "Ana", "k": 5, "hybrid": True}).json()
+    assert both["note"].startswith("by sound alone: nothing was learned from plays yet")
+    assert both["hits"] == answer
     page = client.get(f"{API}/tracks", params={"filter": "liked", "profile": "Ana"}).json()["tracks"]
     assert [(track["id"], track["verdict"]) for track in page] == [(tracks[0].id, "like")]
     kinds = [one["kind"] for one in client.get(f"{API}/profiles/Ana/history").json()]

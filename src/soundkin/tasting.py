@@ -144,6 +144,11 @@ class Tasting(ABC):
             known = self._trained = stamp, load(self.folder / FOLDER)
         return known[1]
 
+    @property
+    def has_taste(self) -> bool:
+        """Whether anything was learned from plays; see `train_taste`."""
+        return (self.folder / FOLDER / FILE).is_file()
+
     def why_no_taste(
         self, profile: str | None = None, likes: Sequence[str | os.PathLike[str] | Track] = ()
     ) -> str:

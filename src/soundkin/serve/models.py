@@ -135,7 +135,9 @@ class Answer(BaseModel):
 
     space: str = Field(description="Id of the space that answered; several are joined by +")
     hits: list[Hit]
-    note: str = Field("", description="Why there is nothing, or that nothing is close; for people")
+    note: str = Field(
+        "", description="Why there is nothing, that nothing is close, or that taste is silent; for people"
+    )
 
 
 class Heard(BaseModel):
@@ -496,6 +498,7 @@ class Session(BaseModel):
     version: str
     moods: list[str] = Field(description="Words for mixes")
     scan: bool = Field(description="Whether scans can be started from here")
+    taste: bool = Field(description="Whether something was learned from plays that recommendations can go by")
 
 
 class Working(BaseModel):

@@ -106,6 +106,7 @@ export interface Session {
   version: string;
   moods: string[];
   scan: boolean;
+  taste: boolean;
 }
 
 export interface PlaylistHead {

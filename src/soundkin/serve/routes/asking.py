@@ -139,7 +139,11 @@ async def recommend(asked: models.RecommendRequest, shared: Shared, request: Req
             variety_of(asked.variety), asked.discover, asked.hybrid,
         )  # fmt: skip
 
-    return await _answer(shared, asked, mine, hits)
+    def remark(library: Library) -> str:
+        reason = library.why_no_taste(whose, asked_of(library, asked.likes)) if asked.hybrid else ""
+        return f"by sound alone: {reason}" if reason else ""
+
+    return await _answer(shared, asked, mine, hits, remark)
 
 
 class _Asked(Protocol):
@@ -150,15 +154,24 @@ class _Asked(Protocol):
 
 
 async def _answer(
-    shared: State, asked: _Asked, profile: str, ask: Callable[[Library, Filter | None], list[Hit]]
+    shared: State,
+    asked: _Asked,
+    profile: str,
+    ask: Callable[[Library, Filter | None], list[Hit]],
+    remark: Callable[[Library], str] = lambda library: "",
 ) -> models.Answer:
-    """Ask the library, with filters as they are for a profile, also where its taste is not asked for."""
+    """Ask the library, with filters as they are for a profile, also where its taste is not asked for.
+
+    The answer's note is what `remark` says, where the answer itself says nothing.
+    """
 
     def answer() -> models.Answer:
         library = shared.library
         hits = ask(library, filter_of(library, asked.filters, profile))
         space = library.space(asked.space).id
-        return models.Answer(**answer_of(library, hits, space, profile, asked.filters))
+        fields = answer_of(library, hits, space, profile, asked.filters)
+        fields["note"] = fields["note"] or remark(library)
+        return models.Answer(**fields)
 
     return await shared.ask(answer)
 
