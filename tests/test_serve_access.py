@@ -92,7 +92,6 @@ def test_what_is_open_says_nothing_of_the_library(locked, folder):
         assert str(folder) not in answer.text
     assert locked.get(f"{API}/session").json() | {"moods": []} == {
         "user": None, "login": True, "profile": "default", "version": "", "moods": [], "scan": False,
-        "taste": False,
     }  # fmt: skip
 
 

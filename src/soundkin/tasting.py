@@ -144,11 +144,6 @@ class Tasting(ABC):
             known = self._trained = stamp, load(self.folder / FOLDER)
         return known[1]
 
-    @property
-    def has_taste(self) -> bool:
-        """Whether anything was learned from plays; see `train_taste`."""
-        return (self.folder / FOLDER / FILE).is_file()
-
     def why_no_taste(
         self, profile: str | None = None, likes: Sequence[str | os.PathLike[str] | Track] = ()
     ) -> str:
@@ -170,6 +165,24 @@ class Tasting(ABC):
         if not set(trained.numbers[known].tolist()) & set(played):
             return "nothing that is liked here was played by anybody"
         return ""
+
+    def taste_status(self, profile: str | None = None) -> dict[str, Any]:
+        """Say what was learned from plays, and whether it speaks to somebody.
+
+        Parameters
+        ----------
+        profile : str, optional
+            Who asks.
+
+        Returns
+        -------
+        dict
+            "learned", a bool; "why_not" as `why_no_taste` says it; and where something was learned, what
+            `train_taste` returned then.
+        """
+        trained = self._kept_taste()
+        told = {} if trained is None else trained.told
+        return {"learned": trained is not None, "why_not": self.why_no_taste(profile), **told}
 
     def _second(
         self, seeds: Seeds, likes: Sequence[str | os.PathLike[str] | Track], profile: str | None, space: Space

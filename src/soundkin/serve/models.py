@@ -136,7 +136,8 @@ class Answer(BaseModel):
     space: str = Field(description="Id of the space that answered; several are joined by +")
     hits: list[Hit]
     note: str = Field(
-        "", description="Why there is nothing, that nothing is close, or that taste is silent; for people"
+        "",
+        description="Why there is nothing, that nothing is close, or that hybrid is sound alone; for people",
     )
 
 
@@ -201,6 +202,20 @@ class RecommendRequest(Asked):
     variety: VarietyRules | None = None
     discover: bool = Field(False, description="Prefer what the profile never played, or not for long")
     hybrid: bool = Field(False, description="Also go by what such people play, where that was learned")
+
+
+class TasteStatus(BaseModel):
+    """What was learned from plays, and whether it speaks to a profile."""
+
+    learned: bool = Field(description="Whether anything was")
+    why_not: str = Field(
+        description="Why `hybrid` is sound alone for the profile; empty where taste has its say; for people"
+    )
+    method: str = Field("", description="cosine, ease, als or bpr")
+    rows: Literal["", "people", "sessions"] = Field("", description="Whose plays were learned from")
+    height: int = Field(0, description="How many of those there were")
+    tracks: int = Field(0, description="Tracks that they have played")
+    vectors: int = Field(0, description="Tracks with a taste vector, played or guessed")
 
 
 class PathRequest(Asked):
@@ -498,7 +513,6 @@ class Session(BaseModel):
     version: str
     moods: list[str] = Field(description="Words for mixes")
     scan: bool = Field(description="Whether scans can be started from here")
-    taste: bool = Field(description="Whether something was learned from plays that recommendations can go by")
 
 
 class Working(BaseModel):

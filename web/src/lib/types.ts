@@ -106,7 +106,11 @@ export interface Session {
   version: string;
   moods: string[];
   scan: boolean;
-  taste: boolean;
+}
+
+export interface Taste {
+  learned: boolean;
+  why_not: string;
 }
 
 export interface PlaylistHead {

@@ -27,7 +27,6 @@ def _session(shared: State, user: str | None, profile: str, is_in: bool) -> mode
         version=metadata.version("soundkin") if is_in else "",
         moods=sorted(MOODS),
         scan=is_in and bool(shared.scanning.folders),
-        taste=is_in and shared.browser.has_taste,
     )
 
 

@@ -139,11 +139,11 @@ async def recommend(asked: models.RecommendRequest, shared: Shared, request: Req
             variety_of(asked.variety), asked.discover, asked.hybrid,
         )  # fmt: skip
 
-    def remark(library: Library) -> str:
-        reason = library.why_no_taste(whose, asked_of(library, asked.likes)) if asked.hybrid else ""
-        return f"by sound alone: {reason}" if reason else ""
+    def alone(library: Library) -> str:
+        why = library.why_no_taste(whose, asked_of(library, asked.likes)) if asked.hybrid else ""
+        return f"by sound alone: {why}" if why else ""
 
-    return await _answer(shared, asked, mine, hits, remark)
+    return await _answer(shared, asked, mine, hits, alone)
 
 
 class _Asked(Protocol):
@@ -158,20 +158,16 @@ async def _answer(
     asked: _Asked,
     profile: str,
     ask: Callable[[Library, Filter | None], list[Hit]],
-    remark: Callable[[Library], str] = lambda library: "",
+    more: Callable[[Library], str] = lambda _: "",
 ) -> models.Answer:
-    """Ask the library, with filters as they are for a profile, also where its taste is not asked for.
-
-    The answer's note is what `remark` says, where the answer itself says nothing.
-    """
+    """Ask the library, with filters as they are for a profile, also where its taste is not asked for."""
 
     def answer() -> models.Answer:
         library = shared.library
         hits = ask(library, filter_of(library, asked.filters, profile))
         space = library.space(asked.space).id
-        fields = answer_of(library, hits, space, profile, asked.filters)
-        fields["note"] = fields["note"] or remark(library)
-        return models.Answer(**fields)
+        told = answer_of(library, hits, space, profile, asked.filters)
+        return models.Answer(**told | {"note": "; ".join(filter(None, (told["note"], more(library))))})
 
     return await shared.ask(answer)
 
