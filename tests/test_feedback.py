@@ -11,7 +11,7 @@ from test_record import OTHER, SPACE, A, B, song
 
 from soundkin.embed import FileState
 from soundkin.errors import InputError, NotFound, StoreError
-from soundkin.record import Record, opening
+from soundkin.record import Record, sqlite
 from soundkin.record.feedback import Feedback, Opinion
 
 
@@ -149,8 +149,8 @@ def test_bad_feedback_leaves_nothing(two):
 
 def test_an_older_library_is_renewed_by_reading_it(tmp_path, monkeypatch):
     with monkeypatch.context() as then:
-        before = next(i for i, script in enumerate(opening.MIGRATIONS) if "CREATE TABLE feedback" in script)
-        then.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:before])
+        before = next(i for i, script in enumerate(sqlite.MIGRATIONS) if "CREATE TABLE feedback" in script)
+        then.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:before])
         with Record.open(tmp_path, write=True) as record:
             record.add_space(SPACE)
             a = record.put(song())
@@ -159,7 +159,7 @@ def test_an_older_library_is_renewed_by_reading_it(tmp_path, monkeypatch):
         assert [track.id for track in record.tracks()] == [a]
         assert len(record.vectors(SPACE.id)[0]) == 1
     with sqlite3.connect(tmp_path / "record.sqlite") as db:
-        assert db.execute("PRAGMA user_version").fetchone()[0] == len(opening.MIGRATIONS)
+        assert db.execute("PRAGMA user_version").fetchone()[0] == len(sqlite.MIGRATIONS)
     db.close()
 
 
@@ -171,7 +171,7 @@ def test_feedback_is_taken_while_another_process_scans(two):
     )
     with record.batch(every=1000, seconds=1000):
         record.put(song("/c.mp3", "c" * 32))  # the file is locked from here to the end of the batch
-        done = subprocess.Popen([sys.executable, "-c", code, str(record.folder), a], stderr=subprocess.PIPE)
+        done = subprocess.Popen([sys.executable, "-c", code, str(record.place), a], stderr=subprocess.PIPE)
         time.sleep(1.5)
         assert done.poll() is None
     assert done.stderr is not None
@@ -182,7 +182,7 @@ def test_feedback_is_taken_while_another_process_scans(two):
 
 def test_opened_to_note_nothing_else_can_be_changed(two):
     record, a, _ = two
-    with Record.open_to_note(record.folder) as notes:
+    with Record.open_to_note(record.place) as notes:
         notes.add_feedback("default", [a], "like")
         with pytest.raises(StoreError, match="opened for reading"):
             notes.remove(ids=[a])
@@ -196,7 +196,7 @@ def test_many_writers_of_feedback(two):
     record, a, b = two
 
     def say(track):
-        with Record.open_to_note(record.folder) as notes:
+        with Record.open_to_note(record.place) as notes:
             for _ in range(5):
                 notes.add_feedback("default", [track], "play")
 
@@ -211,7 +211,7 @@ def test_many_writers_of_feedback(two):
 
 def test_reading_cannot_say_anything(two):
     record, a, _ = two
-    with Record.open(record.folder) as reader, pytest.raises(StoreError, match="opened for reading"):
+    with Record.open(record.place) as reader, pytest.raises(StoreError, match="opened for reading"):
         reader.add_feedback("default", [a], "like")
 
 

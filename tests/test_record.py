@@ -24,7 +24,7 @@ from soundkin import record as record_module
 from soundkin.embed import Embedded, Failure, FileState, Space
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import InputError, NotFound, StoreError
-from soundkin.record import Record, Track, opening
+from soundkin.record import Record, Track, sqlite
 from soundkin.record.rows import fold
 from soundkin.tags import Tags
 
@@ -214,7 +214,7 @@ def test_failures_are_kept_until_the_file_is_well_or_gone(record):
 
 def test_a_library_from_before_damage_was_kept_is_taken_over(tmp_path, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:1])
+        before.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:1])
         with Record.open(tmp_path, write=True) as record:
             for path in ("/untitled", "/titled"):  # as its `put` did
                 record._db.execute(
@@ -294,18 +294,18 @@ def test_a_transaction_is_all_or_nothing_and_a_batch_keeps_what_is_whole(record)
     assert record.files() == {}
     with pytest.raises(NotFound):
         fail_in_a_batch(record)
-    with Record.open(record.folder) as reader:
+    with Record.open(record.place) as reader:
         assert set(reader.files()) == {"/a", "/d"}
 
 
 def test_a_batch_commits_every_so_many_changes_or_seconds(record):
-    with Record.open(record.folder) as reader, record.batch(every=3, seconds=1000):
+    with Record.open(record.place) as reader, record.batch(every=3, seconds=1000):
         seen = []
         for i in range(7):
             record.put(song(f"/{i}"))
             seen.append(len(reader.files()))
         assert seen == [0, 0, 3, 3, 3, 6, 6]
-    with Record.open(record.folder) as reader, record.batch(every=1000, seconds=0.0):
+    with Record.open(record.place) as reader, record.batch(every=1000, seconds=0.0):
         record.put(song("/x"))
         assert len(reader.files()) == 8
     with pytest.raises(StoreError, match="already open"), record.batch(), record.batch():
@@ -581,10 +581,10 @@ def test_counts(record):
     assert counts.formats == {"mp3": 3}
     assert counts.failures == {"decode": 1}
     assert counts.vectors == {SPACE.id: 2, OTHER.id: 1}
-    with sqlite3.connect(record.folder / "record.sqlite") as db:
+    with sqlite3.connect(record.place / "record.sqlite") as db:
         db.execute("PRAGMA wal_checkpoint")
     db.close()
-    assert counts.record_bytes == (record.folder / "record.sqlite").stat().st_size
+    assert counts.record_bytes == (record.place / "record.sqlite").stat().st_size
 
 
 # ---- opening
@@ -602,7 +602,7 @@ def test_reading_creates_nothing(tmp_path):
 
 
 def test_what_is_open_for_reading_or_closed_says_so(record):
-    with Record.open(record.folder) as reader:
+    with Record.open(record.place) as reader:
         for change in (
             lambda: reader.put(song()),
             lambda: reader.batch().__enter__(),
@@ -627,17 +627,17 @@ def test_a_newer_or_older_version_is_told(tmp_path, monkeypatch):
     with Record.open(tmp_path, write=True) as record:
         record.put(song(spaces=()))
     monkeypatch.setattr(
-        opening, "MIGRATIONS", (*opening.MIGRATIONS, "CREATE TABLE taste (x);", "SYNTAX ERROR;")
+        sqlite, "MIGRATIONS", (*sqlite.MIGRATIONS, "CREATE TABLE taste (x);", "SYNTAX ERROR;")
     )
     with pytest.raises(StoreError, match=r"older Soundkin and could not be renewed.*SYNTAX"):
         Record.open(tmp_path)
     with pytest.raises(StoreError, match="SYNTAX"):
         Record.open(tmp_path, write=True)
-    monkeypatch.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:-1])
+    monkeypatch.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:-1])
     with Record.open(tmp_path, write=True) as record:  # the failed script left nothing of the one before it
         assert record._rows("SELECT * FROM taste") == []
         assert len(record.files()) == 1
-    monkeypatch.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:-1])
+    monkeypatch.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:-1])
     for write in (False, True):
         with pytest.raises(StoreError, match="newer Soundkin"):
             Record.open(tmp_path, write=write)

@@ -183,7 +183,7 @@ class Library(Mixing, Browsing, Tasting):
         self._counted: tuple[int, dict[str, int]] = (
             -1,
             {},
-        )  # vectors in each space, with the state of the record
+        )  # vectors in each space, with the revision of the record
         self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
     @classmethod
@@ -921,7 +921,6 @@ class Library(Mixing, Browsing, Tasting):
             if self._record is not None:
                 self._record.close()
             self._record = None
-            self._counted = (-1, {})  # another connection counts the commits anew
 
     def __enter__(self) -> Self:
         return self
@@ -996,10 +995,10 @@ class Library(Mixing, Browsing, Tasting):
             return self._record
 
     def _vectors_in_spaces(self) -> dict[str, int]:
-        """Count the vectors of each space, once for each state of the record: it reads through all of them."""
-        commits, known = self._reader().commits, self._counted
-        if known[0] != commits:
-            known = self._counted = commits, self._reader().counts().vectors
+        """Count the vectors of each space, once for each revision of the record: it reads through all of them."""
+        revision, known = self._reader().revision, self._counted
+        if known[0] != revision:
+            known = self._counted = revision, self._reader().counts().vectors
         return known[1]
 
     def _is_full(self, space: Space) -> bool:
