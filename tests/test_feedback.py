@@ -7,20 +7,12 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_record import OTHER, SPACE, A, B, song
+from test_record import SPACE, A, B, in_a_file, opened, record, song  # noqa: F401  (fixtures)
 
 from soundkin.embed import FileState
 from soundkin.errors import InputError, NotFound, StoreError
 from soundkin.record import Record, sqlite
 from soundkin.record.feedback import Feedback, Opinion
-
-
-@pytest.fixture
-def record(tmp_path):
-    with Record.open(tmp_path / "library", write=True) as opened:
-        opened.add_space(SPACE)
-        opened.add_space(OTHER)
-        yield opened
 
 
 @pytest.fixture
@@ -60,8 +52,8 @@ WORDS = st.lists(st.tuples(st.sampled_from(("like", "dislike", "unlike", "play",
 
 @settings(max_examples=40)
 @given(WORDS)
-def test_opinions_are_a_replay_of_the_history(tmp_path_factory, words):
-    with Record.open(tmp_path_factory.mktemp("r"), write=True) as record:
+def test_opinions_are_a_replay_of_the_history(new_place, words):
+    with Record.open(new_place(), write=True) as record:
         a = record.put(song(spaces=()))
         for kind, at in words:
             record.add_feedback("default", [a], kind, at)
@@ -163,8 +155,9 @@ def test_an_older_library_is_renewed_by_reading_it(tmp_path, monkeypatch):
     db.close()
 
 
-def test_feedback_is_taken_while_another_process_scans(two):
-    record, a, _ = two
+def test_feedback_is_taken_while_another_process_scans(in_a_file):
+    record = in_a_file
+    a = record.put(song("/a.mp3", A))
     code = (
         "import sys; from soundkin.record import Record\n"
         "with Record.open_to_note(sys.argv[1]) as r: r.add_feedback('default', [sys.argv[2]], 'like')"
@@ -215,7 +208,8 @@ def test_reading_cannot_say_anything(two):
         reader.add_feedback("default", [a], "like")
 
 
-def test_profiles_are_counted_in_a_few_queries_however_many_there_are(record):
+def test_profiles_are_counted_in_a_few_queries_however_many_there_are(in_a_file):
+    record = in_a_file
     a, b = record.put(song("/a.mp3", A)), record.put(song("/b.mp3", B))
     names = [f"p{number:02}" for number in range(40)]
     for name in names:
@@ -251,7 +245,8 @@ def test_somebody_has_the_profiles_under_their_name(record):
     assert [one.name for one in record.profiles("default")] == ["default"]
 
 
-def test_a_profile_is_found_without_reading_every_name(record):
+def test_a_profile_is_found_without_reading_every_name(in_a_file):
+    record = in_a_file
     record.create_profile("ana")
     asked: list[str] = []
     record._db.set_trace_callback(asked.append)
