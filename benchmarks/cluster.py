@@ -49,7 +49,9 @@ class Cluster:
         self._data, self._who = folder / "data", ["-U", _USER, "-A", "trust", "--locale=C.UTF-8"]
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:  # as root it refuses to run
-            user = min((u for u in pwd.getpwall() if u.pw_name in ("postgres", "nobody")), key=lambda u: u.pw_uid)
+            user = min(
+                (u for u in pwd.getpwall() if u.pw_name in ("postgres", "nobody")), key=lambda u: u.pw_uid
+            )
             self._user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
             os.chown(folder, user.pw_uid, user.pw_gid)
         self._run("initdb", "-D", str(self._data), "--no-sync", *self._who)

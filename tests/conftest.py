@@ -121,7 +121,9 @@ def postgres() -> Iterator[cluster.Cluster]:
 
 
 @pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def new_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Place]:
+def new_place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Place]:
     """Return what names a place for a record where there is none yet."""
     if request.param == "sqlite":
         return lambda: tmp_path_factory.mktemp("record") / "library"

@@ -7,12 +7,24 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_record import SPACE, A, B, in_a_file, opened, record, song  # noqa: F401  (fixtures)
+from test_record import SPACE, A, B, opened, song
 
 from soundkin.embed import FileState
 from soundkin.errors import InputError, NotFound, StoreError
 from soundkin.record import Record, sqlite
 from soundkin.record.feedback import Feedback, Opinion
+
+
+@pytest.fixture
+def record(new_place):
+    with opened(new_place()) as one:
+        yield one
+
+
+@pytest.fixture
+def in_a_file(tmp_path):
+    with opened(tmp_path / "library") as one:
+        yield one
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from the vectors in the record, exactly, only slower.
 
 import contextlib
 import difflib
+import json
 import logging
 import math
 import os
@@ -57,6 +58,7 @@ from soundkin.index.generations import read_state
 from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
+from soundkin.record.database import Place, shown, url_of
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
 from soundkin.record.rows import fold, to_track
 from soundkin.record.runs import Run
@@ -99,7 +101,7 @@ class Status:
     Parameters
     ----------
     folder : str
-        Where it is.
+        Where it is: its folder, or where its record is if that is elsewhere.
     summary : Summary
         Tracks, seconds, bytes, formats, failures.
     spaces : list of (Space, int, bool)
@@ -161,6 +163,13 @@ class Library(Mixing, Browsing, Tasting):
     listener : callable, optional
         Embeds one file for a question: given the task, the encoders and how they hear, what came of it. By default a
         worker process is started for each; a server keeps some ready.
+    record : str, optional
+        URL of a PostgreSQL database that holds the record instead of the folder.
+
+    Attributes
+    ----------
+    place : Path or str
+        Where the record is: the folder, or that URL.
     """
 
     def __init__(
@@ -169,8 +178,10 @@ class Library(Mixing, Browsing, Tasting):
         qdrant: "str | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
+        record: str | None = None,
     ) -> None:
         self.folder = folder
+        self.place: Place = url_of(record) if record else folder
         self._listener = listener or _listen_once
         self._guard = threading.RLock()  # of what is opened and brought up to date on demand
         self._where: str | Path | QdrantClient = qdrant or folder / "index"
@@ -193,6 +204,7 @@ class Library(Mixing, Browsing, Tasting):
         qdrant: "str | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
+        record: str | None = None,
     ) -> Self:
         """Open a library.
 
@@ -206,13 +218,30 @@ class Library(Mixing, Browsing, Tasting):
             Its key.
         listener : callable, optional
             What embeds files for questions, see `Library`.
+        record : str, optional
+            ``postgresql://user@host/database`` that holds the record instead of the folder, for many to share.
 
         Returns
         -------
         Library
             Nothing is read or made before it is needed.
+
+        Raises
+        ------
+        InputError
+            The record is no such URL.
         """
-        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener)
+        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener, record)
+
+    @property
+    def opened_with(self) -> dict[str, str | None]:
+        """What `open` takes to open the same library in another process; of a client for Qdrant nothing is told."""
+        return {
+            "folder": os.fspath(self.folder),
+            "qdrant": self._where if self._is_remote and isinstance(self._where, str) else None,
+            "api_key": self._api_key,
+            "record": self.place if isinstance(self.place, str) else None,
+        }
 
     # ---- writing
 
@@ -251,7 +280,7 @@ class Library(Mixing, Browsing, Tasting):
         begin, used = time.monotonic(), _cpu_seconds()
         options = options or ScanOptions()
         roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             names, listening = self._settings(record, options)
             refused: PruneRefused | None = None
@@ -351,7 +380,7 @@ class Library(Mixing, Browsing, Tasting):
             bad = [path for path in failures if is_below(path, below)]
             ids.update(under if under or bad else [self.find(query).id])
             failed.update(bad)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             removed = record.remove(ids=sorted(ids), paths=sorted(failed))
         self._renew_index()
@@ -394,7 +423,7 @@ class Library(Mixing, Browsing, Tasting):
             Another process is writing, the disk is full, the folder cannot be written.
         """
         content = exchange.read_any(path, encoder_name, collection, api_key)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             report = exchange.merge(
                 record, content, not record.active_spaces() and self._makes(content.space)
@@ -477,8 +506,8 @@ class Library(Mixing, Browsing, Tasting):
         active = {space.id for space in record.active_spaces()}
         spaces = [(space, summary.vectors.get(space.id, 0), space.id in active) for space in record.spaces()]
         gone = sum(map(is_gone, record.files()))
-        writer, prints = writer_of(self.folder), self.without_fingerprint()
-        return Status(os.fspath(self.folder), summary, spaces, gone, writer, prints)
+        writer, prints = writer_of(self.place), self.without_fingerprint()
+        return Status(shown(self.place), summary, spaces, gone, writer, prints)
 
     def scanning(self) -> str:
         """Say that another process is filling this library, for the end of a message that something is not in it.
@@ -488,7 +517,7 @@ class Library(Mixing, Browsing, Tasting):
         str
             Begins with a semicolon; empty when nobody is.
         """
-        writer = writer_of(self.folder)
+        writer = writer_of(self.place)
         return f"; {writer} is filling this library, ask again when it is done" if writer else ""
 
     def space(self, name: str | None = None) -> Space:
@@ -515,7 +544,7 @@ class Library(Mixing, Browsing, Tasting):
         if not spaces:
             known = ", ".join(s.id for s in record.spaces())
             if not known:
-                raise NotFound(f"nothing is indexed in {self.folder} yet{self.scanning()}")
+                raise NotFound(f"nothing is indexed in {shown(self.place)} yet{self.scanning()}")
             raise NotFound(f"no space {name!r} in this library; there is: {known}")
         if len(spaces) == 1:
             return spaces[0]
@@ -867,7 +896,7 @@ class Library(Mixing, Browsing, Tasting):
             There is no such kind or time.
         """
         tracks = [query if isinstance(query, Track) else self.find(query) for query in queries]
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             record.add_feedback(profile, [track.id for track in tracks], kind, at)
         return tracks
 
@@ -881,12 +910,12 @@ class Library(Mixing, Browsing, Tasting):
 
     def create_profile(self, name: str) -> str:
         """Make a profile and return its name as it is kept; raise InputError when it is unusable or taken."""
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             return record.create_profile(name)
 
     def delete_profile(self, name: str) -> int:
         """Forget a profile and all it said, and return how much that was; raise NotFound when there is none."""
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             return record.delete_profile(name)
 
     def embedder(self, space: Space) -> Embedder:
@@ -991,7 +1020,7 @@ class Library(Mixing, Browsing, Tasting):
     def _reader(self) -> Record:
         with self._guard:
             if self._record is None:
-                self._record = Record.open(self.folder)
+                self._record = Record.open(self.place)
             return self._record
 
     def _vectors_in_spaces(self) -> dict[str, int]:
@@ -1272,12 +1301,19 @@ class Library(Mixing, Browsing, Tasting):
 
     def _rebuild(self, record: Record) -> None:
         if self._is_remote or record.counts().tracks < _SMALL:
-            rebuild_from(self.folder, self._where, **self._server(record))
+            rebuild_from(self.place, self._where, **self._server(record))
             return
         # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
-        code = "import sys; from soundkin.index.follow import rebuild_from; rebuild_from(sys.argv[1], sys.argv[2])"
-        start = workers.python(code, os.fspath(self.folder), os.fspath(self.folder / "index"))
-        done = subprocess.run(**start, capture_output=True, text=True, errors="replace", check=False)
+        # It is told of the record in private: what stands behind a command, everybody on the machine can read.
+        code = (
+            "import json, sys; from soundkin.index.follow import rebuild_from; "
+            "rebuild_from(json.load(sys.stdin), sys.argv[1])"
+        )
+        start = workers.python(code, os.fspath(self.folder / "index"))
+        told = json.dumps(os.fspath(self.place))
+        done = subprocess.run(
+            **start, input=told, capture_output=True, text=True, errors="replace", check=False
+        )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             raise StoreError(f"the index could not be built: {last}")

@@ -1,12 +1,13 @@
 """The record of one library: the truth from which the search index is derived.
 
-One SQLite file, or a PostgreSQL database that many share, holds every track with its tags, its vectors in every space, and every failure with its
-reason. One process writes, any number read at the same time. Each change of a track gets the next number of
-one counter, the revision, so that an index can ask for everything that happened since it last looked.
+One SQLite file, or a PostgreSQL database that many servers share, holds every track with its tags, its vectors in
+every space, and every failure with its reason. One process writes, any number read at the same time. Each change of a
+track gets the next number of one counter, the revision, so that an index can ask for everything that happened since it
+last looked.
 
 `sqlite` and `postgres` have the tables and how they are opened and locked, `database` what the two do each in its way,
-`connection` how a record is read and changed, `rows` what a row looks like in Python. `vectors`, `listing`, `feedback`, `layouts` and `runs` each hold the statements about one
-thing; this file those about files and their tracks.
+`connection` how a record is read and changed, `rows` what a row looks like in Python. `vectors`, `listing`, `feedback`,
+`layouts` and `runs` each hold the statements about one thing; this file those about files and their tracks.
 """
 
 import hashlib

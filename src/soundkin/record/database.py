@@ -96,6 +96,16 @@ def place_of(where: str | os.PathLike[str]) -> Place:
     return Path(where).absolute()
 
 
+def url_of(text: str) -> str:
+    """Return the URL of a record that somebody typed; raise InputError for anything else, such as a folder."""
+    place = place_of(text)
+    if isinstance(place, Path):
+        raise InputError(
+            f"record {text!r}; wanted postgresql://USER@HOST/DATABASE, or none for the library's own file"
+        )
+    return place
+
+
 def shown(place: Place) -> str:
     """Return a place as people may see it: a URL without its password."""
     if isinstance(place, Path):

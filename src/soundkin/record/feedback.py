@@ -300,7 +300,9 @@ class FeedbackTables(Connection):
         name = self.profile(profile)
         with self._note(alone=False):
             if name == DEFAULT_PROFILE:
-                self._db.execute("INSERT INTO profiles VALUES (?, ?) ON CONFLICT DO NOTHING", (name, time.time()))
+                self._db.execute(
+                    "INSERT INTO profiles VALUES (?, ?) ON CONFLICT DO NOTHING", (name, time.time())
+                )
             for track in tracks:
                 if not self._rows("SELECT 1 FROM tracks WHERE id = ?", (track,)):
                     raise NotFound(f"no track has the id {track!r}: index it first")
@@ -394,8 +396,8 @@ class FeedbackTables(Connection):
         return new
 
     def _make_profiles(self, names: Iterable[str]) -> None:
-        now = time.time()
-        self._db.executemany("INSERT INTO profiles VALUES (?, ?) ON CONFLICT DO NOTHING", [(name, now) for name in names])
+        rows = [(name, time.time()) for name in names]
+        self._db.executemany("INSERT INTO profiles VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
 
     def heard(self) -> Iterator[tuple[str, Heard]]:
         """Yield what every profile did with every track it has met, one row each, by profile and track."""
