@@ -62,6 +62,10 @@ class Database(ABC):
         """Return how large the record is."""
 
     @abstractmethod
+    def go_on_numbering(self) -> None:
+        """Let new rows be numbered after those that came with numbers of their own."""
+
+    @abstractmethod
     def in_plain_words(self) -> AbstractContextManager[None]:
         """Turn what the database says into one line that names the cause."""
 

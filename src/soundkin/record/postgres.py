@@ -226,6 +226,14 @@ class Postgres(Database):
         )
         return int(self.execute(sql).fetchone()[0])
 
+    def go_on_numbering(self) -> None:
+        """Let new rows be numbered after those that came with numbers of their own."""
+        for table in ("tracks", "spaces", "feedback"):
+            self.execute(
+                f"SELECT setval(pg_get_serial_sequence('{table}', 'number'), coalesce(max(number), 0) + 1, false) "
+                f"FROM {table}"
+            )
+
     def in_plain_words(self) -> AbstractContextManager[None]:
         """Turn what PostgreSQL says into one line that names the cause."""
         return plain_words(self._url)
@@ -260,7 +268,11 @@ def open_to_read(url: str) -> Postgres:
     """Open an existing record without changing anything; see `Record.open`."""
     with plain_words(url):
         db = Postgres(url)
-        version = _version(db)
+        try:
+            version = _version(db)
+        except BaseException:
+            db.close()
+            raise
         if version == len(MIGRATIONS):
             return db
         db.close()

@@ -142,6 +142,9 @@ class SQLite(sqlite3.Connection, Database):
         (pages,), (size,) = (self.execute(f"PRAGMA page_{what}").fetchone() for what in ("count", "size"))
         return int(pages * size)
 
+    def go_on_numbering(self) -> None:
+        """Do nothing: the next number is one more than the largest."""
+
     def in_plain_words(self) -> AbstractContextManager[None]:
         """Turn what SQLite says into one line that names the cause."""
         return plain_words(self.folder)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from soundkin.errors import InputError, NotFound, StoreError
+from soundkin.record.copying import copy_table
 from soundkin.record.database import Place, engine_of
 from soundkin.record.feedback import OWNS, clean_name
 
@@ -386,6 +387,26 @@ def _hash(secret: str) -> str:
 
 def _kept(row: tuple[str, str, str, float]) -> Kept:
     return Kept(row[0], row[1], tuple(json.loads(row[2])), row[3])
+
+
+def copy_accounts(source: Accounts, target: Accounts) -> None:
+    """Copy users, tokens, sessions and playlists to where there are none.
+
+    Parameters
+    ----------
+    source, target : Accounts
+        Of two libraries.
+
+    Raises
+    ------
+    StoreError
+        There is a user or a playlist at the target already, or it cannot be written.
+    """
+    with source._open() as old, target._open() as new:
+        if any(new.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in ("users", "playlists")):
+            raise StoreError("there are users or playlists there already: name a place where there are none")
+        for table in ("users", "tokens", "sessions", "playlists"):
+            copy_table(table, old, new)
 
 
 class Throttle:
