@@ -12,6 +12,7 @@ from the vectors in the record, exactly, only slower.
 
 import contextlib
 import difflib
+import json
 import logging
 import math
 import os
@@ -58,6 +59,7 @@ from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettin
 from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
+from soundkin.record.database import Place, shown, url_of
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
 from soundkin.record.rows import fold, to_track
 from soundkin.record.runs import Run
@@ -100,7 +102,7 @@ class Status:
     Parameters
     ----------
     folder : str
-        Where it is.
+        Where it is: its folder, or where its record is if that is elsewhere.
     summary : Summary
         Tracks, seconds, bytes, formats, failures.
     spaces : list of (Space, int, bool)
@@ -163,6 +165,13 @@ class Library(Mixing, Browsing, Tasting):
     listener : callable, optional
         Embeds one file for a question: given the task, the encoders and how they hear, what came of it. By default a
         worker process is started for each; a server keeps some ready.
+    record : str, optional
+        URL of a PostgreSQL database that holds the record instead of the folder.
+
+    Attributes
+    ----------
+    place : Path or str
+        Where the record is: the folder, or that URL.
     """
 
     def __init__(
@@ -171,8 +180,10 @@ class Library(Mixing, Browsing, Tasting):
         qdrant: "str | QdrantSettings | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
+        record: str | None = None,
     ) -> None:
         self.folder = folder
+        self.place: Place = url_of(record) if record else folder
         self._listener = listener or _listen_once
         self._guard = threading.RLock()  # of what is opened and brought up to date on demand
         if qdrant is None or isinstance(qdrant, str):
@@ -187,7 +198,7 @@ class Library(Mixing, Browsing, Tasting):
         self._counted: tuple[int, dict[str, int]] = (
             -1,
             {},
-        )  # vectors in each space, with the state of the record
+        )  # vectors in each space, with the revision of the record
         self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
     @classmethod
@@ -197,6 +208,7 @@ class Library(Mixing, Browsing, Tasting):
         qdrant: "str | QdrantSettings | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
+        record: str | None = None,
     ) -> Self:
         """Open a library.
 
@@ -211,13 +223,31 @@ class Library(Mixing, Browsing, Tasting):
             Its key, where a URL is given.
         listener : callable, optional
             What embeds files for questions, see `Library`.
+        record : str, optional
+            ``postgresql://user@host/database`` that holds the record instead of the folder, for many to share.
 
         Returns
         -------
         Library
             Nothing is read or made before it is needed.
+
+        Raises
+        ------
+        InputError
+            The record is no such URL.
         """
-        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener)
+        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener, record)
+
+    @property
+    def opened_with(self) -> dict[str, str | None]:
+        """What `open` takes to open the same library in another process; of a client for Qdrant nothing is told."""
+        server = self._where if isinstance(self._where, QdrantSettings) else None
+        return {
+            "folder": os.fspath(self.folder),
+            "qdrant": server.url if server else None,
+            "api_key": server.api_key if server else None,
+            "record": self.place if isinstance(self.place, str) else None,
+        }
 
     # ---- writing
 
@@ -256,7 +286,7 @@ class Library(Mixing, Browsing, Tasting):
         begin, used = time.monotonic(), _cpu_seconds()
         options = options or ScanOptions()
         roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             names, listening = self._settings(record, options)
             refused: PruneRefused | None = None
@@ -356,7 +386,7 @@ class Library(Mixing, Browsing, Tasting):
             bad = [path for path in failures if is_below(path, below)]
             ids.update(under if under or bad else [self.find(query).id])
             failed.update(bad)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             removed = record.remove(ids=sorted(ids), paths=sorted(failed))
         self._renew_index()
@@ -399,7 +429,7 @@ class Library(Mixing, Browsing, Tasting):
             Another process is writing, the disk is full, the folder cannot be written.
         """
         content = exchange.read_any(path, encoder_name, collection, api_key)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             report = exchange.merge(
                 record, content, not record.active_spaces() and self._makes(content.space)
@@ -482,8 +512,8 @@ class Library(Mixing, Browsing, Tasting):
         active = {space.id for space in record.active_spaces()}
         spaces = [(space, summary.vectors.get(space.id, 0), space.id in active) for space in record.spaces()]
         gone = sum(map(is_gone, record.files()))
-        writer, prints = writer_of(self.folder), self.without_fingerprint()
-        return Status(os.fspath(self.folder), summary, spaces, gone, writer, prints)
+        writer, prints = writer_of(self.place), self.without_fingerprint()
+        return Status(shown(self.place), summary, spaces, gone, writer, prints)
 
     def scanning(self) -> str:
         """Say that another process is filling this library, for the end of a message that something is not in it.
@@ -493,7 +523,7 @@ class Library(Mixing, Browsing, Tasting):
         str
             Begins with a semicolon; empty when nobody is.
         """
-        writer = writer_of(self.folder)
+        writer = writer_of(self.place)
         return f"; {writer} is filling this library, ask again when it is done" if writer else ""
 
     def space(self, name: str | None = None) -> Space:
@@ -520,7 +550,7 @@ class Library(Mixing, Browsing, Tasting):
         if not spaces:
             known = ", ".join(s.id for s in record.spaces())
             if not known:
-                raise NotFound(f"nothing is indexed in {self.folder} yet{self.scanning()}")
+                raise NotFound(f"nothing is indexed in {shown(self.place)} yet{self.scanning()}")
             raise NotFound(f"no space {name!r} in this library; there is: {known}")
         if len(spaces) == 1:
             return spaces[0]
@@ -834,9 +864,9 @@ class Library(Mixing, Browsing, Tasting):
         try:
             record = self._reader()
         except NotFound:  # before the first scan: the record is what gives the collection its name
-            Record.open(self.folder, write=True).close()
+            Record.open(self.place, write=True).close()
             record = self._reader()
-        rebuild_from(self.folder, self._where, layout=layout, **self._server(record))
+        rebuild_from(self.place, self._where, layout=layout, **self._server(record))
         with self._guard:
             self._close_index()
         if record.revision:
@@ -933,7 +963,7 @@ class Library(Mixing, Browsing, Tasting):
             There is no such kind or time.
         """
         tracks = [query if isinstance(query, Track) else self.find(query) for query in queries]
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             record.add_feedback(profile, [track.id for track in tracks], kind, at)
         return tracks
 
@@ -947,12 +977,12 @@ class Library(Mixing, Browsing, Tasting):
 
     def create_profile(self, name: str) -> str:
         """Make a profile and return its name as it is kept; raise InputError when it is unusable or taken."""
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             return record.create_profile(name)
 
     def delete_profile(self, name: str) -> int:
         """Forget a profile and all it said, and return how much that was; raise NotFound when there is none."""
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             return record.delete_profile(name)
 
     def embedder(self, space: Space) -> Embedder:
@@ -987,7 +1017,6 @@ class Library(Mixing, Browsing, Tasting):
             if self._record is not None:
                 self._record.close()
             self._record = None
-            self._counted = (-1, {})  # another connection counts the commits anew
 
     def __enter__(self) -> Self:
         return self
@@ -1058,14 +1087,14 @@ class Library(Mixing, Browsing, Tasting):
     def _reader(self) -> Record:
         with self._guard:
             if self._record is None:
-                self._record = Record.open(self.folder)
+                self._record = Record.open(self.place)
             return self._record
 
     def _vectors_in_spaces(self) -> dict[str, int]:
-        """Count the vectors of each space, once for each state of the record: it reads through all of them."""
-        commits, known = self._reader().commits, self._counted
-        if known[0] != commits:
-            known = self._counted = commits, self._reader().counts().vectors
+        """Count the vectors of each space, once for each revision of the record: it reads through all of them."""
+        revision, known = self._reader().revision, self._counted
+        if known[0] != revision:
+            known = self._counted = revision, self._reader().counts().vectors
         return known[1]
 
     def _is_full(self, space: Space) -> bool:
@@ -1339,12 +1368,19 @@ class Library(Mixing, Browsing, Tasting):
 
     def _rebuild(self, record: Record) -> None:
         if self._is_remote or record.counts().tracks < _SMALL:
-            rebuild_from(self.folder, self._where, **self._server(record))
+            rebuild_from(self.place, self._where, **self._server(record))
             return
         # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
-        code = "import sys; from soundkin.index.follow import rebuild_from; rebuild_from(sys.argv[1], sys.argv[2])"
-        start = workers.python(code, os.fspath(self.folder), os.fspath(self.folder / "index"))
-        done = subprocess.run(**start, capture_output=True, text=True, errors="replace", check=False)
+        # It is told of the record in private: what stands behind a command, everybody on the machine can read.
+        code = (
+            "import json, sys; from soundkin.index.follow import rebuild_from; "
+            "rebuild_from(json.load(sys.stdin), sys.argv[1])"
+        )
+        start = workers.python(code, os.fspath(self.folder / "index"))
+        told = json.dumps(os.fspath(self.place))
+        done = subprocess.run(
+            **start, input=told, capture_output=True, text=True, errors="replace", check=False
+        )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             raise StoreError(f"the index could not be built: {last}")

@@ -16,6 +16,7 @@ from soundkin import plays
 from soundkin.embed import Space
 from soundkin.recommend import Closeness, Seeds
 from soundkin.record import Record, Track
+from soundkin.record.database import Place
 from soundkin.record.feedback import Heard
 from soundkin.taste.cold import has_any
 from soundkin.taste.gathering import gather
@@ -32,6 +33,7 @@ class Tasting(ABC):
     """Plays and taste of a library."""
 
     folder: Path
+    place: Place
     _trained: tuple[int, Trained | None] | None = None  # with when it was written
 
     @abstractmethod
@@ -82,7 +84,7 @@ class Tasting(ABC):
         """
         rows = plays.read(path)
         matcher = plays.Matcher(self._reader().tracks())
-        with Record.open_to_note(self.folder) as writable:
+        with Record.open_to_note(self.place) as writable:
             return plays.take(writable, matcher, rows, profile, _written(path), progress)
 
     def train_taste(
@@ -126,7 +128,7 @@ class Tasting(ABC):
         numbers = np.array([int(track.id, 16) for track in tracks], np.uint64)
         has_vector = has_any(learned.guess.vectors)
         told["vectors"] = int(has_vector.sum())
-        with Record.open(self.folder, write=True) as writable:
+        with Record.open(self.place, write=True) as writable:
             ids = [track.id for track, one in zip(tracks, has_vector, strict=True) if one]
             writable.replace_vectors(SPACE, ids, learned.guess.vectors[has_vector])
         save(Trained(numbers, gathered.collection.artists, learned, told), self.folder / FOLDER)

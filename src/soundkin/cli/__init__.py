@@ -24,6 +24,7 @@ from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     judging,
     questions,
     serving,
+    sharing,
     taste,
     tasting,
 )

@@ -10,6 +10,7 @@ from soundkin.cli.common import (
     count_of,
     json_option,
     library_option,
+    open_library,
     print_json,
     print_pairs,
     qdrant_options,
@@ -75,10 +76,9 @@ def create(
     who asks waits. What is not said stays as it is. Before the first scan it makes an empty one.
     """
     from soundkin.index.settings import QdrantLayout
-    from soundkin.library import Library
 
     layout = QdrantLayout(shards, replicas, write_consistency, quantization, on_disk)
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         state = library.lay_out(layout)
     if as_json:
         print_json(asdict(state))

@@ -20,12 +20,14 @@ from soundkin.cli.common import (
     json_option,
     library_option,
     name_of,
+    open_library,
     print_hits,
     print_json,
     print_pairs,
     print_table,
     qdrant_options,
     ranked,
+    record_url,
     say,
     scan_progress,
     size_of,
@@ -84,13 +86,12 @@ def index(
     as_json: bool,
 ) -> None:
     """Index audio files and folders: only what is new or changed is embedded."""
-    from soundkin.library import Library
     from soundkin.scan import PruneRefused, ScanOptions
 
     if watch and as_json:
         raise click.UsageError("--watch reports again and again, --json prints one document: use one of them")
     options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune, device, fingerprints)
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         try:
             with scan_progress() as progress:
                 report = library.add(paths, options, progress)
@@ -112,9 +113,7 @@ def index(
 @json_option
 def status(folder: str | None, failed: bool, qdrant: str | None, api_key: str | None, as_json: bool) -> None:
     """Show what the library holds."""
-    from soundkin.library import Library
-
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         if failed:
             _print_failures(library, as_json)
             return
@@ -175,9 +174,7 @@ def status(folder: str | None, failed: bool, qdrant: str | None, api_key: str | 
 @json_option
 def remove(queries: tuple[str, ...], folder: str | None, as_json: bool) -> None:
     """Forget tracks: ids, files, folders or words. Files are not touched."""
-    from soundkin.library import Library
-
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         removed = library.remove(queries)
     if as_json:
         print_json({"removed": removed})
@@ -211,10 +208,9 @@ def export(
 
     Or to a new collection of a Qdrant: FILE is the URL of its server or, with --collection, a folder.
     """
-    from soundkin.library import Library
     from soundkin.scan import printable
 
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         chosen = library.space(space).id
         tracks = library.export(file, chosen, collection, api_key)
     if as_json:
@@ -257,12 +253,11 @@ def import_(
     """
     from soundkin.cli.journeys import print_found
     from soundkin.cli.taste import print_taste
-    from soundkin.library import Library
     from soundkin.playlists import is_playlist
 
     if (output or relative) and not is_playlist(file):
         raise click.UsageError("-o and --relative are for playlists")
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         if is_playlist(file):
             print_found(library, file, output, relative, as_json)
             return
@@ -342,7 +337,7 @@ def doctor(folder: str | None, as_json: bool) -> None:
     """Check the installation and run a short self-test."""
     from soundkin.doctor import examine
 
-    checks = list(examine(folder))
+    checks = list(examine(folder, record_url()))
     if as_json:
         print_json([asdict(check) for check in checks])
     else:

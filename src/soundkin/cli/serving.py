@@ -6,7 +6,6 @@ import ipaddress
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,9 +15,11 @@ from soundkin.cli.common import (
     count_of,
     json_option,
     library_option,
+    open_library,
     print_json,
     print_table,
     qdrant_options,
+    record_url,
     say,
 )
 from soundkin.errors import InputError
@@ -71,24 +72,17 @@ def serve(
     # Before numpy is there. Questions are many and small: threads of one would wait for one another, and for the next.
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
-    # Its workers and scans are processes of their own, and have to ask the same server.
-    for name, given in (("SOUNDKIN_QDRANT", qdrant), ("SOUNDKIN_QDRANT_API_KEY", api_key)):
-        if given:
-            os.environ[name] = given
-    from soundkin.library import default_folder
     from soundkin.serve import create_app
-    from soundkin.serve.accounts import Accounts
 
-    where = Path(folder or default_folder()).expanduser()
     shared = bool(hosts) or not _is_own(host)
-    if shared and not Accounts(where).any():
+    if shared and not _accounts(folder).any():
         raise InputError(
             f"at {host}{f' ({hosts[0]})' if hosts else ''} others can reach the library: first say who may log in, "
             "with soundkin user add NAME"
         )
     if root_path and (not root_path.startswith("/") or "//" in root_path):
         raise InputError(f"--root-path {root_path!r}; wanted a path that begins with a slash, like /music")
-    app = create_app(where, music, hosts, root_path, needs_login=shared)
+    app = create_app(folder, music, hosts, root_path, shared, record_url(), qdrant, api_key)
     _run(app, host, port, root_path, log)
 
 
@@ -195,10 +189,9 @@ def token_(name: str, label: str, folder: str | None) -> None:
 
 
 def _accounts(folder: str | None) -> "Accounts":
-    from soundkin.library import default_folder
     from soundkin.serve.accounts import Accounts
 
-    return Accounts(Path(folder or default_folder()).expanduser())
+    return Accounts(open_library(folder).place)
 
 
 def _asked_twice() -> str:

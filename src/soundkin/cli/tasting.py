@@ -10,6 +10,7 @@ from soundkin.cli.common import (
     count_of,
     json_option,
     library_option,
+    open_library,
     print_json,
     print_table,
     rounds_progress,
@@ -40,10 +41,8 @@ def import_(files: tuple[str, ...], profile: str | None, folder: str | None, as_
     Navidrome, answers of a Subsonic server, the libraries of Rhythmbox and iTunes, playlists, and tables with
     columns like user, track, time, weight. What was read before adds nothing.
     """
-    from soundkin.library import Library
-
     reports = []
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         for file in files:
             with rows_progress("rows") as progress:
                 report = library.import_plays(file, profile, progress)
@@ -68,9 +67,7 @@ def train(method: str, seed: int, folder: str | None, as_json: bool) -> None:
     Part of the plays is held out, to find what sound, taste, artist and popularity are worth. Nothing is embedded
     again. Where there are few people, what is played in one sitting is taken to go together.
     """
-    from soundkin.library import Library
-
-    with Library.open(folder) as library, rounds_progress("learning") as progress:
+    with open_library(folder) as library, rounds_progress("learning") as progress:
         told = library.train_taste(method, seed, progress)
     if as_json:
         print_json(told)

@@ -171,7 +171,7 @@ def evaluate(library: Library, options: Options | None = None, report: Report | 
         A vector is not finite, or the labels cannot be read.
     """
     options = options or Options()
-    with Record.open(library.folder) as record:
+    with Record.open(library.place) as record:
         collection = Collection.of(library, record, options.spaces, options.albums, options.labels)
         return [_protocol(collection, name, options, report) for name in options.protocols]
 

@@ -191,7 +191,7 @@ def split_of(library: Library, split: str, seed: int = 0, progress: Progress | N
         Too little is known of who plays what.
     """
     try:
-        with Record.open(library.folder) as record:
+        with Record.open(library.place) as record:
             gathered = gather(record, library.space())
         history = gathered.history
         parted = divide(history.plays, history.latest, gathered.collection.artists, split, seed)

@@ -70,20 +70,20 @@ def is_foreign(mark: Mark, record: Record) -> bool:
 
 
 def rebuild_from(
-    folder: str | Path, where: "str | Path | QdrantSettings | QdrantClient", **server: Any
+    record_at: str | Path, where: "str | Path | QdrantSettings | QdrantClient", **server: Any
 ) -> None:
     """Build the index of a library from its record alone.
 
     Parameters
     ----------
-    folder : str or Path
-        The library.
+    record_at : str or Path
+        Where the record is: the library's folder, or a URL.
     where : str, Path, QdrantSettings or QdrantClient
         The index: a folder, or a Qdrant server.
     **server
         As in `rebuild`.
     """
-    with Record.open(folder) as record:
+    with Record.open(record_at) as record:
         changes = record.changes(0)
         mark = Mark(record.uuid, changes.revision)
         rebuild(where, mark, dims_of(record), (point_of(*change) for change in changes.changed), **server)

@@ -235,3 +235,8 @@ def from_row(row: Sequence[Any]) -> Track:
 def floats(blob: bytes) -> Array:
     """Return the float32 numbers in a blob, as an array of its own."""
     return np.frombuffer(blob, "<f4").astype(np.float32)
+
+
+def stem_of(path: bytes) -> str:
+    """Return what the file at a path, as the tables have it, is called without its suffix."""
+    return str(storable(Path(os.fsdecode(path)).stem))
