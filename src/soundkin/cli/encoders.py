@@ -105,9 +105,9 @@ def verify_(name: str, device: str, as_json: bool) -> None:
 
     found = catalogue.verify(name, device)
     if as_json:
-        print_json({"name": name, "found": found})
+        print_json({"name": name, "found": list(found)})
         return
-    for line in found:
+    for line in found:  # what passed is said, also when the last step fails
         click.echo(line)
 
 

@@ -105,6 +105,7 @@ async def track(
     return await shared.browse(answer)
 
 
+@router.head("/tracks/{track_id}/audio", response_class=Sound, include_in_schema=False)
 @router.get("/tracks/{track_id}/audio", response_class=Sound)
 async def audio(track_id: TrackId, shared: Shared) -> Sound:
     """Stream a track, with Range; what browsers do not play comes as FLAC."""
