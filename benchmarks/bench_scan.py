@@ -47,8 +47,8 @@ PARTS = {
 GENRES = ("ambient", "baroque", "chiptune", "dub", "electro", "folk", "gamelan", "house")
 
 
-def make_library(folder: Path, files: Sequence[FileState], seed: int) -> list[str]:
-    """Fill a record with made tracks; return their ids."""
+def make_library(folder: Path | str, files: Sequence[FileState], seed: int) -> list[str]:
+    """Fill a record, in a folder or at a URL, with made tracks; return their ids."""
     rng = np.random.default_rng(seed)
     space = space_of(load_encoder(), DEFAULT_LISTENING)
     with Record.open(folder, write=True) as record:

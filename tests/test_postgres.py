@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made import copied
 from serving import quick_passwords, until
+from test_benchmarks import run
 from test_record import LIBRARY, SPACE, A, B, opened, song, vector
 
 from soundkin import cli
@@ -367,3 +368,12 @@ def test_large_reads_stream(record):
     paths = {track.id: track.path for track in record.tracks()}
     assert all((v == vector(int(paths[i][1:]))).all() for i, v in zip(ids, vectors, strict=True))
     assert len(LIBRARY) == 5
+
+
+@pytest.mark.postgres
+def test_the_benchmark_of_both(postgres):
+    out = run("bench_record", "--tracks", 60, "--repeats", 1)
+    for name in ("put 60 tracks", "all vectors", "a like", "find words"):
+        (row,) = [line.split("|") for line in out.splitlines() if line.startswith(f"| {name} ")]
+        assert float(row[2]) > 0
+        assert float(row[3]) > 0

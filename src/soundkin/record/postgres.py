@@ -193,8 +193,12 @@ class Postgres(Database):
 
     def executemany(self, sql: str, rows: Any, /) -> Any:
         """Run one statement for each of the `rows`, in one go; always inside a transaction."""
+        given = [[_storable(value) for value in row] for row in rows]
+        if len(given) == 1:  # as most of them are while tracks are put
+            return self.execute(sql, given[0])
         cursor = self._session.cursor()
-        cursor.executemany(translated(sql), [[_storable(value) for value in row] for row in rows])
+        if given:
+            cursor.executemany(translated(sql), given)
         return cursor
 
     def begin(self, writing: bool) -> None:
