@@ -218,7 +218,7 @@ def cnn14_whole(files: list[Path], folder: Path, targets: Targets) -> None:
     def soundkin(encoder: Encoder, path: Path) -> Any:
         with hear(path, Listening(None, 30.0)) as hearing:
             windows = [encoder.windows(excerpt)[1] for excerpt in hearing.excerpts]
-        return np.concatenate(windows).mean(axis=0)
+        return np.concatenate(windows)[: int(duration // 10)].mean(axis=0)  # tutorials drop what is left over
 
     tutorial(files[0])
     with hear(files[0], Listening(None, 30.0)) as hearing:

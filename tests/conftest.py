@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = Path(tempfile.mkdtemp(prefix="soundkin-test-"))
     config.stash[_HOME] = home
     for name in list(os.environ):
-        if name.startswith(_SETTINGS) or name.lower() in _PROXIES:
+        if (name.startswith(_SETTINGS) and not name.startswith("SOUNDKIN_TEST_")) or name.lower() in _PROXIES:
             del os.environ[name]
     os.environ["HOME"] = os.environ["USERPROFILE"] = os.fspath(home)
     for name in ("CONFIG", "DATA", "CACHE", "STATE"):

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 from browser import App, Songs, history, still, tab
+from made import copied
 from served import ROOT, running
 from serving import PATIENCE, until
 
 from soundkin import playlists
+from soundkin.library import Library
 
 pytestmark = pytest.mark.browser
 
@@ -124,6 +126,40 @@ def test_likes_change_the_recommendations(chromium: Any, songs: Songs, site: str
         row.get_by_role("button", name="Dislike").click()
         app.page.get_by_role("button", name="Your taste changed").click()
         until(lambda: app.rows() and turned_down not in app.rows())
+
+
+def test_taste_is_offered_once_something_was_learned_from_plays(
+    chromium: Any, songs: Songs, tmp_path: Path
+) -> None:
+    folder = copied(songs.library, tmp_path / "library")
+    with Library.open(folder) as library:
+        tracks = sorted(library.tracks(), key=lambda track: track.path)
+        played, other = tracks[::2], tracks[1::2]  # nothing that can be heard tells the one from the other
+        library.feedback("like", played[:2])
+        for person in range(12):
+            library.create_profile(f"p{person}")
+            own = played if person % 2 else other
+            library.feedback("play", [t for n, t in enumerate(own) if n % 6 != person // 2], f"p{person}")
+
+    def shown(app: App) -> list[str]:
+        app.page.get_by_role("list", name="Recommended").locator("[data-track]").first.wait_for()
+        return app.rows()
+
+    with running(folder) as (address, _), tab(chromium, f"{address}/") as app:
+        app.open("for-you")
+        by_sound = shown(app)
+        switch = app.page.get_by_role("button", name="Also what others play")
+        assert switch.count() == 0
+        with Library.open(folder) as library:
+            library.train_taste()
+        app.page.reload()
+        switch.click()
+        until(lambda: "goes with" in app.page.get_by_role("list", name="Recommended").inner_text())
+        assert switch.get_attribute("aria-pressed") == "true"
+        mine = {track.id for track in played}
+        assert sum(id_ in mine for id_ in shown(app)[:8]) > sum(id_ in mine for id_ in by_sound[:8])
+        switch.click()
+        until(lambda: app.rows() == by_sound)
 
 
 def test_filters_narrow_the_answer_and_show_counts(app: App) -> None:

@@ -108,6 +108,19 @@ def test_similar_has_what_a_row_shows(client, tracks):
         assert hit["path"] == known[hit["id"]].path
 
 
+def test_what_was_learned_from_plays_is_told(client, tracks):
+    """Here nothing was: a question for both is answered by sound, and says so; test_tasting has the rest."""
+    status = client.get(f"{API}/taste").json()
+    assert not status["learned"]
+    assert "soundkin taste train" in status["why_not"]
+    asked = {"likes": [tracks[0].id], "k": 3}
+    alone = client.post(f"{API}/recommend", json=asked).json()
+    both = client.post(f"{API}/recommend", json={**asked, "hybrid": True}).json()
+    assert both["hits"] == alone["hits"]
+    assert both["note"].endswith(f"by sound alone: {status['why_not']}")
+    assert "by sound alone" not in alone["note"]
+
+
 def test_an_upload_is_heard_and_not_kept(client, folder, made_library, shared):
     before = {p for p in folder.rglob("*") if "cache" not in p.parts}
     with made_library.outside.open("rb") as file:

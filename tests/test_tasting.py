@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from serving import API, client_of
 
 from soundkin import cli
 from soundkin.errors import InputError, MissingExtra, NotFound
@@ -363,6 +364,25 @@ def test_hybrid_brings_what_such_people_play_and_says_so(library, told):
     assert all("taste" in hit.reasons[0] for hit in spoke)
     filtered = library.recommend(profile="me", k=6, hybrid=True, filters=f"artist={hits[0].artist}")
     assert {hit.artist for hit in filtered} == {hits[0].artist}
+
+
+def test_the_api_says_what_was_learned_and_to_whom_it_speaks(library, told):
+    tracks, _ = told
+    assert library.taste_status()["learned"] is False
+    trained = library.train_taste()
+    library.create_profile("me")
+    with client_of(library.folder) as client:
+        status = client.get(f"{API}/taste", params={"profile": "me"}).json()
+        assert (status["learned"], status["height"], status["rows"]) == (True, 30, "people")
+        assert status["vectors"] == trained["vectors"]
+        assert "played by anybody" in status["why_not"]
+        library.feedback("like", tracks[:3], "me")
+        assert client.get(f"{API}/taste", params={"profile": "me"}).json()["why_not"] == ""
+        answer = client.post(f"{API}/recommend", json={"profile": "me", "k": 6, "hybrid": True}).json()
+        assert "by sound alone" not in answer["note"]
+        assert [hit["id"] for hit in answer["hits"]] == [
+            hit.id for hit in library.recommend(profile="me", k=6, hybrid=True)
+        ]
 
 
 def test_tracks_that_came_after_the_training_are_known_by_sound(library, told):

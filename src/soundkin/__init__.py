@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         StoreError,
     )
     from soundkin.exchange import ImportReport
+    from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
     from soundkin.library import Ambiguous, Library, Status
     from soundkin.mixing import Cluster, Found, ImportedProfile
     from soundkin.playlists import Entry
@@ -56,6 +57,7 @@ _HOME = {
         "errors",
     ),
     "ImportReport": "exchange",
+    **dict.fromkeys(("QdrantCollection", "QdrantLayout", "QdrantSettings"), "index.settings"),
     **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
     **dict.fromkeys(("Cluster", "Found", "ImportedProfile"), "mixing"),
     "Entry": "playlists",
@@ -96,6 +98,9 @@ __all__ = [
     "PlaysReport",
     "Profile",
     "Progress",
+    "QdrantCollection",
+    "QdrantLayout",
+    "QdrantSettings",
     "Query",
     "Radio",
     "ScanOptions",

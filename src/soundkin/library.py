@@ -55,6 +55,7 @@ from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
+from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
 from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
@@ -156,10 +157,11 @@ class Library(Mixing, Browsing, Tasting):
     ----------
     folder : Path
         Need not exist yet: `add` makes it.
-    qdrant : str or QdrantClient, optional
-        URL of a Qdrant server, or a client, that holds the index instead of the folder.
+    qdrant : str, QdrantSettings or QdrantClient, optional
+        URL of a Qdrant server that holds the index instead of the folder, or how to use it, or a client that is ready.
+        Default: `QdrantSettings.of` the environment.
     api_key : str, optional
-        Key of that server.
+        Key of that server, where a URL is given.
     listener : callable, optional
         Embeds one file for a question: given the task, the encoders and how they hear, what came of it. By default a
         worker process is started for each; a server keeps some ready.
@@ -175,7 +177,7 @@ class Library(Mixing, Browsing, Tasting):
     def __init__(
         self,
         folder: Path,
-        qdrant: "str | QdrantClient | None" = None,
+        qdrant: "str | QdrantSettings | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
         record: str | None = None,
@@ -184,8 +186,10 @@ class Library(Mixing, Browsing, Tasting):
         self.place: Place = url_of(record) if record else folder
         self._listener = listener or _listen_once
         self._guard = threading.RLock()  # of what is opened and brought up to date on demand
-        self._where: str | Path | QdrantClient = qdrant or folder / "index"
-        self._api_key, self._is_remote = api_key, qdrant is not None
+        if qdrant is None or isinstance(qdrant, str):
+            qdrant = QdrantSettings.of(qdrant, api_key)
+        self._where: Path | QdrantSettings | QdrantClient = qdrant or folder / "index"
+        self._is_remote = qdrant is not None
         self._record: Record | None = None
         self._index: Index | None = None
         self._fallback: ExactIndex | None = None  # the vectors of the record, while the index cannot be had
@@ -201,7 +205,7 @@ class Library(Mixing, Browsing, Tasting):
     def open(
         cls,
         folder: str | os.PathLike[str] | None = None,
-        qdrant: "str | QdrantClient | None" = None,
+        qdrant: "str | QdrantSettings | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
         record: str | None = None,
@@ -212,10 +216,11 @@ class Library(Mixing, Browsing, Tasting):
         ----------
         folder : path-like, optional
             Default: `default_folder()`. ``~`` is expanded.
-        qdrant : str or QdrantClient, optional
-            URL of a Qdrant server that holds the index, or a client that is ready.
+        qdrant : str, QdrantSettings or QdrantClient, optional
+            URL of a Qdrant server that holds the index, or how to use it, or a client that is ready; default the
+            environment's, see `QdrantSettings.of`.
         api_key : str, optional
-            Its key.
+            Its key, where a URL is given.
         listener : callable, optional
             What embeds files for questions, see `Library`.
         record : str, optional
@@ -236,10 +241,11 @@ class Library(Mixing, Browsing, Tasting):
     @property
     def opened_with(self) -> dict[str, str | None]:
         """What `open` takes to open the same library in another process; of a client for Qdrant nothing is told."""
+        server = self._where if isinstance(self._where, QdrantSettings) else None
         return {
             "folder": os.fspath(self.folder),
-            "qdrant": self._where if self._is_remote and isinstance(self._where, str) else None,
-            "api_key": self._api_key,
+            "qdrant": server.url if server else None,
+            "api_key": server.api_key if server else None,
             "record": self.place if isinstance(self.place, str) else None,
         }
 
@@ -808,6 +814,67 @@ class Library(Mixing, Browsing, Tasting):
             self._close_index()
         return True
 
+    def collection(self) -> QdrantCollection | None:
+        """Ask the Qdrant server how the collection of this library is.
+
+        Returns
+        -------
+        QdrantCollection or None
+            None where the index is a folder.
+
+        Raises
+        ------
+        RebuildNeeded
+            There is none yet.
+        StoreError
+            The server cannot be reached or refuses.
+        """
+        if isinstance(self._where, Path):
+            return None
+        from soundkin.index.server import open_collection
+
+        with open_collection(self._where, **self._server(self._reader())) as index:
+            return index.state()
+
+    def lay_out(self, layout: QdrantLayout | None = None) -> QdrantCollection:
+        """Make the collection on the Qdrant server anew from the record, beside the one that answers meanwhile.
+
+        Parameters
+        ----------
+        layout : QdrantLayout, optional
+            How it lies on the nodes; what this does not say stays as it is. With a library that has no track yet the
+            collection waits for the first.
+
+        Returns
+        -------
+        QdrantCollection
+            The new one, which answers now; the one before is gone.
+
+        Raises
+        ------
+        InputError
+            The index of this library is a folder, or the layout cannot be.
+        IndexLocked
+            Another process is doing it.
+        StoreError
+            The server cannot be reached or refuses; nothing has changed then.
+        """
+        if isinstance(self._where, Path):
+            raise InputError("the index of this library is a folder; name a Qdrant server, with --qdrant URL")
+        try:
+            record = self._reader()
+        except NotFound:  # before the first scan: the record is what gives the collection its name
+            Record.open(self.place, write=True).close()
+            record = self._reader()
+        rebuild_from(self.place, self._where, layout=layout, **self._server(record))
+        with self._guard:
+            self._close_index()
+        if record.revision:
+            self._current_index()  # what the record has gained meanwhile
+        state = self.collection()
+        assert state is not None
+        return state
+
     def closeness(self, space: Space) -> Closeness:
         """Return what similarities are usual in a space of this library.
 
@@ -1279,7 +1346,7 @@ class Library(Mixing, Browsing, Tasting):
         """Say how to reach the index on a server; several libraries may share one, each with its own collection."""
         if not self._is_remote:
             return {}
-        return {"api_key": self._api_key, "collection": f"soundkin-{record.uuid[:8]}"}
+        return {"collection": f"soundkin-{record.uuid[:8]}"}
 
     def _drop_foreign_index(self, record: Record) -> None:
         """Forget an index that is ahead of an old copy of the record, before new changes take the same numbers."""

@@ -168,6 +168,24 @@ class Tasting(ABC):
             return "nothing that is liked here was played by anybody"
         return ""
 
+    def taste_status(self, profile: str | None = None) -> dict[str, Any]:
+        """Say what was learned from plays, and whether it speaks to somebody.
+
+        Parameters
+        ----------
+        profile : str, optional
+            Who asks.
+
+        Returns
+        -------
+        dict
+            "learned", a bool; "why_not" as `why_no_taste` says it; and where something was learned, what
+            `train_taste` returned then.
+        """
+        trained = self._kept_taste()
+        told = {} if trained is None else trained.told
+        return {"learned": trained is not None, "why_not": self.why_no_taste(profile), **told}
+
     def _second(
         self, seeds: Seeds, likes: Sequence[str | os.PathLike[str] | Track], profile: str | None, space: Space
     ) -> TasteOfOne | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
+    cluster,
     collection,
     encoders,
     encoding,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from soundkin.cli import cluster
 from soundkin.cli.common import (
     cli,
     count_of,
@@ -108,14 +109,16 @@ def index(
 @cli.command()
 @library_option
 @click.option("--failed", is_flag=True, help="List the files that failed or are damaged, with reasons.")
+@qdrant_options
 @json_option
-def status(folder: str | None, failed: bool, as_json: bool) -> None:
+def status(folder: str | None, failed: bool, qdrant: str | None, api_key: str | None, as_json: bool) -> None:
     """Show what the library holds."""
-    with open_library(folder) as library:
+    with open_library(folder, qdrant, api_key) as library:
         if failed:
             _print_failures(library, as_json)
             return
         state = library.status()
+        collection, collection_told = cluster.asked(library)
     spaces = [
         {"id": space.id, "encoder": space.encoder, "dims": space.dims, "tracks": n, "active": active}
         for space, n, active in state.spaces
@@ -123,6 +126,7 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
     if as_json:
         told = {
             "gone": state.gone, "writer": state.writer, "without_fingerprint": state.without_fingerprint,
+            "qdrant": collection,
         }  # fmt: skip
         print_json({"folder": state.folder, **asdict(state.summary), "spaces": spaces, **told})
         return
@@ -159,6 +163,7 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
                 else []
             ),
             *([("writing", state.writer)] if state.writer else []),
+            *collection_told,
         ]
     )
 

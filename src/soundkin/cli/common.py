@@ -72,17 +72,14 @@ library_option = grouped(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 qdrant_options = grouped(
     click.option(
-        "--qdrant",
-        metavar="URL",
-        envvar="SOUNDKIN_QDRANT",
+        "--qdrant", metavar="URL", envvar="SOUNDKIN_QDRANT",
         help="Keep the index on this Qdrant server.  [env: SOUNDKIN_QDRANT]",
     ),
     click.option(
-        "--api-key",
-        envvar=["SOUNDKIN_QDRANT_API_KEY", "QDRANT_API_KEY"],
-        help="Key of that server.  [env: SOUNDKIN_QDRANT_API_KEY]",
+        "--api-key", envvar=["SOUNDKIN_QDRANT_API_KEY", "QDRANT_API_KEY"],
+        help="Key of that server.  [env: SOUNDKIN_QDRANT_API_KEY, QDRANT_API_KEY]",
     ),
-)
+)  # fmt: skip
 
 
 def record_url() -> str | None:

@@ -16,6 +16,8 @@ from soundkin.record import Record, Track
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
+    from soundkin.index.settings import QdrantSettings
+
 Array = NDArray[np.float32]
 
 
@@ -67,17 +69,19 @@ def is_foreign(mark: Mark, record: Record) -> bool:
     return mark.record != record.uuid or mark.revision > record.revision
 
 
-def rebuild_from(record_at: str | Path, where: "str | Path | QdrantClient", **server: Any) -> None:
+def rebuild_from(
+    record_at: str | Path, where: "str | Path | QdrantSettings | QdrantClient", **server: Any
+) -> None:
     """Build the index of a library from its record alone.
 
     Parameters
     ----------
     record_at : str or Path
         Where the record is: the library's folder, or a URL.
-    where : str, Path or QdrantClient
+    where : str, Path, QdrantSettings or QdrantClient
         The index: a folder, or a Qdrant server.
     **server
-        As in `open_index`.
+        As in `rebuild`.
     """
     with Record.open(record_at) as record:
         changes = record.changes(0)

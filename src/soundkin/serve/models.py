@@ -135,7 +135,10 @@ class Answer(BaseModel):
 
     space: str = Field(description="Id of the space that answered; several are joined by +")
     hits: list[Hit]
-    note: str = Field("", description="Why there is nothing, or that nothing is close; for people")
+    note: str = Field(
+        "",
+        description="Why there is nothing, that nothing is close, or that hybrid is sound alone; for people",
+    )
 
 
 class Heard(BaseModel):
@@ -199,6 +202,20 @@ class RecommendRequest(Asked):
     variety: VarietyRules | None = None
     discover: bool = Field(False, description="Prefer what the profile never played, or not for long")
     hybrid: bool = Field(False, description="Also go by what such people play, where that was learned")
+
+
+class TasteStatus(BaseModel):
+    """What was learned from plays, and whether it speaks to a profile."""
+
+    learned: bool = Field(description="Whether anything was")
+    why_not: str = Field(
+        description="Why `hybrid` is sound alone for the profile; empty where taste has its say; for people"
+    )
+    method: str = Field("", description="cosine, ease, als or bpr")
+    rows: Literal["", "people", "sessions"] = Field("", description="Whose plays were learned from")
+    height: int = Field(0, description="How many of those there were")
+    tracks: int = Field(0, description="Tracks that they have played")
+    vectors: int = Field(0, description="Tracks with a taste vector, played or guessed")
 
 
 class PathRequest(Asked):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
 from soundkin.embed import cores
 from soundkin.errors import InputError, NotFound, SoundkinError, StoreError
@@ -198,6 +198,7 @@ def user_of(request: Request) -> str | None:
 
 
 User = Annotated[str | None, Depends(user_of)]
+ProfileParameter = Annotated[str | None, Query(max_length=100)]
 
 
 def profile_of(request: Request, named: str | None = None) -> str:

@@ -108,6 +108,11 @@ export interface Session {
   scan: boolean;
 }
 
+export interface Taste {
+  learned: boolean;
+  why_not: string;
+}
+
 export interface PlaylistHead {
   id: string;
   name: string;

@@ -139,7 +139,11 @@ async def recommend(asked: models.RecommendRequest, shared: Shared, request: Req
             variety_of(asked.variety), asked.discover, asked.hybrid,
         )  # fmt: skip
 
-    return await _answer(shared, asked, mine, hits)
+    def alone(library: Library) -> str:
+        why = library.why_no_taste(whose, asked_of(library, asked.likes)) if asked.hybrid else ""
+        return f"by sound alone: {why}" if why else ""
+
+    return await _answer(shared, asked, mine, hits, alone)
 
 
 class _Asked(Protocol):
@@ -150,7 +154,11 @@ class _Asked(Protocol):
 
 
 async def _answer(
-    shared: State, asked: _Asked, profile: str, ask: Callable[[Library, Filter | None], list[Hit]]
+    shared: State,
+    asked: _Asked,
+    profile: str,
+    ask: Callable[[Library, Filter | None], list[Hit]],
+    more: Callable[[Library], str] = lambda _: "",
 ) -> models.Answer:
     """Ask the library, with filters as they are for a profile, also where its taste is not asked for."""
 
@@ -158,7 +166,8 @@ async def _answer(
         library = shared.library
         hits = ask(library, filter_of(library, asked.filters, profile))
         space = library.space(asked.space).id
-        return models.Answer(**answer_of(library, hits, space, profile, asked.filters))
+        told = answer_of(library, hits, space, profile, asked.filters)
+        return models.Answer(**told | {"note": "; ".join(filter(None, (told["note"], more(library))))})
 
     return await shared.ask(answer)
 

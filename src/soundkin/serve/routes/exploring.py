@@ -14,7 +14,7 @@ from soundkin.recommend.versions import Group
 from soundkin.serve import models
 from soundkin.serve.answers import tracks_of
 from soundkin.serve.jobs import best_method
-from soundkin.serve.state import Shared, State, profile_of
+from soundkin.serve.state import ProfileParameter, Shared, State, profile_of
 
 router = APIRouter(tags=["exploring"])
 
@@ -40,7 +40,7 @@ async def map_(
     request: Request,
     method: Literal["tsne", "umap", "pca"] | None = None,
     space: SpaceParameter = None,
-    profile: Annotated[str | None, Query(max_length=100)] = None,
+    profile: ProfileParameter = None,
 ) -> Response:
     """Return every track with its place on the map, in columns; docs/api.md has the format."""
     who = profile_of(request, profile)

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from soundkin import playlists
 from soundkin.record import Track
@@ -12,7 +12,16 @@ from soundkin.record.feedback import Profile
 from soundkin.serve import models
 from soundkin.serve.accounts import Kept
 from soundkin.serve.answers import tracks_of
-from soundkin.serve.state import Shared, State, User, asked_of, kept_name, shown_name
+from soundkin.serve.state import (
+    ProfileParameter,
+    Shared,
+    State,
+    User,
+    asked_of,
+    kept_name,
+    profile_of,
+    shown_name,
+)
 
 router = APIRouter(tags=["taste"])
 
@@ -34,6 +43,18 @@ async def feedback(asked: models.FeedbackRequest, shared: Shared, user: User) ->
         return models.FeedbackAnswer(profile=shown, kind=asked.kind, tracks=[track.id for track in found])
 
     return await shared.browse(answer)
+
+
+@router.get("/taste")
+async def taste_status(
+    shared: Shared, request: Request, profile: ProfileParameter = None
+) -> models.TasteStatus:
+    """Say what was learned from plays, and whether it speaks to a profile."""
+    # of the library that answers, so that what was learned is held in memory once
+    told = await shared.ask(shared.library.taste_status, profile_of(request, profile))
+    return models.TasteStatus(
+        **{name: told[name] for name in models.TasteStatus.model_fields if name in told}
+    )
 
 
 @router.get("/profiles")

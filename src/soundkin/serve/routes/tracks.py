@@ -10,7 +10,7 @@ from soundkin.browsing import FACETS
 from soundkin.record import Track
 from soundkin.serve import models
 from soundkin.serve.answers import facet_of, track_of, tracks_of
-from soundkin.serve.state import Shared, State, profile_of
+from soundkin.serve.state import ProfileParameter, Shared, State, profile_of
 
 router = APIRouter(tags=["tracks"])
 
@@ -19,7 +19,6 @@ FilterParameter = Annotated[
     list[Annotated[str, Query(max_length=2000)]],
     Query(alias="filter", max_length=20, description="Repeatable"),
 ]
-ProfileParameter = Annotated[str | None, Query(max_length=100)]
 Order = Literal["artist", "title", "album", "year", "added", "duration", "bpm", "energy"]
 Field = Literal["genre", "decade", "tempo", "energy", "key", "format", "feedback", "artist", "album"]
 _DAY = "private, max-age=86400"
