@@ -7,6 +7,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,6 @@ from soundkin.serve.guard import OPEN
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 CLUSTER = DEPLOY / "cluster"
-REFERENCE = (ROOT / "docs" / "reference.md").read_text("utf-8")
 README = (DEPLOY / "README.md").read_text("utf-8")
 VALUES = {"QDRANT_API_KEY": "k1", "POSTGRES_PASSWORD": "k2", "MUSIC": "/srv/music"}
 QDRANT_PORT, PEER_PORT = 6333, 6335
@@ -78,6 +78,13 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
     return name, dict(values)
 
 
+def every_command(group: click.Group = cli) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from every_command(command)
+
+
 def commands() -> list[list[str]]:
     container = (DEPLOY / "Containerfile").read_text("utf-8")
     found = [json.loads(line) for line in re.findall(r"^CMD (.*)$", container, re.MULTILINE)]
@@ -125,6 +132,17 @@ def test_servers_listen_where_the_proxy_and_the_probes_ask() -> None:
     assert paths <= OPEN
     (backend,) = kind_of("Service", "soundkin")["ports"]
     assert backend["targetPort"] == "http"
+
+
+def test_the_image_has_what_its_settings_ask_for() -> None:
+    container = (DEPLOY / "Containerfile").read_text("utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    named = set(re.findall(r"(?:/source|soundkin)\[(\w+)\]", container))
+    assert named == {"postgres"}
+    assert named <= set(extras)
+    for service in SERVICES.values():
+        if service["image"] == "soundkin":
+            assert urlsplit(service["environment"]["SOUNDKIN_RECORD"]).scheme == "postgresql"
 
 
 def test_names_that_people_call_are_allowed() -> None:
@@ -177,9 +195,10 @@ def test_selectors_find_what_they_look_for() -> None:
         assert {mount["name"] for mount in pod["containers"][0]["volumeMounts"]} <= volumes
 
 
-def test_variables_are_those_of_the_reference_and_secrets_are_elsewhere() -> None:
-    section = REFERENCE.partition("## Environment")[2].partition("\n## ")[0]
-    known = set(re.findall(r"`([A-Z_]+)`", section))
+def test_variables_are_those_of_the_options_and_secrets_are_elsewhere() -> None:
+    options = [option for one in every_command() for option in one.params]
+    envvars = [option.envvar or [] for option in options]
+    known = {name for names in envvars for name in ([names] if isinstance(names, str) else names)}
     named = {name for service in SERVICES.values() for name in service.get("environment", ())}
     for pod in pods():
         for one in pod["containers"][0]["env"]:

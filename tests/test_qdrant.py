@@ -6,6 +6,7 @@ as well; its collections are removed afterwards.
 
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -167,11 +168,23 @@ def test_graphs_are_built_after_a_load_and_waited_for(fake: FakeQdrant) -> None:
 
 def test_graphs_are_built_after_a_load_that_broke(fake: FakeQdrant) -> None:
     rebuild(fake.url, MARK, SPACES, [])
-    fake.indexing["soundkin-0001"] = 0  # another load was killed before it could put this back
     fake.requests.clear()
     with open_index(fake.url) as index, pytest.raises(InputError), index.loading():
         index.upsert([Point(1, {"sound": np.zeros(8)})])
     assert thresholds(fake) == [0, 10_000]
+
+
+def test_a_load_that_was_killed_is_noticed_and_one_under_way_left_alone(fake: FakeQdrant) -> None:
+    rebuild(fake.url, MARK, SPACES, [])
+    with open_index(fake.url) as index, index.loading():
+        fake.requests.clear()
+        open_index(fake.url).close()
+        assert thresholds(fake) == []
+    fake.indexing["soundkin-0001"] = 0
+    fake.local.update_collection("soundkin-0001", metadata={"building": time.time() - 3600})
+    open_index(fake.url).close()
+    assert thresholds(fake) == [10_000, 10_000]
+    assert fake.indexing["soundkin-0001"] == 10_000
 
 
 def test_a_server_that_cannot_build_its_graphs_says_why(fake: FakeQdrant) -> None:
@@ -470,9 +483,9 @@ def test_a_cluster_is_laid_out_asked_and_shown(
     assert (
         "6 shards, 2 copies of each, a write waits for 1; vectors on disk, searched by int8 in memory" in out
     )
-    fake.indexing[names(fake)[0]] = 0
+    fake.indexing[names(fake)[0]] = 0  # a load is under way: what made the collection has just been alive
     status, out, _ = command("status")
-    assert "a load is under way, or was killed" in out
+    assert "a load is under way" in out
     status, out, _ = command("status", "--json")
     told = json.loads(out)["qdrant"]
     assert told["layout"] == {
@@ -538,3 +551,12 @@ def test_two_libraries_share_a_server_and_two_profiles_a_collection(
     ]
     assert stored
     assert not [key for payload in stored for key in payload or {} if key not in PAYLOAD]
+
+
+def test_the_example_in_the_docs_runs(fake: FakeQdrant, library: Library) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "qdrant.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("http://qdrant:6333", fake.url).replace('"library"', repr(str(library.folder))), names)
+    with names["library"] as opened:
+        assert opened.lay_out().layout == names["layout"]

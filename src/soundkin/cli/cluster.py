@@ -96,7 +96,9 @@ def told(state: "QdrantCollection") -> list[tuple[str, str]]:
     quantized = layout.quantization or "quantized in another way"
     searched = "not quantized" if quantized == "none" else f"searched by {quantized} in memory"
     status = (
-        "nothing is indexed: a load is under way, or was killed" if state.loading else _STATUS[state.status]
+        "no graphs are built: a load is under way, or was killed a moment ago"
+        if state.loading
+        else _STATUS[state.status]
     )
     return [
         ("qdrant", f"{state.place}: {state.alias}, now {state.collection}"),

@@ -6,6 +6,7 @@ vectors is scored again by the whole ones. Points are read and written by an ali
 """
 
 import contextlib
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,6 +37,8 @@ _LOOK_AGAIN = 2.0  # seconds between looks at a server that builds graphs, at mo
 _OVERSAMPLING = {"int8": 2.0, "binary": 4.0}
 _T = TypeVar("_T")
 
+log = logging.getLogger(__name__)
+
 Where: TypeAlias = str | QdrantSettings | QdrantClient
 
 
@@ -52,8 +55,6 @@ class ServerIndex(Index):
         How to speak with the server.
     owned : bool
         Whether to close the client with the index.
-    building : bool
-        Whether to leave signs of life, for others that would build it.
 
     Raises
     ------
@@ -70,13 +71,12 @@ class ServerIndex(Index):
         settings: QdrantSettings,
         *,
         owned: bool = False,
-        building: bool = False,
     ) -> None:
         self._client = client
         self._collection = collection
         self._settings = settings
         self._owned = owned
-        self._sign_at = time.monotonic() if building else float("inf")
+        self._sign_at = float("inf")  # when a load last showed that it lives, on the monotonic clock
         self._local = client.init_options["location"] == ":memory:" or client.init_options["path"] is not None
         self._name = place_of(client, collection)
         self._generations = Generations(client, collection, settings)
@@ -132,13 +132,19 @@ class ServerIndex(Index):
             The server cannot be reached, or cannot build the graphs.
         """
         usual = self._info().config.optimizer_config.indexing_threshold
+        self._sign_at = float("-inf")
+        self._show_life()
         self._graphs_from(0)
         try:
             yield self
+        except BaseException:
+            self._sign_at = float("inf")
+            raise
         finally:
-            # 0: a process that was loading was killed
+            # 0: another load is under way, or was killed
             self._graphs_from(usual or _INDEX_FROM)
         self._wait_for_graphs()
+        self._sign_at = float("inf")
 
     def state(self) -> QdrantCollection:
         """Ask the server how the collection is.
@@ -251,6 +257,10 @@ class ServerIndex(Index):
             # Filled by an older version, or never: what follows the record fills it again, and it answers meanwhile.
             index_fields(self._client, self._generation, self._settings, bool(self._layout.on_disk))
             saved = {}
+        alive = saved.get(BUILDING_KEY, 0.0)
+        if info.config.optimizer_config.indexing_threshold == 0 and time.time() - alive > STALE_SECONDS:
+            log.warning("%s: a load was killed; graphs are built again", self._name)
+            self._graphs_from(_INDEX_FROM)
         self._mark = Mark(saved["record"], saved["revision"]) if "record" in saved else None
         named = (
             vectors if isinstance(vectors, dict) else {}
@@ -391,7 +401,7 @@ def rebuild(
         _closing_own(where, api_key, on_success=True) as client,
         Generations(client, collection, settings).next(spaces, wanted) as name,
     ):
-        index = ServerIndex(client, name, settings, building=True)
+        index = ServerIndex(client, name, settings)
         with index.loading():
             for batch in batched(points, BATCH):
                 index.upsert(batch)
