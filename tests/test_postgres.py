@@ -270,6 +270,21 @@ def test_accounts_are_known_wherever_the_record_is(url):
     assert here.of_token(token) is None
 
 
+@pytest.mark.postgres
+def test_guessing_at_two_servers_is_no_faster_than_at_one(url):
+    here, there = (Accounts(url).throttle("name", free=3) for _ in range(2))
+    for server in (here, there, here):
+        assert server.wait("ana") == 0
+        server.failed("ana")
+    for _ in range(9):
+        here.failed("ana")
+    assert 0 < there.wait("ana") <= 2**9  # the third costs a second, each further one twice as much
+    assert there.wait("ben") == 0
+    assert Accounts(url).throttle("address").wait("ana") == 0
+    there.passed("ana")
+    assert here.wait("ana") == 0
+
+
 # ---- from a file to a server and back
 
 

@@ -1,4 +1,7 @@
-"""Two servers, each a process with an index of its own, and one PostgreSQL: what one is told, the other knows."""
+"""Two servers, each a process, and one PostgreSQL: what one is told, the other knows.
+
+The index is one of their own, or one on a Qdrant that they share.
+"""
 
 import shutil
 from collections import Counter
@@ -8,6 +11,7 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
+from qdrant_http import fake_qdrant
 from served import running
 from serving import API, PATIENCE, until
 
@@ -37,8 +41,8 @@ def stack() -> Iterator[ExitStack]:
 class Server:
     """A server, and somebody who asks it; whose cookie may come from another one."""
 
-    def __init__(self, stack, folder, url, *music):
-        self.address, self.process = stack.enter_context(running(folder, *map(str, music), "--record", url))
+    def __init__(self, stack, folder, url, *options):
+        self.address, self.process = stack.enter_context(running(folder, "--record", url, *options))
         self.client = stack.enter_context(
             httpx.Client(base_url=self.address, headers={"origin": self.address}, timeout=PATIENCE)
         )
@@ -63,16 +67,31 @@ class Server:
         )
 
 
-@pytest.fixture
-def both(stack, url, tmp_path):
-    """Two servers; who logged in at the first asks both."""
-    one, two = (Server(stack, tmp_path / name, url) for name in ("one", "two"))
+def two_servers(stack, folder, url, *options):
+    """Start two servers; who logged in at the first asks both."""
+    one, two = (Server(stack, folder / name, url, *options) for name in ("one", "two"))
     two.client.cookies.set("soundkin", one.log_in())
     return one, two
 
 
-def test_what_one_server_is_told_the_other_knows(both, url):
-    one, two = both
+@pytest.fixture
+def both(stack, url, tmp_path):
+    return two_servers(stack, tmp_path, url)
+
+
+@pytest.fixture(params=["index of its own", "shared index"])
+def servers(request, stack, url, tmp_path):
+    """Two servers with nothing in their folders that the other lacks; the second kind has nothing there at all."""
+    if request.param == "index of its own":
+        return two_servers(stack, tmp_path, url)
+    qdrant = stack.enter_context(fake_qdrant())
+    with Library.open(tmp_path / "indexing", qdrant.url, record=url) as library:
+        library.similar(library.tracks()[0], 1)  # who indexes fills it
+    return two_servers(stack, tmp_path, url, "--qdrant", qdrant.url)
+
+
+def test_what_one_server_is_told_the_other_knows(servers, tmp_path):
+    one, two = servers
     assert two.get("/session")["user"] == NAME
     tracks = [track["id"] for track in one.get("/tracks?limit=100")["tracks"]]
     assert tracks == [track["id"] for track in two.get("/tracks?limit=100")["tracks"]]
@@ -90,6 +109,7 @@ def test_what_one_server_is_told_the_other_knows(both, url):
     assert [one["name"] for one in two.get("/playlists")] == ["Evening"]
     assert one.client.delete(f"{API}/session").status_code == 204
     assert two.client.get(f"{API}/tracks").status_code == 401
+    assert not [path for path in tmp_path.rglob("*.sqlite*") if path.is_file()]
 
 
 def test_nothing_is_lost_or_double_when_one_is_killed(both, url):
@@ -118,14 +138,11 @@ def test_nothing_is_lost_or_double_when_one_is_killed(both, url):
     assert len(two.recommended()) == 5
 
 
-def test_a_scan_of_one_server_is_seen_by_the_other_and_while_it_runs_both_answer(
-    stack, url, made, tmp_path, postgres
-):
+def test_a_scan_of_one_server_is_seen_by_the_other_and_while_it_runs_both_answer(stack, url, made, tmp_path):
     music = tmp_path / "music"
     music.mkdir()
     shutil.copy(made.outside, music / "new.mp3")
-    one, two = Server(stack, tmp_path / "one", url, music), Server(stack, tmp_path / "two", url, music)
-    two.client.cookies.set("soundkin", one.log_in())
+    one, two = two_servers(stack, tmp_path, url, str(music))
     before = two.get("/tracks")["total"]
     with Record.open(url, write=True):
         for server in (one, two):

@@ -146,7 +146,7 @@ def _library(folder: str | os.PathLike[str] | None, record: str | None) -> str:
                     f"none yet, and {parent} cannot be written; name one with --library"
                 ) from None
             return f"none yet in {place}"
-        return f"{state.summary.tracks} tracks in {place}"
+        return f"{state.summary.tracks} tracks in {state.folder}"
 
 
 def _self_test() -> str:

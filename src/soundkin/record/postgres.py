@@ -107,6 +107,8 @@ MIGRATIONS = (
         id PLAIN PRIMARY KEY, name PLAIN NOT NULL, tracks TEXT NOT NULL,
         changed DOUBLE PRECISION NOT NULL, "user" PLAIN NOT NULL DEFAULT ''
     );
+    -- to log in that failed, by the SHA-256 of whose
+    CREATE TABLE attempts (who PLAIN PRIMARY KEY, failed BIGINT NOT NULL, at DOUBLE PRECISION NOT NULL);
 
     CREATE FUNCTION instr(text, text) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
         RETURN strpos($1, $2);

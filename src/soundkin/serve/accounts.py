@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,25 @@ class Accounts:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._nobody = secrets.token_bytes(16)
+
+    def throttle(self, kind: str, free: int = 5, longest: float = 900.0) -> "Throttle":
+        """Return what slows guessing down, shared where the accounts are.
+
+        Parameters
+        ----------
+        kind : str
+            What is counted.
+        free, longest : int, float
+            As for `Throttle`.
+
+        Returns
+        -------
+        Throttle
+            Of this server alone where the accounts are in a file.
+        """
+        if isinstance(self._place, str):
+            return SharedThrottle(self._place, kind, free, longest)
+        return Throttle(free, longest)
 
     # ---- users
 
@@ -426,10 +445,12 @@ class Throttle:
 
     def wait(self, who: str) -> float:
         """Return how many seconds somebody has to wait before they may try again."""
-        count, last = self._failed.get(who, (0, 0.0))
+        return self._left(*self._failed.get(who, (0, 0.0)), time.monotonic())
+
+    def _left(self, count: int, last: float, now: float) -> float:
         if count < self._free:
             return 0.0
-        return max(0.0, last + min(2.0 ** (count - self._free), self._longest) - time.monotonic())
+        return max(0.0, last + min(2.0 ** (count - self._free), self._longest) - now)
 
     def failed(self, who: str) -> None:
         """Note a failure."""
@@ -443,4 +464,54 @@ class Throttle:
         self._failed.pop(who, None)
 
 
+class SharedThrottle(Throttle):
+    """One that many servers share, so that guessing at all of them is no faster than at one.
+
+    Parameters
+    ----------
+    url : str
+        Of the record.
+    kind : str
+        What is counted, to tell it from others.
+    free, longest : int, float
+        As for `Throttle`.
+    """
+
+    def __init__(self, url: str, kind: str, free: int = 5, longest: float = 900.0) -> None:
+        super().__init__(free, longest)
+        self._url, self._kind = url, kind
+
+    def wait(self, who: str) -> float:
+        """Return how many seconds somebody has to wait before they may try again."""
+        with self._open() as db:
+            sql = "SELECT failed, at FROM attempts WHERE who = ?"
+            found = db.execute(sql, (self._key(who),)).fetchone()
+        failed, at = found or (0, 0.0)
+        return self._left(failed, at, time.time())
+
+    def failed(self, who: str) -> None:
+        """Note a failure, and forget those that nobody has to wait for any more."""
+        now = time.time()
+        with self._open() as db:
+            db.execute("DELETE FROM attempts WHERE at < ?", (now - _REMEMBERED,))
+            db.execute(
+                "INSERT INTO attempts VALUES (?, 1, ?) "
+                "ON CONFLICT (who) DO UPDATE SET failed = attempts.failed + 1, at = excluded.at",
+                (self._key(who), now),
+            )
+
+    def passed(self, who: str) -> None:
+        """Forget the failures of somebody."""
+        with self._open() as db:
+            db.execute("DELETE FROM attempts WHERE who = ?", (self._key(who),))
+
+    def _open(self) -> AbstractContextManager[Any]:
+        session: AbstractContextManager[Any] = engine_of(self._url).session(self._url)
+        return session
+
+    def _key(self, who: str) -> str:
+        return _hash(f"{self._kind}:{who}")
+
+
 _MOST_KNOWN = 10_000
+_REMEMBERED = 3600.0  # seconds; longer than anybody has to wait

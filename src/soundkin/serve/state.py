@@ -20,7 +20,7 @@ from soundkin.library import Library
 from soundkin.recommend import Variety
 from soundkin.record import Record
 from soundkin.record.feedback import DEFAULT_PROFILE, OWNS, NoProfile, Profile, clean_name
-from soundkin.serve.accounts import Accounts, Throttle
+from soundkin.serve.accounts import Accounts
 from soundkin.serve.jobs import Jobs
 from soundkin.serve.media import Media
 from soundkin.serve.models import VarietyRules
@@ -63,7 +63,8 @@ class State:
         self.media = Media(self.library.folder / "cache")
         self.scanning = Scanning(self.library, music, self.after_scan)
         self.jobs = Jobs(self.library.opened_with)
-        self.by_address, self.by_name = Throttle(), Throttle(free=20, longest=60.0)
+        self.by_address = self.accounts.throttle("address")
+        self.by_name = self.accounts.throttle("name", free=20, longest=60.0)
         self.logins = anyio.Semaphore(1)  # one password is stretched at a time: each takes a core and 32 MB
         self.closing = asyncio.Event()  # for answers that never end by themselves
         self.uploads = 0
