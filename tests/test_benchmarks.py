@@ -81,6 +81,24 @@ def test_the_released_weights_have_a_script(music: Path, tmp_path: Path) -> None
     arguments = ["--cache", tmp_path, "--folds", 2, "--fold", 0, "--steps", 1, "--out", tmp_path / "out"]
     run("train_cnn", music, *arguments)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"encoder.json", "encoder.onnx"}
+
+
+@pytest.mark.torch
+def test_variants_of_the_recipe(music: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    variants = ("base", "random", "albums", "hard", "queue", "byol", "self")
+    out = run("bench_recipes", music, *variants, "--cache", tmp_path, "--folds", 2, "--steps", 1)
+    # A fold has one of the two soundtracks, so nothing else can be found.
+    assert out.count("| 1.000 ± 0.000 | 1.000 ± 0.000 | 1.000 ± 0.000 |") == len(variants)
+
+
+@pytest.mark.torch
+def test_features_for_the_last_layer(music: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    out = run("bench_features", music, "--cache", tmp_path, "--folds", 2)
+    assert (
+        "| random + texture + ripples, shrinkage 3 | 1.000 | 1.000 | 1.000 | " in out
+    )  # again one soundtrack
     assert len(list(tmp_path.glob("mp3-*.npy"))) == 6  # of the soundtrack that is not left out
 
 
