@@ -4,7 +4,7 @@
 
 Discriminants (see `soundkin.training.head`) of random convolutions, of hand-made statistics of the log-mel, and of
 both side by side; with ``--trained`` also of the convolutions that `train_cnn.py --fold K` left in CACHE, and these
-once more with other things done to the 128 numbers. 16 windows of each training track, as they are and augmented. The
+once more with other things done to the 128 numbers. 8 windows of each training track, as they are and augmented. The
 columns are those of `bench_encoder.py`; "corrected" is the skew after what `soundkin similar` does against hubs.
 """
 
@@ -34,7 +34,7 @@ from soundkin.training.network import Encoder, Standardise
 from soundkin.training.recipes import RECIPES
 
 RECIPE = RECIPES["soundkin"]
-HEAD_WINDOWS, WINDOWS = 16, 10
+HEAD_WINDOWS, WINDOWS = 8, 10
 STEPS = 300
 COLUMNS = (*bench_encoder.COLUMNS, "corrected")
 _MODULATION = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 29, 38, 50, 64)
@@ -127,7 +127,7 @@ class Data:
     def _unheard(self, make: Features) -> Table:
         return [make(decibels(spread_windows(t, RECIPE.frames, WINDOWS))) for t in self.test.tracks]
 
-    def vectors(self, names: Sequence[str], shrinkage: float, dims: int = 128) -> list[Tensor]:
+    def vectors(self, names: Sequence[str], dims: int = 128) -> list[Tensor]:
         """Fit discriminants of some features side by side; return them, any norm, for each unheard window."""
         heard, unheard = (
             [torch.cat(parts, 1) for parts in zip(*(self.features[n][i] for n in names), strict=True)]
@@ -137,7 +137,7 @@ class Data:
         spread = torch.stack([x.var(0) for x in heard]).mean(0) + every.var(0)
         scale = spread.clamp(min=1e-8).rsqrt()
         weight, bias = discriminants(
-            (x * scale for x in heard), self.weights, dims, shrinkage, RECIPE.flatten
+            (x * scale for x in heard), self.weights, dims, RECIPE.shrinkage, RECIPE.flatten
         )
         return [x * scale @ weight.T + bias for x in unheard]
 
@@ -197,12 +197,10 @@ def show_all(splits: list[Data]) -> None:
         [name, *more] for name in networks for more in (["texture"], ["ripples"], ["texture", "ripples"])
     ]
     for names in sets:
-        for shrinkage in (1.0, 3.0):
-            rows = [scored([*map(normalize, s.vectors(names, shrinkage))], s.test.albums) for s in splits]
-            show(f"{' + '.join(names)}, shrinkage {shrinkage:g}", rows)
+        show(" + ".join(names), [scored([*map(normalize, s.vectors(names))], s.test.albums) for s in splits])
     if "trained" not in networks:
         return
-    vectors = [s.vectors(["trained"], RECIPE.shrinkage, 256) for s in splits]
+    vectors = [s.vectors(["trained"], 256) for s in splits]
     for dims in (16, 32, 48, 64, 96, 128, 192, 256):
         cut = [[normalize(v[:, :dims]) for v in z] for z in vectors]
         show(f"trained, {dims} numbers", [scored(z, s.test.albums) for z, s in zip(cut, splits, strict=True)])
