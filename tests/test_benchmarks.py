@@ -84,6 +84,22 @@ def test_the_released_weights_have_a_script(music: Path, tmp_path: Path) -> None
     assert len(list(tmp_path.glob("mp3-*.npy"))) == 6  # of the soundtrack that is not left out
 
 
+@pytest.mark.torch
+def test_variants_of_the_recipe(music: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    variants = ("base", "random", "albums", "hard", "queue", "byol", "self")
+    out = run("bench_recipes", music, *variants, "--cache", tmp_path, "--folds", 2, "--steps", 1)
+    # A fold has one of the two soundtracks, so nothing else can be found.
+    assert out.count("| 1.000 ± 0.000 | 1.000 ± 0.000 | 1.000 ± 0.000 |") == len(variants)
+
+
+@pytest.mark.torch
+def test_features_for_the_last_layer(music: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    out = run("bench_features", music, "--cache", tmp_path, "--folds", 2)
+    assert "| random + texture + ripples | 1.000 | 1.000 | 1.000 | " in out  # again one soundtrack
+
+
 def test_copies_are_found(music: Path, tmp_path: Path) -> None:
     out = run(
         "bench_copies", music, "--tracks", 1, "--jobs", 1, "--encoder", "descriptors", "--copies", tmp_path
