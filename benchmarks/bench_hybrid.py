@@ -20,21 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.evaluate import metrics
-from soundkin.evaluate.splits import Divided, K, divide, judge
+from soundkin.evaluate.splits import K, judge, learn_from
 from soundkin.evaluate.tables import Table
 from soundkin.taste import models
 from soundkin.taste.cold import NOBODY, Guess, unit
+from soundkin.taste.dividing import Divided, divide, hold_out
 from soundkin.taste.fusing import Weights, fuse
 from soundkin.taste.learning import Collection, Taste
 from soundkin.taste.matrix import Plays
-from soundkin.taste.training import hold_out
 
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _DIMS, _ASKING = 160, 250
 BANDS = {"popularity": (0.10, 0.12), "cosine": (0.25, 0.27), "ease": (0.27, 0.29), "als": (0.26, 0.29)}
-_SHOWN = ("sound and taste", "sound", "taste", "taste, guessed", "popularity", "random")
+_TOGETHER = "sound and taste"
+_FIGURES = (f"NDCG@{K}", f"recall@{K}", "novelty", "artists", "coverage")
 
 
 def reduced(rows: Array, dims: int, seed: int = 0) -> Array:
@@ -87,10 +88,16 @@ def hetrec(folder: Path, seeds: Sequence[int], targets: Targets) -> None:
         collection = Collection(sound, nobody, nobody)
         for name, found in _alone(whole.only(~warm & ~is_cold), whole.only(warm), ~cold).items():
             alone[name].append(found)
+        known = whole.only(~warm & ~is_cold)
+        before = learn_from(known, collection, "ease", seed)  # either side of the same
         joint.append(
             (
-                judge(whole, Divided(warm, is_cold, ~cold), collection, "warm", seed, "ease", asking),
-                judge(whole, Divided(is_cold, warm, cold), collection, "cold", seed, "ease", asking),
+                judge(
+                    whole, Divided(warm, is_cold, ~cold), collection, "warm", seed, "", asking, before=before
+                ),
+                judge(
+                    whole, Divided(is_cold, warm, cold), collection, "cold", seed, "", asking, before=before
+                ),
             )
         )
     print(
@@ -126,28 +133,55 @@ def _alone(known: Plays, wanted: Plays, ranked: NDArray[np.bool_]) -> dict[str, 
 
 
 def _print(titles: Sequence[str], columns: Sequence[Sequence[Table]], targets: Targets) -> None:
-    """Print nDCG and recall of each way to answer, and the targets: together never worse than the better part."""
-    means: dict[tuple[str, str, str], float] = {}
-    widths: dict[str, float] = {}
+    """Print what each way to answer reaches, and the targets: together never worse than the better part.
+
+    Intervals are of 95 %: those over people, of which the tables of several seeds are independent draws.
+    """
     for title, tables in zip(titles, columns, strict=True):
-        for name in _SHOWN:
-            rows = [next(row for row in one.rows if row.system == name) for one in tables]
-            for figure in (f"NDCG@{K}", f"recall@{K}"):
-                means[title, name, figure] = float(np.mean([row.figures[figure].mean for row in rows]))
-            ends = [(row.figures[f"NDCG@{K}"].low, row.figures[f"NDCG@{K}"].high) for row in rows]
-            if name == _SHOWN[0]:
-                width = np.mean([(high or 0) - (low or 0) for low, high in ends])
-                widths[title] = float(width) / 2 / np.sqrt(len(rows))
-    heads = [f"{title}: {what}" for title in titles for what in ("nDCG", "recall")]
-    rows_ = [
-        [name, *(means[title, name, figure] for title in titles for figure in (f"NDCG@{K}", f"recall@{K}"))]
-        for name in _SHOWN
-    ]
-    table(("by", *heads), rows_)
-    for title in titles:
-        best = max(means[title, name, f"NDCG@{K}"] for name in ("sound", "taste"))
-        together = means[title, _SHOWN[0], f"NDCG@{K}"]
-        targets.at_least(f"together less the better part, {title}", together - best, -widths[title])
+        found = {row.system: _over_seeds(tables, row.system) for row in tables[0].rows}
+        print(f"{title}: {sum(one.questions for one in tables)} questions of {len(tables)} seeds")
+        rows = [
+            [
+                name,
+                *(f"{one[figure][0]:.3f} ± {one[figure][1]:.3f}" for figure in _FIGURES[:2]),
+                *(one[figure][0] for figure in _FIGURES[2:]),
+            ]
+            for name, one in found.items()
+        ]
+        table(("by", *_FIGURES), rows)
+        ndcg = {name: one[_FIGURES[0]] for name, one in found.items()}
+        together, width = ndcg[_TOGETHER]
+        best = max(ndcg[name][0] for name in ("sound", "taste"))
+        targets.at_least(f"together less the better part, {title}", together - best, -width)
+        if "cold" in title and "rho 0 cold artist" not in title:
+            worse = max(ndcg[name][0] for name in ("taste", "popularity"))
+            targets.at_least(f"together less popularity and taste alone, {title}", together - worse, width)
+        if "ranker" in ndcg:
+            gains = [
+                next(row.difference or 0 for row in one.rows if row.system == "ranker") for one in tables
+            ]
+            wins = sum(
+                (row.difference or 0) > 0 and (row.p or 1) < 0.05
+                for one in tables
+                for row in one.rows
+                if row.system == "ranker"
+            )
+            print(
+                f"ranker less the score, {title}: {np.mean(gains):+.3f} nDCG, better beyond noise in {wins} of "
+                f"{len(tables)} seeds\n"
+            )
+
+
+def _over_seeds(tables: Sequence[Table], system: str) -> dict[str, tuple[float, float]]:
+    """Return the mean of each figure over seeds, and half the width of its interval."""
+    out = {}
+    rows = [next(row for row in one.rows if row.system == system) for one in tables]
+    for figure in _FIGURES:
+        each = [row.figures[figure] for row in rows]
+        mean = float(np.mean([one.mean or 0 for one in each]))
+        width = float(np.mean([(one.high or 0) - (one.low or 0) for one in each]))
+        out[figure] = mean, width / 2 / float(np.sqrt(len(rows)))
+    return out
 
 
 # ---- simulated listeners

@@ -15,12 +15,14 @@ from soundkin.explore.comparison import compare
 from soundkin.record import Track
 from soundkin.record.feedback import Feedback, Heard
 from soundkin.taste import models
+from soundkin.taste.adopting import train
 from soundkin.taste.cold import NOBODY, directions, guess, unit
+from soundkin.taste.dividing import hold_out
 from soundkin.taste.fusing import Parts, Weights, fuse, share, standard
 from soundkin.taste.history import weight_of
 from soundkin.taste.learning import Collection, learn
 from soundkin.taste.matrix import Plays
-from soundkin.taste.training import FILE, hold_out, load, ndcg, train
+from soundkin.taste.training import FILE, load, ndcg
 
 DAY = 86_400
 

@@ -17,8 +17,13 @@ class Second(Protocol):
     def candidates(self, n: int) -> frozenset[int]:
         """Name up to n tracks that sound might not find, by the numbers that an index has for them."""
 
-    def fuse(self, numbers: Sequence[int], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return scores of tracks, (m,), that weigh those of sound and its own; below 0 only what sound forbids."""
+    def fuse(
+        self, numbers: Sequence[int], scores: NDArray[np.float64], nearest: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return scores of tracks, (m,), that weigh those of sound and its own; below 0 only what sound forbids.
+
+        `scores` are all that sound says, `nearest` what the one like says that speaks most for each.
+        """
 
     def explained(self, hit: Hit) -> Hit:
         """Return a hit that says which part spoke for it."""
