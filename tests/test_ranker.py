@@ -4,15 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from test_tasting import in_order, people
 
 from soundkin.taste import adopting
-from soundkin.taste.adopting import Compared, divisions, examples, train
-from soundkin.taste.candidates import Hearing, Question
+from soundkin.taste.adopting import Compared, divisions, train
+from soundkin.taste.candidates import Hearing, Listener, Question
 from soundkin.taste.cold import NOBODY, unit
 from soundkin.taste.dividing import divide, warm_split
 from soundkin.taste.learning import Collection, learn
 from soundkin.taste.matrix import Plays
 from soundkin.taste.ranker import FEATURES, Examples, Ranker, fit
+from soundkin.taste.serving import TasteOfOne
+from soundkin.taste.training import save
 
 pytest.importorskip("lightgbm")
 WIDTH = len(FEATURES)
@@ -160,38 +163,31 @@ def test_better_is_better_than_noise():
 # ---- leaks
 
 
-def test_examples_know_nothing_of_what_was_held_out():
+def test_examples_know_nothing_of_what_was_played_later(monkeypatch):
     """What came later is changed, and all that a ranker is told of candidates stays the same, bit for bit."""
-    plays, collection = world(80)
+    plays, collection = world(200)
     rng = np.random.default_rng(0)
     latest = rng.random(len(plays.items))
-    sides = divisions(plays, collection, 0, latest)
-    hidden = np.logical_or.reduce([entries for entries, _ in sides])
-    known = plays.only(~hidden)
-    trial = learn(known, collection, "ease")
-    truth = [(plays.only(entries), allowed) for entries, allowed in sides]
-    one = examples(trial, known, truth, collection)
-    assert one.right.any()
-    # other tracks were played instead, among those that are asked for
-    other = []
-    for wanted, allowed in truth:
-        items = rng.choice(np.flatnonzero(allowed), len(wanted.items))
-        other.append((Plays.of(wanted.rows, items, wanted.weights, wanted.height, wanted.width), allowed))
-    for entries, wanted in ((truth, one), (other, examples(trial, known, other, collection))):
-        assert len(wanted.right) == wanted.sizes.sum() == len(wanted.rows)
-        for number, row in enumerate(np.flatnonzero(known.sizes)[:5]):
-            question = Question.of(
-                trial, Hearing.of(collection.sound), collection.artists, *known.row(int(row))
-            )
-            for _, allowed in entries:
-                at = question.retrieved(allowed)
-                assert not set(at.tolist()) & set(known.row(int(row))[0].tolist()), number
-                assert not set(at.tolist()) - set(np.flatnonzero(allowed).tolist())
-    changed = examples(trial, known, other, collection)
-    rows = {row.tobytes() for row in one.rows} & {row.tobytes() for row in changed.rows}
-    assert len(rows) > 0.6 * len(
-        {row.tobytes() for row in one.rows}
-    )  # groups without a right one are left out
+    (later, _), *cold = divisions(plays, collection, 0, latest)
+    is_cold = np.logical_or.reduce([allowed for _, allowed in cold])
+    entries = {(row, item): at for row, item, at in zip(plays.rows, plays.items, latest, strict=True)}
+    for row, item in zip(plays.rows[later], plays.items[later], strict=True):
+        at = entries.pop((row, item))
+        free = [i for i in np.flatnonzero(~is_cold) if (row, i) not in entries]
+        entries[row, rng.choice(free)] = at
+    order = sorted(entries)
+    rows, items = np.array(order).T
+    changed = Plays.of(rows, items, np.ones(len(order)), plays.height, plays.width)
+    assert (plays.listeners > 0).all()  # so that the same tracks and artists are drawn from both
+    assert (changed.listeners > 0).all()
+    told = list[Examples]()
+    monkeypatch.setattr(adopting, "fit", lambda made, _seed: told.append(made))
+    taste = learn(plays, collection, "ease")
+    for one, times in ((plays, latest), (changed, np.array([entries[key] for key in order]))):
+        adopting.learned(taste, one, collection, "ease", 0, times)
+    np.testing.assert_array_equal(told[0].rows, told[1].rows)
+    np.testing.assert_array_equal(told[0].sizes, told[1].sizes)
+    assert (told[0].right != told[1].right).any()
 
 
 def test_divisions_are_of_later_times_and_of_other_artists():
@@ -234,8 +230,81 @@ def test_candidates_that_are_not_brought_come_after_those_that_are(monkeypatch):
     scores = question.ranked(every)
     rest = np.setdiff1d(np.arange(200), at)
     assert scores[at].min() > scores[rest].max()
-    order = question.taste.ranker.scores(question.features(at))
+    order = taste.ranker.scores(question.features(at)) if taste.ranker else scores
     np.testing.assert_array_equal(np.argsort(order, kind="stable"), np.argsort(scores[at], kind="stable"))
     np.testing.assert_array_equal(
         np.argsort(question.fused()[rest], kind="stable"), np.argsort(scores[rest], kind="stable")
     )
+
+
+# ---- in a library
+
+
+class Listening(Ranker):
+    """Trees that remember what they were told."""
+
+    def scores(self, rows):
+        told.append(rows)
+        return super().scores(rows)
+
+
+told = list[np.ndarray]()
+
+
+@pytest.fixture
+def ranked(library):
+    """A library that has learned from plays, with any ranker, whose order is by the number of the track."""
+    people(library)
+    library.train_taste()
+    return library
+
+
+def keep(library, ranker):
+    trained = library._kept_taste()
+    taste = replace(trained.taste, ranker=ranker)
+    save(replace(trained, taste=taste), library.folder / "taste")
+    library._trained = None
+
+
+def test_a_ranker_orders_what_is_recommended_and_reasons_stay(ranked):
+    tracks = in_order(ranked)
+    likes = tracks[:3]
+    before = ranked.recommend(likes, k=8, hybrid=True)
+    assert ranked.taste_status()["ranker"]["adopted"] is False
+    # one tree of two leaves: what is near to a liked track in taste comes last
+    contrary = Ranker(
+        np.array([FEATURES.index("near"), 0, 0], np.int32), np.array([0.0, np.inf, np.inf]),
+        np.array([1, 1, 2], np.int32), np.array([0.0, 1.0, -1.0]), np.array([0], np.int32),
+    )  # fmt: skip
+    keep(ranked, contrary)
+    after = ranked.recommend(likes, k=8, hybrid=True)
+    assert [hit.id for hit in after] != [hit.id for hit in before]
+    assert any(word in hit.reasons[0] for hit in after for word in ("sound", "taste", "tags"))
+    vectors = dict(zip(*ranked.vectors("taste"), strict=True))
+    mine = np.sum([vectors[track.id] for track in likes], axis=0)
+    known = [float(vectors[hit.id] @ mine) > 0 for hit in after if hit.id in vectors]
+    assert known == sorted(known)
+    assert ranked.taste_status()["ranker"]["used"] is True
+    keep(ranked, replace(contrary, version=-1))
+    assert ranked.recommend(likes, k=8, hybrid=True) == before
+    assert ranked.taste_status()["ranker"]["used"] is False
+    assert "soundkin taste train" in ranked.taste_status()["ranker"]["why"]
+
+
+def test_serving_tells_a_ranker_what_training_told_it(ranked):
+    trained = ranked._kept_taste()
+    tracks = in_order(ranked)
+    asks = {int(track.id, 16): 2.0 + number for number, track in enumerate(tracks[:4])}
+    listening = Listening(*vars(fit(exclusive(20))).values())
+    made = replace(trained, taste=replace(trained.taste, ranker=listening))
+    one = TasteOfOne(made, asks, (0.0, 1.0), (0.0, 1.0), str)
+    sound, nearest = np.random.default_rng(0).random((2, len(trained.numbers)))
+    told.clear()
+    one.fuse(trained.numbers.tolist(), sound, nearest)
+    places = one._places(list(asks))
+    weights = np.array(list(asks.values()), np.float32)
+    taste = trained.taste
+    parts = taste.parts(sound.astype(np.float32), places, weights, trained.artists)
+    listener = Listener.of(taste, parts.popularity, places, weights, trained.artists)
+    question = Question(taste, parts, nearest.astype(np.float32), places, listener)
+    np.testing.assert_allclose(told[0], question.features(np.arange(len(sound))), rtol=1e-5, atol=1e-6)

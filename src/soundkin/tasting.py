@@ -181,12 +181,19 @@ class Tasting(ABC):
         Returns
         -------
         dict
-            "learned", a bool; "why_not" as `why_no_taste` says it; and where something was learned, what
-            `train_taste` returned then.
+            "learned", a bool; "why_not" as `why_no_taste` says it; where something was learned, what
+            `train_taste` returned then; and "ranker": whether a learned order is "used", if not "why".
         """
-        trained = self._kept_taste()
-        told = {} if trained is None else trained.told
-        return {"learned": trained is not None, "why_not": self.why_no_taste(profile), **told}
+        trained, why_not = self._kept_taste(), self.why_no_taste(profile)
+        if trained is None:
+            return {"learned": False, "why_not": why_not, "ranker": {"used": False, "why": why_not}}
+        ranker = trained.taste.ranker
+        told = {"why": ""} | trained.told.get("ranker", {}) | {"used": trained.taste.ranks}
+        if ranker is not None and not trained.taste.ranks:
+            told["why"] = (
+                "it was learned by another version of Soundkin: soundkin taste train learns it again"
+            )
+        return {**trained.told, "learned": True, "why_not": why_not, "ranker": told}
 
     def _second(
         self, seeds: Seeds, likes: Sequence[str | os.PathLike[str] | Track], profile: str | None, space: Space

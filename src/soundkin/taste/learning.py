@@ -56,6 +56,11 @@ class Taste:
     weights: Weights = field(default_factory=Weights)
     ranker: Ranker | None = None
 
+    @property
+    def ranks(self) -> bool:
+        """Whether there is a ranker that can be asked."""
+        return self.ranker is not None and not self.ranker.is_stale
+
     def taste(self, items: Ints, weights: Array) -> Array:
         """Score all tracks by taste alone.
 

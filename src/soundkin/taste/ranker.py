@@ -105,7 +105,7 @@ class Ranker:
         flat = np.ascontiguousarray(rows).ravel()
         for _ in range(_DEPTH):
             at = self.child[at] + (flat[begin + self.feature[at]] > self.threshold[at])
-        return self.value[at].reshape(m, -1).sum(axis=1).astype(np.float32)
+        return self.value[at].reshape(m, len(self.roots)).sum(axis=1).astype(np.float32)
 
     def arrays(self) -> dict[str, Any]:
         """Return all of it as arrays, by name, for a file."""

@@ -81,7 +81,8 @@ class TasteOfOne:
         weights = self._trained.taste.weights
         parts = self._of(numbers, _standing(scores, self._usual))
         both, w = fuse(parts, weights), share(parts, weights)
-        if (ranker := self._trained.taste.ranker) is not None and not ranker.is_stale:
+        ranker = self._trained.taste.ranker
+        if ranker is not None and self._trained.taste.ranks:
             near = _standing(nearest, self._usual_nearest)
             both = ranker.scores(features(parts, both, near, self._vectors(numbers), self._listener))
         said = np.stack(
