@@ -13,8 +13,9 @@ import csv
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from common import Bystanders, Targets, table  # isort: skip - it pins threads before numpy
 import numpy as np
@@ -66,57 +67,87 @@ def weighted_tags(items: Ints, tags: Ints, n: int) -> Array:
 # ---- real plays
 
 
-def hetrec(folder: Path, seeds: Sequence[int], targets: Targets) -> None:
-    """Judge on HetRec: a fifth of the plays hidden, and a tenth of the tagged artists held cold."""
+@dataclass(frozen=True)
+class Real:
+    """HetRec, divided: a fifth of the plays hidden, and a tenth of the tagged artists held cold.
+
+    Who asks tells no tags: those of the others stand for sound.
+    """
+
+    whole: Plays
+    warm: NDArray[np.bool_]
+    is_cold: NDArray[np.bool_]
+    cold: NDArray[np.bool_]
+    collection: Collection
+    asking: Ints
+
+    @property
+    def known(self) -> Plays:
+        """What is learned from."""
+        return self.whole.only(~self.warm & ~self.is_cold)
+
+
+def divided(folder: Path, seed: int) -> Real:
+    """Read HetRec, and divide it."""
     plays = np.loadtxt(folder / "user_artists.dat", np.int64, skiprows=1)
     tagged = np.loadtxt(folder / "user_taggedartists.dat", np.int64, skiprows=1, usecols=(0, 1, 2))
     users, user = np.unique(plays[:, 0], return_inverse=True)
     artists, artist = np.unique(plays[:, 1], return_inverse=True)
     whole = Plays.of(user, artist, np.ones(len(user)), len(users), len(artists))
     tagged = tagged[np.isin(tagged[:, 1], artists)]
-    alone: dict[str, list[tuple[float, float]]] = {name: [] for name in BANDS}
-    joint: list[tuple[Table, Table]] = []
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        asking = np.sort(rng.permutation(len(users))[:_ASKING])
-        others = tagged[~np.isin(tagged[:, 0], users[asking])]  # who asks tells no tags
-        place = np.searchsorted(artists, others[:, 1])
-        tags = np.unique(others[:, 2], return_inverse=True)[1]
-        sound = reduced(weighted_tags(place, tags, len(artists)), _DIMS, seed)
-        heard = np.flatnonzero(sound.any(axis=1))
-        cold = np.zeros(len(artists), bool)
-        cold[rng.permutation(heard)[: len(heard) // 10]] = True
-        is_cold = cold[whole.items]
-        warm = hold_out(whole, seed) & ~is_cold
-        nobody = np.full(len(artists), NOBODY)
-        collection = Collection(sound, nobody, nobody)
-        for name, found in _alone(whole.only(~warm & ~is_cold), whole.only(warm), ~cold).items():
-            alone[name].append(found)
-        known = whole.only(~warm & ~is_cold)
-        before = learn_from(known, collection, "ease", seed)  # either side of the same
-        joint.append(
-            (
-                judge(
-                    whole, Divided(warm, is_cold, ~cold), collection, "warm", seed, "", asking, before=before
-                ),
-                judge(
-                    whole, Divided(is_cold, warm, cold), collection, "cold", seed, "", asking, before=before
-                ),
-            )
-        )
-    print(
-        f"HetRec Last.fm-2k, all {len(users)} people, artists that are not cold, mean of {len(seeds)} seeds"
+    rng = np.random.default_rng(seed)
+    asking = np.sort(rng.permutation(len(users))[:_ASKING])
+    others = tagged[~np.isin(tagged[:, 0], users[asking])]
+    place = np.searchsorted(artists, others[:, 1])
+    tags = np.unique(others[:, 2], return_inverse=True)[1]
+    sound = reduced(weighted_tags(place, tags, len(artists)), _DIMS, seed)
+    heard = np.flatnonzero(sound.any(axis=1))
+    cold = np.zeros(len(artists), bool)
+    cold[rng.permutation(heard)[: len(heard) // 10]] = True
+    is_cold = cold[whole.items]
+    nobody = np.full(len(artists), NOBODY)
+    return Real(
+        whole, hold_out(whole, seed) & ~is_cold, is_cold, cold, Collection(sound, nobody, nobody), asking
     )
-    means = {name: np.mean(found, axis=0) for name, found in alone.items()}
-    table(("by", "recall@20", "nDCG@20"), [[name, float(r), float(n)] for name, (r, n) in means.items()])
+
+
+def joint(real: Real, before: tuple[Taste, dict[str, Any]], seed: int) -> list[Table]:
+    """Judge all ways to answer, on artists that others play and on cold ones."""
+    cold, warm = real.cold, real.warm
+    sides = {"warm": Divided(warm, real.is_cold, ~cold), "cold artists": Divided(real.is_cold, warm, cold)}
+    return [
+        judge(real.whole, side, real.collection, name, seed, "", real.asking, before=before)
+        for name, side in sides.items()
+    ]
+
+
+def hetrec(folder: Path, seeds: Sequence[int], targets: Targets) -> None:
+    """Judge on HetRec."""
+    alone, both = [], []
+    for seed in seeds:
+        real = divided(folder, seed)
+        alone.append(by_model(real.known, real.whole.only(real.warm), ~real.cold))
+        both.append(joint(real, learn_from(real.known, real.collection, "ease", seed), seed))
+    show_real(alone, both, targets)
+
+
+def show_real(alone: list[dict[str, tuple[float, float]]], both: list[list[Table]], targets: Targets) -> None:
+    """Print what was found for several seeds."""
+    print(
+        f"HetRec Last.fm-2k, all people, artists that are not cold; mean and deviation of {len(alone)} seeds"
+    )
+    rows = []
     for name, (low, high) in BANDS.items():
-        targets.at_least(f"recall@20 by {name}", float(means[name][0]), low)
-        targets.at_most(f"recall@20 by {name}", float(means[name][0]), high)
-    print(f"with tags of those who do not ask in place of sound, {_ASKING} people ask")
-    _print(["warm", "cold artists"], list(zip(*joint, strict=True)), targets)
+        recall, ndcg = np.array([one[name] for one in alone]).T
+        rows.append([name, *(f"{each.mean():.3f} ± {each.std():.3f}" for each in (recall, ndcg))])
+        targets.at_least(f"recall@20 by {name}", float(recall.mean()), low)
+        targets.at_most(f"recall@20 by {name}", float(recall.mean()), high)
+    table(("by", "recall@20", "nDCG@20"), rows)
+    print(f"with tags of those who do not ask in place of sound, {_ASKING} people ask\n")
+    _print(["warm", "cold artists"], list(zip(*both, strict=True)), targets)
 
 
-def _alone(known: Plays, wanted: Plays, ranked: NDArray[np.bool_]) -> dict[str, tuple[float, float]]:
+def by_model(known: Plays, wanted: Plays, ranked: NDArray[np.bool_]) -> dict[str, tuple[float, float]]:
     """Return recall and nDCG of the models, without sound."""
     out = {}
     popular = known.listeners.astype(np.float32)
@@ -233,42 +264,53 @@ def listened(audible: Array, artists: Ints, rho: float, people: int, seed: int) 
     return Plays.of(np.concatenate(rows), every, np.ones(len(every)), people, len(artists))
 
 
+def simulated(
+    folder: Path, rho: float, artists: int, people: int, seed: int
+) -> tuple[dict[str, int], list[Table]]:
+    """Judge simulated listeners; say of how many tracks and plays, and what was found on each split."""
+    audible, artist = tracks_of(folder, artists, seed)
+    rng = np.random.default_rng(seed + 1000)
+    # what the recommender hears is another view of the tags, with noise of its own for each track
+    heard = audible @ rng.standard_normal((audible.shape[1], 48)).astype(np.float32)
+    heard = unit(unit(heard) + 0.6 * unit(rng.standard_normal(heard.shape)))
+    plays = listened(audible, artist, rho, people, seed)
+    collection = Collection(heard, artist, np.full(len(artist), NOBODY))
+    # people come one after the other, and listen from then on
+    began = rng.random(people)[plays.rows]
+    latest = began + (1 - began) * rng.random(len(plays.items))
+    tables = []
+    for split in SPLITS:
+        parted = divide(plays, latest, artist, split, seed)
+        tables.append(judge(plays, parted, collection, split, seed, "als", latest=latest))
+    return {"tracks": len(artist), "plays": len(plays.items)}, tables
+
+
 def jamendo(
     folder: Path, rhos: Sequence[float], artists: int, people: int, seeds: Sequence[int], targets: Targets
 ) -> None:
     """Judge simulated listeners, for what share of their taste can be heard: none is the negative control."""
     for rho in rhos:
-        found = []
-        for seed in seeds:
-            audible, artist = tracks_of(folder, artists, seed)
-            rng = np.random.default_rng(seed + 1000)
-            # what the recommender hears is another view of the tags, with noise of its own for each track
-            heard = audible @ rng.standard_normal((audible.shape[1], 48)).astype(np.float32)
-            heard = unit(unit(heard) + 0.6 * unit(rng.standard_normal(heard.shape)))
-            plays = listened(audible, artist, rho, people, seed)
-            collection = Collection(heard, artist, np.full(len(artist), NOBODY))
-            # people come one after the other, and listen from then on
-            began = rng.random(people)[plays.rows]
-            latest = began + (1 - began) * rng.random(len(plays.items))
-            parts = [(split, divide(plays, latest, artist, split, seed)) for split in SPLITS]
-            found.append(
-                [judge(plays, part, collection, split, seed, "als", latest=latest) for split, part in parts]
-            )
-        print(
-            f"simulation: {len(artist)} real tracks of {artists} artists, {people} made-up people, "
-            f"{len(plays.items)} plays, rho = {rho:g}\n"
-        )
-        columns = list(zip(*found, strict=True))
-        _print([f"rho {rho:g} {name}" for name in ("later", "cold track", "cold artist")], columns, targets)
-        sound, chance = (
-            [next(row.figures[f"NDCG@{K}"] for row in one.rows if row.system == name) for one in columns[2]]
-            for name in ("sound", "random")
-        )
-        gain = float(np.mean([(a.mean or 0) - (b.mean or 0) for a, b in zip(sound, chance, strict=True)]))
-        if rho == 0:
-            targets.at_most("sound less chance on cold artists, where taste cannot be heard", gain, 0.03)
-        if rho == 1:
-            targets.at_least("sound less chance on cold artists, where all of it can", gain, 0.05)
+        found = [simulated(folder, rho, artists, people, seed) for seed in seeds]
+        show_simulated(rho, artists, people, found, targets)
+
+
+def show_simulated(
+    rho: float, artists: int, people: int, found: list[tuple[dict[str, int], list[Table]]], targets: Targets
+) -> None:
+    """Print what was found for several seeds."""
+    told = ", ".join(f"{counts['tracks']} real tracks and {counts['plays']} plays" for counts, _ in found)
+    print(f"simulation, rho = {rho:g}: {people} made-up people, {artists} artists; by seed {told}\n")
+    columns = list(zip(*(tables for _, tables in found), strict=True))
+    _print([f"rho {rho:g} {name}" for name in ("later", "cold track", "cold artist")], columns, targets)
+    sound, chance = (
+        [next(row.figures[f"NDCG@{K}"] for row in one.rows if row.system == name) for one in columns[2]]
+        for name in ("sound", "random")
+    )
+    gain = float(np.mean([(a.mean or 0) - (b.mean or 0) for a, b in zip(sound, chance, strict=True)]))
+    if rho == 0:
+        targets.at_most("sound less chance on cold artists, where taste cannot be heard", gain, 0.03)
+    if rho == 1:
+        targets.at_least("sound less chance on cold artists, where all of it can", gain, 0.05)
 
 
 # ---- size

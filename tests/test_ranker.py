@@ -142,7 +142,7 @@ def test_without_history_or_lightgbm_it_says_what_it_takes(monkeypatch):
     plays, collection = world(40)
     taste, told = train(plays, collection, "cosine")
     assert taste.ranker is None
-    assert "it takes 50000 plays" in told["ranker"]["why"]
+    assert "it takes 30000 plays" in told["ranker"]["why"]
     monkeypatch.setattr(adopting, "enough", lambda _: True)
     monkeypatch.setattr(adopting, "has_lightgbm", lambda: False)
     assert "pip install 'soundkin[rank]'" in train(plays, collection, "cosine")[1]["ranker"]["why"]

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-LEAST_PLAYS, LEAST_ROWS = 50_000, 500
+LEAST_PLAYS, LEAST_ROWS = 30_000, 500
 """Of fewer plays (tracks of a row) and rows no order is learned."""
 _TEACHERS, _JUDGES = 800, 400  # rows that examples are of, and that the ranker is judged by
 _LEAST = 10
