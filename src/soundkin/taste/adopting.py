@@ -125,7 +125,7 @@ def train(
             return taste, told | {"ranker": {"adopted": False, "why": why, "splits": _told(compared)}}
     ranker = learned(taste, plays, collection, told["method"], seed, latest, step(len(SPLITS) + 1))
     return replace(taste, ranker=ranker), told | {
-        "ranker": {"adopted": True, "why": "", "splits": _told(compared)}
+        "ranker": {"adopted": ranker is not None, "why": "", "splits": _told(compared)}
     }
 
 
@@ -171,6 +171,8 @@ def compare(
     ranker = learned(
         taste, known, collection, method, seed, None if latest is None else latest[kept], step(1)
     )
+    if ranker is None:
+        return _compared(split, np.empty((0, 2)))
     taste, hearing = replace(taste, ranker=ranker), Hearing.of(collection.sound)
     rows = np.flatnonzero((known.sizes > 0) & (wanted.sizes > 0))
     rows = np.sort(np.random.default_rng(seed).permutation(rows)[:_JUDGES])
@@ -202,7 +204,7 @@ def learned(
     seed: int = 0,
     latest: Floats | None = None,
     progress: Progress | None = None,
-) -> Ranker:
+) -> Ranker | None:
     """Learn to order candidates, of some plays that are held out.
 
     Parameters
@@ -222,6 +224,11 @@ def learned(
     progress : callable, optional
         Called with what is done, and of how much.
 
+    Returns
+    -------
+    Ranker or None
+        None where hardly any candidate was right.
+
     Raises
     ------
     MissingExtra
@@ -233,7 +240,8 @@ def learned(
     known = plays.only(~hidden)
     trial = replace(learn(known, collection, method, seed, step(0)), weights=taste.weights)
     sides = [(plays.only(entries), allowed) for entries, allowed in parts]
-    return fit(examples(trial, known, sides, collection, seed, step(1)), seed)
+    made = examples(trial, known, sides, collection, seed, step(1))
+    return fit(made, seed) if len(made.sizes) >= _LEAST else None
 
 
 def divisions(
