@@ -117,6 +117,7 @@ def short(monkeypatch):
     monkeypatch.setattr(adopting, "LEAST_ROWS", 100)
 
 
+@pytest.mark.slow
 def test_a_ranker_that_is_better_on_every_split_is_adopted(monkeypatch):
     short(monkeypatch)
     plays, collection = world()
@@ -129,6 +130,7 @@ def test_a_ranker_that_is_better_on_every_split_is_adopted(monkeypatch):
     assert taste.ranker is not None
 
 
+@pytest.mark.slow
 def test_where_plays_are_noise_the_score_stays(monkeypatch):
     short(monkeypatch)
     plays, collection = world(kinds=False)
