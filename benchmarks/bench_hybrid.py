@@ -186,7 +186,7 @@ def _print(titles: Sequence[str], columns: Sequence[Sequence[Table]], targets: T
         table(("by", *_FIGURES), rows)
         ndcg = {name: one[_FIGURES[0]] for name, one in found.items()}
         together, width = ndcg[_TOGETHER]
-        best = max(ndcg[name][0] for name in ("sound", "taste"))
+        best = max(ndcg[name][0] for name in ("sound", "taste", "taste, guessed"))
         targets.at_least(f"together less the better part, {title}", together - best, -width)
         if "cold" in title and "rho 0 cold artist" not in title:
             worse = max(ndcg[name][0] for name in ("taste", "popularity"))

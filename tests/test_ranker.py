@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_tasting import in_order, people
 
+from soundkin.evaluate.splits import judge
 from soundkin.taste import adopting
 from soundkin.taste.adopting import Compared, divisions, train
 from soundkin.taste.candidates import Hearing, Listener, Question
@@ -138,6 +139,20 @@ def test_where_plays_are_noise_the_score_stays(monkeypatch):
     assert taste.ranker is None
     assert not told["ranker"]["adopted"]
     assert "on the split cold-artist it is no better than the transparent score" in told["ranker"]["why"]
+
+
+@pytest.mark.slow
+def test_an_evaluation_shows_what_a_ranker_would_reach(monkeypatch):
+    plays, collection = world()
+    parted = divide(plays, np.zeros(0), collection.artists, "cold-artist")
+    assert "ranker" not in [row.system for row in judge(plays, parted, collection, "x", method="ease").rows]
+    short(monkeypatch)
+    table = judge(plays, parted, collection, "x", method="ease")
+    assert [row.system for row in table.rows][:3] == ["sound and taste", "ranker", "sound"]
+    ranker = table.rows[1]
+    assert ranker.difference is not None
+    assert ranker.difference > 0.05
+    assert (ranker.p or 0) < 0.01
 
 
 def test_without_history_or_lightgbm_it_says_what_it_takes(monkeypatch):

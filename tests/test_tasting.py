@@ -377,6 +377,7 @@ def test_the_api_says_what_was_learned_and_to_whom_it_speaks(library, told):
         status = client.get(f"{API}/taste", params={"profile": "me"}).json()
         assert (status["learned"], status["height"], status["rows"]) == (True, 30, "people")
         assert status["vectors"] == trained["vectors"]
+        assert status["ranker"] is False
         assert "played by anybody" in status["why_not"]
         library.feedback("like", tracks[:3], "me")
         assert client.get(f"{API}/taste", params={"profile": "me"}).json()["why_not"] == ""
