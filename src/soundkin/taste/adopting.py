@@ -3,7 +3,7 @@
 A ranker learns from candidates of one division of the plays, and is judged on another: on what was played after a time
 (at random where no times are known), on tracks and on artists that nobody had played. Each division hides its side from
 everything, the ranker's own training too, so that its features are those of before. It is adopted when its gain is
-beyond noise on all three. On the real plays at hand it was not (docs/taste.md).
+beyond noise on all three. On the real plays at hand it is not (docs/taste.md).
 """
 
 from collections.abc import Iterator
