@@ -173,6 +173,7 @@ def test_evaluating_agrees_with_the_references() -> None:
 
 def test_hybrid(tmp_path: Path) -> None:
     pytest.importorskip("implicit")
+    pytest.importorskip("lightgbm")
     rng = np.random.default_rng(0)
     rows = ["TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS"]
     for i in range(600):
@@ -183,3 +184,9 @@ def test_hybrid(tmp_path: Path) -> None:
     assert figure(out, "sound less chance on cold artists, where all of it can") > 0.05
     out = run("bench_hybrid", "--size", 200, 300, 4000)
     assert figure(out, "ALS, memory") < 2
+
+
+def test_a_history_of_any_size_is_read_in_the_same_memory() -> None:
+    out = run("bench_plays", "--gigabytes", 0.02, "--tracks", 300)
+    assert figure(out, "rows found of those that are there") == 1
+    assert figure(out, "memory gained after a tenth of the file") < 60
