@@ -13,7 +13,6 @@ from test_exchange import SPACE, D, described, library_of, song, unit
 from soundkin import cli
 from soundkin.errors import InputError, StoreError
 from soundkin.exchange import Exported, Foreign, merge, qdrant, take
-from soundkin.index import server
 from soundkin.library import Library
 from soundkin.record import Record
 
@@ -185,7 +184,7 @@ def test_the_commands_take_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_server_that_is_not_there_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_PAUSES", ())
+    monkeypatch.setattr("soundkin.index.connection._PAUSE", 0.0)
     code, _, err = run(capsys, "import", "http://127.0.0.1:9", "--library", tmp_path / "library")
     assert (code, "cannot reach the server" in err) == (1, True)
     with pytest.raises(StoreError, match="cannot reach"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from soundkin.browsing import Facet
+    from soundkin.cluster import ClusterOptions, ClusterReport, LoadReport
     from soundkin.embed import Embedder, Failure, Space
     from soundkin.encoders import ENCODERS, load_encoder
     from soundkin.errors import (
@@ -58,6 +59,7 @@ _HOME = {
     ),
     "ImportReport": "exchange",
     **dict.fromkeys(("QdrantCollection", "QdrantLayout", "QdrantSettings"), "index.settings"),
+    **dict.fromkeys(("ClusterOptions", "ClusterReport", "LoadReport"), "cluster"),
     **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
     **dict.fromkeys(("Cluster", "Found", "ImportedProfile"), "mixing"),
     "Entry": "playlists",
@@ -76,6 +78,8 @@ __all__ = [
     "Ambiguous",
     "Closeness",
     "Cluster",
+    "ClusterOptions",
+    "ClusterReport",
     "DecodeError",
     "Embedder",
     "Entry",
@@ -90,6 +94,7 @@ __all__ = [
     "InputError",
     "Journey",
     "Library",
+    "LoadReport",
     "MissingExtra",
     "ModelError",
     "Moment",

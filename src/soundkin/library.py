@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from soundkin import exchange, fusion, recommend, workers
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage, is_audio_name
 from soundkin.browsing import Browsing
+from soundkin.cluster import ClusterOptions, ClusterReport, LoadReport, embed_with_ray, load, sources_of
 from soundkin.embed import (
     Embedded,
     Embedder,
@@ -81,6 +82,7 @@ from soundkin.tasting import Tasting
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
+
 
 Array = NDArray[np.float32]
 Listener = Callable[[Task, list[str], Listening], Outcome]
@@ -436,6 +438,87 @@ class Library(Mixing, Browsing, Tasting):
             )
         if report.vectors or report.added:
             self._renew_index()
+        return report
+
+    def add_with_ray(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        options: ClusterOptions | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> tuple[ClusterReport, LoadReport]:
+        """Index files, folders and URLs as `add` does it, on a Ray cluster.
+
+        What the library has already is not embedded again. The results lie in its folder ``ray`` until they are
+        loaded, so that one that was killed goes on.
+
+        Parameters
+        ----------
+        paths : path-like, or iterable of them
+            Folders are searched through. Every machine of the cluster has to see them, and the library's folder.
+        options : ClusterOptions, optional
+            How; `encoders` and `listening` as in `ScanOptions`.
+        progress : callable, optional
+            Called with a `Progress` now and then.
+
+        Returns
+        -------
+        tuple of (ClusterReport, LoadReport)
+            What the cluster did, and what came into the library.
+
+        Raises
+        ------
+        InputError
+            A path does not exist.
+        MissingExtra
+            Ray is not installed.
+        StoreError
+            The cluster cannot be reached; another process is writing, the disk is full.
+        """
+        options = options or ClusterOptions()
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        with Record.open(self.place, write=True) as record:
+            heard = options.listening if isinstance(options.listening, Listening) else None
+            names, listening = self._settings(record, ScanOptions(options.encoders, heard))
+            known = _known(record, [space.id for space in spaces_of(names, listening)], options.retry)
+        out = self.folder / "ray"
+        how = replace(options, encoders=tuple(names), listening=listening)
+        report = embed_with_ray(given, out, how, progress, known)
+        return report, self.load(out) if (out / "parts").is_dir() else LoadReport()
+
+    def load(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> LoadReport:
+        """Take in what `cluster.embed_with_ray` made, in bulk.
+
+        Parameters
+        ----------
+        paths : path-like, or iterable of them
+            Its Parquet files; or their folders, here or in a bucket.
+        progress : callable, optional
+            Called with the number of files read and of all.
+
+        Returns
+        -------
+        LoadReport
+            What became of the rows. A second time adds nothing.
+
+        Raises
+        ------
+        InputError
+            A file is not there, damaged, or of another kind. What came before it is in the library.
+        MissingExtra
+            A package is not installed.
+        StoreError
+            Another process is writing, the disk is full, the folder cannot be written.
+        """
+        sources = sources_of([paths] if isinstance(paths, (str, os.PathLike)) else list(paths))
+        with Record.open(self.place, write=True) as record:
+            self._drop_foreign_index(record)
+            others = bool(record.active_spaces())
+            report = load(record, sources, lambda space: not others and self._makes(space), progress)
+        self._renew_index(report.added + report.updated)
         return report
 
     # ---- reading
@@ -1385,9 +1468,22 @@ class Library(Mixing, Browsing, Tasting):
             last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
             raise StoreError(f"the index could not be built: {last}")
 
-    def _renew_index(self) -> None:
-        """After a change: bring the index up to date, and rebuild it when much of it is outside the graph."""
+    def _renew_index(self, changed: int = 0) -> None:
+        """After a change: bring the index up to date, and rebuild it when much of it is outside the graph.
+
+        After one of very many tracks: with a graph that is built once, at the end.
+        """
         record = self._reader()
+        if changed >= _SMALL and self._is_remote:
+            with (
+                contextlib.suppress(RebuildNeeded),
+                open_index(self._where, **self._server(record)) as index,
+                index.loading(),
+            ):
+                catch_up(index, record)
+        elif changed >= _SMALL:
+            self._close_index()
+            self._rebuild(record)
         known = None if self._is_remote else read_state(self.folder / "index")
         if known and known.mark == Mark(record.uuid, record.revision):
             return  # seen without opening it, which a large one takes a second for
@@ -1397,6 +1493,23 @@ class Library(Mixing, Browsing, Tasting):
                 self._rebuild(record)
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
+
+
+def _known(record: Record, spaces: Sequence[str], retry: bool) -> dict[FileState, set[str]]:
+    """Return in which of some spaces a record has vectors of files, or knows that there are none to be had."""
+    files = record.files()
+    known = {path: set(spaces) for path in files}
+    for space in {space.id for space in record.spaces()}.intersection(spaces):
+        for path in record.missing(space):
+            known[path].discard(space)
+    for space in set(spaces) - {space.id for space in record.spaces()}:
+        for have in known.values():
+            have.discard(space)
+    out = {FileState(path, files[path].size, files[path].mtime_ns): have for path, have in known.items()}
+    if not retry:
+        failed = record.failed_files()
+        out |= {FileState(path, *state): set(spaces) for path, state in failed.items()}
+    return out
 
 
 def _of_another_version(space: Space) -> ModelError:

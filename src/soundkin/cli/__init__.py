@@ -16,6 +16,7 @@ import click
 
 from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     cluster,
+    clustering,
     collection,
     encoders,
     encoding,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from soundkin.cli import cluster
+from soundkin.cli.clustering import index_with_ray
 from soundkin.cli.common import (
     cli,
     count_of,
@@ -67,6 +68,22 @@ _PRUNE = "soundkin index FOLDER --prune forgets them"
     "--fingerprints", is_flag=True, help="Also hear tracks again that have no fingerprint, for duplicates."
 )
 @click.option("--watch", is_flag=True, help="Then keep the library up to date until interrupted.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="Embed on this machine, or on a Ray cluster; then PATHS may be URLs, too: s3://, gs://, http://, https://.",
+)  # fmt: skip
+@click.option(
+    "--address", metavar="HOST:PORT",
+    help="Of the Ray cluster; also auto, or ray://HOST:PORT.  [default: one started on this machine alone]",
+)  # fmt: skip
+@click.option(
+    "--out", metavar="FOLDER|URL",
+    help="Leave what Ray makes there, as Parquet files for `soundkin load`.  [default: load it into the library]",
+)  # fmt: skip
+@click.option(
+    "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="Of a file, with Ray.  [default: a minute, and a second more per 200 kB]",
+)  # fmt: skip
 @qdrant_options
 @json_option
 def index(
@@ -81,11 +98,25 @@ def index(
     retry: bool,
     fingerprints: bool,
     watch: bool,
+    engine: str,
+    address: str | None,
+    out: str | None,
+    time_limit: float | None,
     qdrant: str | None,
     api_key: str | None,
     as_json: bool,
 ) -> None:
     """Index audio files and folders: only what is new or changed is embedded."""
+    if engine == "ray":
+        if watch or prune or fingerprints:
+            raise click.UsageError("--watch, --prune and --fingerprints are for the engine local")
+        from soundkin.cluster import ClusterOptions
+
+        how = ClusterOptions(encoders, _listening(windows), address, jobs, device, nice, retry, time_limit)
+        index_with_ray(paths, out, how, folder, qdrant, api_key, as_json)
+        return
+    if address or out or time_limit:
+        raise click.UsageError("--address, --out and --time-limit are for --engine ray")
     from soundkin.scan import PruneRefused, ScanOptions
 
     if watch and as_json:

@@ -10,7 +10,6 @@ last looked.
 `layouts` and `runs` each hold the statements about one thing; this file those about files and their tracks.
 """
 
-import hashlib
 import itertools
 import os
 import time
@@ -38,6 +37,7 @@ from soundkin.record.rows import (
     storable,
     to_row,
     to_track,
+    track_id,
     words_of,
 )
 from soundkin.record.runs import RunTables
@@ -458,7 +458,7 @@ class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, DerivedTabl
 
     def _free_id(self, content: str) -> str:
         for salt in itertools.count():
-            id_ = hashlib.blake2b(f"{content}:{salt}".encode(), digest_size=8).hexdigest()
+            id_ = track_id(content, salt)
             if not self._db.execute("SELECT 1 FROM tracks WHERE id = ?", (id_,)).fetchone():
                 return id_
         raise AssertionError("unreachable")

@@ -1,5 +1,6 @@
 """What the record holds, as Python sees it, and its way into the tables and back."""
 
+import hashlib
 import json
 import os
 import unicodedata
@@ -193,6 +194,24 @@ def words_of(track: Track) -> str:
     """Return what `Record.search` looks in: the folded texts of a track, each between bars."""
     texts = (track.title, track.artist, track.album, " ".join(Path(track.path).parts[1:][-3:]))
     return "| " + "".join(f"{fold(text)} | " for text in texts)
+
+
+def track_id(content: str, salt: int = 0) -> str:
+    """Return the id of the track that a file is, or with a salt that of a copy of it.
+
+    Parameters
+    ----------
+    content : str
+        32 hex digits of its bytes.
+    salt : int
+        0 for the first track of a library with these bytes.
+
+    Returns
+    -------
+    str
+        16 hex digits: the same in every library.
+    """
+    return hashlib.blake2b(f"{content}:{salt}".encode(), digest_size=8).hexdigest()
 
 
 def storable(value: Any) -> Any:
