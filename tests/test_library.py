@@ -539,7 +539,9 @@ def drop_vectors(library, encoder, keep):
             "(SELECT number FROM tracks ORDER BY number LIMIT 1 OFFSET ?)",
             (encoder + "-%", keep - 1),
         )
-        db.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")  # as every change of a track does
+        db.execute(
+            "UPDATE meta SET value = value + 1 WHERE key = 'revision'"
+        )  # as every change of a track does
     db.close()
 
 
