@@ -374,14 +374,19 @@ def test_a_folder_without_results_is_refused(empty: Library, tmp_path: Path) -> 
         empty.load(tmp_path / "nothing.parquet")
 
 
+@pytest.mark.parametrize("remote", [False, True])
 def test_a_load_in_bulk_ends_with_an_index_of_all(
-    empty: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    remote: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from qdrant_client import QdrantClient
+
     monkeypatch.setattr("soundkin.library._SMALL", 3)
     put(Place(str(tmp_path)), "one", *[embedded(f"/{i}", f"{i:032x}") for i in range(8)])
-    assert empty.load(tmp_path).added == 8
-    assert empty._current_index().count() == 8
-    assert len(empty.similar("/3", k=7)) == 7
+    with Library.open(tmp_path / "library", QdrantClient(":memory:") if remote else None) as library:
+        for added in (8, 0):
+            assert library.load(tmp_path).added == added
+            assert library._current_index().count() == 8
+        assert len(library.similar("/3", k=7)) == 7
 
 
 # ---- before Ray starts

@@ -47,14 +47,14 @@ def index_with_ray(
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="FILES|FOLDER|URL...")
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
 @library_option
 @qdrant_options
 @json_option
 def load(
     paths: tuple[str, ...], folder: str | None, qdrant: str | None, api_key: str | None, as_json: bool
 ) -> None:
-    """Fill a library with what `soundkin index --engine ray` wrote.
+    """Fill a library with what `soundkin index --engine ray` wrote: PATHS are its folder, here or a URL, or its files.
 
     Or, with --qdrant, the index on a server as well: it builds its graphs once, at the end. A second time adds nothing.
     """
