@@ -104,13 +104,25 @@ class Cluster:
     genres: tuple[str, ...]
 
 
-class Mixing(ABC):
-    """Paths, radios, mixes, lists and duplicates of a library."""
+class Opened(ABC):
+    """What the parts of a library ask of each other."""
 
     place: Place
 
     @abstractmethod
     def _reader(self) -> Record: ...
+
+    @abstractmethod
+    def space(self, name: str | None = None) -> Space:
+        """Choose a space; see `Library.space`."""
+
+    @abstractmethod
+    def closeness(self, space: Space) -> Closeness:
+        """Return what similarities are usual in a space; see `Library.closeness`."""
+
+
+class Mixing(Opened):
+    """Paths, radios, mixes, lists and duplicates of a library."""
 
     @abstractmethod
     def _current_index(self) -> Index: ...
@@ -130,16 +142,8 @@ class Mixing(ABC):
     ) -> Seeds: ...
 
     @abstractmethod
-    def space(self, name: str | None = None) -> Space:
-        """Choose a space; see `Library.space`."""
-
-    @abstractmethod
     def find(self, query: str | os.PathLike[str]) -> Track:
         """Find the one track that a query names; see `Library.find`."""
-
-    @abstractmethod
-    def closeness(self, space: Space) -> Closeness:
-        """Return what similarities are usual in a space; see `Library.closeness`."""
 
     @abstractmethod
     def profiles(self) -> list[Profile]:

@@ -4,7 +4,7 @@ Here histories are opened, models kept and asked; how rows are matched stands in
 """
 
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from soundkin import plays
 from soundkin.embed import Space
-from soundkin.recommend import Closeness, Seeds
+from soundkin.mixing import Opened
+from soundkin.recommend import Seeds
 from soundkin.record import Record, Track
-from soundkin.record.database import Place
 from soundkin.record.feedback import Heard
 from soundkin.taste.adopting import train
 from soundkin.taste.cold import has_any
@@ -31,29 +31,17 @@ FOLDER = "taste"
 _BACKGROUND = 1000  # tracks that say what scores are usual
 
 
-class Tasting(ABC):
+class Tasting(Opened):
     """Plays and taste of a library."""
 
     folder: Path
-    place: Place
     _trained: tuple[int, Trained | None] | None = None  # with when it was written
-
-    @abstractmethod
-    def _reader(self) -> Record: ...
 
     @abstractmethod
     def _renew_index(self) -> None: ...
 
     @abstractmethod
-    def space(self, name: str | None = None) -> Space:
-        """Choose a space; see `Library.space`."""
-
-    @abstractmethod
     def _named(self, query: str | os.PathLike[str] | Track) -> Track | None: ...
-
-    @abstractmethod
-    def closeness(self, space: Space) -> Closeness:
-        """Return what similarities are usual in a space; see `Library.closeness`."""
 
     def import_plays(
         self,

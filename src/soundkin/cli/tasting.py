@@ -94,9 +94,7 @@ def train(method: str, seed: int, folder: str | None, as_json: bool) -> None:
 @json_option
 def status(profile: str | None, folder: str | None, as_json: bool) -> None:
     """Say what was learned from plays, and whether it speaks to somebody."""
-    from soundkin.library import Library
-
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         told = library.taste_status(profile)
     if as_json:
         print_json(told)
