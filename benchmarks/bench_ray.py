@@ -57,7 +57,8 @@ def with_ray(
     """Embed with Ray; its actors either do all, or decode and encode apart."""
     with tempfile.TemporaryDirectory() as out:
         begin, events = time.monotonic(), list[tuple[float, int]]()
-        options = ClusterOptions((encoder,), jobs=jobs, apart=apart, device="cpu" if apart else "auto")
+        device = "cpu" if apart else "auto"
+        options = ClusterOptions((encoder,), jobs=jobs, apart=apart, device=device, nice=False)
         embed_with_ray(files, out, options, lambda at: events.append((time.monotonic(), at.done)))
         vectors = {}
         for place, name in sources_of([out]):

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +34,7 @@ from soundkin.embed import (
     patience,
 )
 from soundkin.embed.embedder import Elsewhere, Heard
-from soundkin.errors import ModelError
+from soundkin.errors import ModelError, SoundkinError
 from soundkin.workers import Lost
 
 # A file during which its actor died so often is given up: once or twice the machine may have been the reason.
@@ -240,7 +240,7 @@ class Embedding(_Worker):
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
         """Embed a part."""
-        return {"settled": [pickle.dumps(self._do(pickle.loads(part))) for part in batch["part"]]}
+        return {"settled": [_told(self._do, pickle.loads(part)) for part in batch["part"]]}
 
     def _do(self, part: Part) -> tuple[str, list[Settled]]:
         if self._place.exists(part.name):  # an actor died between writing it and saying so
@@ -271,7 +271,7 @@ class Hearing(_Worker):
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
         """Decode a part."""
-        return {"heard": [pickle.dumps(self._do(pickle.loads(part))) for part in batch["part"]]}
+        return {"heard": [_told(self._do, pickle.loads(part)) for part in batch["part"]]}
 
     def _do(self, part: Part) -> tuple[Part, list[tuple[Any, Task, str]]]:
         if self._place.exists(part.name):
@@ -300,7 +300,12 @@ class Encoding(_Worker):
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
         """Encode a part, and write it."""
-        return {"settled": [pickle.dumps(self._do(*pickle.loads(heard))) for heard in batch["heard"]]}
+        return {"settled": [_told(self._encode, pickle.loads(heard)) for heard in batch["heard"]]}
+
+    def _encode(self, told: Any) -> tuple[str, list[Settled]]:
+        if isinstance(told, SoundkinError):  # of the actor that decodes
+            raise told
+        return self._do(*told)
 
     def _do(self, part: Part, heard: list[tuple[Any, Task, str]]) -> tuple[str, list[Settled]]:
         if self._place.exists(part.name):
@@ -339,6 +344,14 @@ class Encoding(_Worker):
         outcome: Outcome = looked if isinstance(looked, Failure) else self._line.ask(task)
         self._line.clear()
         return outcome
+
+
+def _told(work: Callable[[Any], Any], given: Any) -> bytes:
+    """Return what work makes of something, or the error that it raises on purpose: Ray hands over no causes."""
+    try:
+        return pickle.dumps(work(given))
+    except SoundkinError as error:
+        return pickle.dumps(error)
 
 
 def _done(outcome: Any, content: str, task: Task) -> Done:

@@ -275,9 +275,11 @@ class _Run:
             )
         else:
             data = data.map_batches(Embedding, compute=pool(jobs, 1), num_cpus=1, **shared)
-        with _our_errors():
-            for row in data.iter_rows():
-                yield pickle.loads(row["settled"])
+        for row in data.iter_rows():
+            told = pickle.loads(row["settled"])
+            if isinstance(told, SoundkinError):
+                raise told
+            yield told
 
     def _job(self, cpus: int, gpus: int) -> tuple[Job, int, int]:
         """Return what the actors are told, how many decode, and how many GPUs encode."""
@@ -436,22 +438,3 @@ def _ledger(ray: Any, where: str) -> Any:
         num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
     )  # fmt: skip
     return actor.remote(where)
-
-
-@contextlib.contextmanager
-def _our_errors() -> Iterator[None]:
-    """Raise what an actor raised on purpose as it was, out of the wrappings of Ray."""
-    try:
-        yield
-    except SoundkinError:
-        raise
-    except Exception as error:
-        seen: BaseException | None = error
-        while seen is not None:
-            inner = getattr(seen, "cause", None)
-            if isinstance(inner, SoundkinError):
-                raise inner from error
-            if isinstance(seen, SoundkinError):
-                raise seen from error
-            seen = inner if isinstance(inner, BaseException) and inner is not seen else seen.__cause__
-        raise
