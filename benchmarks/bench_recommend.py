@@ -38,10 +38,10 @@ SPACE = Space("made", "0" * 64, "none", 3.0, 3.0, "12x3s", "mean", DIMS)
 
 
 def fill(
-    folder: Path, n: int, seed: int, space: Space = SPACE, real: Path | None = None
+    folder: Path, n: int, seed: int, space: Space = SPACE, real: Path | None = None, whole: bool = True
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """Make the record of a library: ids in order, and the cluster of each."""
-    prints = Prints.of(real) if real else Prints.made(seed)
+    """Make the record of a library: ids in order, and the cluster of each; not `whole`, no windows and fingerprints."""
+    prints = (Prints.of(real) if real else Prints.made(seed)) if whole else None
     rows, cluster = clustered(n, DIMS, seed)
     rng = np.random.default_rng(seed + 1)  # not that of the clusters, or the years would go along with them
     year = rng.integers(1950, 2030, size=n)
@@ -60,8 +60,8 @@ def fill(
                 seconds = float(rng.uniform(120, 420))
                 made = Embedded(
                     FileState(f"/music/{i // 12}/{i}.mp3", 1, 1), f"{i:032x}", seconds, 44100, 2, "mp3", tags,
-                    analysis, {space.id: row}, {space.id: (starts, row + noise[i % 64])},
-                    fingerprint=prints.draw(rng, seconds),
+                    analysis, {space.id: row}, {space.id: (starts, row + noise[i % 64])} if whole else {},
+                    fingerprint=prints.draw(rng, seconds) if prints else b"",
                 )  # fmt: skip
                 ids.append(record.put(made))
     return ids, cluster
