@@ -19,7 +19,6 @@ import re
 import resource
 import shlex
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -32,9 +31,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin import exchange, fusion, recommend, workers
+from soundkin import exchange, fusion, recommend
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage, is_audio_name
-from soundkin.browsing import Browsing
+from soundkin.browsing import Browsing, where_of
 from soundkin.embed import (
     Embedded,
     Embedder,
@@ -51,13 +50,15 @@ from soundkin.encoders import DEFAULT, FOLDER_FILES, find
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.filters import Filter, glob, parse
 from soundkin.index import Index, Mark, RebuildNeeded, open_index
-from soundkin.index.exact import ExactIndex
-from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
+from soundkin.index.building import Builder
+from soundkin.index.follow import catch_up, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
+from soundkin.index.recorded import RecordIndex
 from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
+from soundkin.record.listing import Where
 from soundkin.record.rows import fold, to_track
 from soundkin.record.runs import Run
 from soundkin.scan import (
@@ -87,6 +88,9 @@ log = logging.getLogger(__name__)
 ENVIRONMENT = "SOUNDKIN_LIBRARY"
 # Up to here searching without a graph is as fast as with one, and building it not worth a process of its own.
 _SMALL = 10_000
+# An index is built anew when one in so many of its points is outside the graph: at a million tracks that costs less
+# than half of what embedding those took.
+_OUTSIDE = 50
 _ID = re.compile("[0-9a-f]{16}")  # of a track
 # How long answers come from the record after the index could not be had, before it is tried again.
 _TRY_AGAIN_SECONDS = 10.0
@@ -177,7 +181,8 @@ class Library(Mixing, Browsing, Tasting):
         self._api_key, self._is_remote = api_key, qdrant is not None
         self._record: Record | None = None
         self._index: Index | None = None
-        self._fallback: ExactIndex | None = None  # the vectors of the record, while the index cannot be had
+        self._fallback: RecordIndex | None = None  # while the index cannot be had
+        self._builder = Builder(folder, folder / "index")
         self._try_again = 0.0  # when to look for the index again, on the monotonic clock
         self._embedders: dict[str, Embedder] = {}
         self._counted: tuple[int, dict[str, int]] = (
@@ -772,9 +777,10 @@ class Library(Mixing, Browsing, Tasting):
         StoreError
             It could not be; the index there is as true as before, only slower.
         """
-        if self._current_index().outside_graph() < _SMALL:
+        record = self._reader()
+        if self._current_index().outside_graph() < _most_outside(record):
             return False
-        self._rebuild(self._reader())
+        self._rebuild(record)
         with self._guard:
             self._close_index()
         return True
@@ -918,6 +924,7 @@ class Library(Mixing, Browsing, Tasting):
         """Let go of the files."""
         with self._guard:
             self._close_index()
+            self._fallback = None
             if self._record is not None:
                 self._record.close()
             self._record = None
@@ -1228,11 +1235,10 @@ class Library(Mixing, Browsing, Tasting):
                 self._close_index()
                 self._try_again = time.monotonic() + _TRY_AGAIN_SECONDS
         try:
-            self._fallback = self._fallback or ExactIndex(dims_of(record))
+            self._fallback = self._fallback or _record_index(record)
             catch_up(self._fallback, record)
         except RebuildNeeded:  # an older copy of the record was put in its place
-            self._fallback = ExactIndex(dims_of(record))
-            catch_up(self._fallback, record)
+            self._fallback = _record_index(record)
         return self._fallback
 
     def _real_index(self, record: Record) -> Index:
@@ -1240,8 +1246,11 @@ class Library(Mixing, Browsing, Tasting):
             self._index = self._index or open_index(self._where, **self._server(record))
             catch_up(self._index, record)
         except RebuildNeeded as error:
-            log.info("building the index: %s", error)
             self._close_index()
+            if not self._is_remote and _is_large(record):
+                self._builder.begin()
+                raise StoreError(f"{error}; that is under way") from error
+            log.info("building the index: %s", error)
             self._rebuild(record)
             self._index = open_index(self._where, **self._server(record))
             catch_up(self._index, record)
@@ -1272,16 +1281,10 @@ class Library(Mixing, Browsing, Tasting):
             self._index = None
 
     def _rebuild(self, record: Record) -> None:
-        if self._is_remote or record.counts().tracks < _SMALL:
+        if self._is_remote or not _is_large(record):
             rebuild_from(self.folder, self._where, **self._server(record))
-            return
-        # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
-        code = "import sys; from soundkin.index.follow import rebuild_from; rebuild_from(sys.argv[1], sys.argv[2])"
-        start = workers.python(code, os.fspath(self.folder), os.fspath(self.folder / "index"))
-        done = subprocess.run(**start, capture_output=True, text=True, errors="replace", check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise StoreError(f"the index could not be built: {last}")
+        else:
+            self._builder.run()
 
     def _renew_index(self) -> None:
         """After a change: bring the index up to date, and rebuild it when much of it is outside the graph."""
@@ -1289,12 +1292,35 @@ class Library(Mixing, Browsing, Tasting):
         known = None if self._is_remote else read_state(self.folder / "index")
         if known and known.mark == Mark(record.uuid, record.revision):
             return  # seen without opening it, which a large one takes a second for
-        if self._current_index().outside_graph() >= _SMALL:
+        most = _most_outside(record)
+        if self._is_remote or not _is_large(record):
+            anew = False
+        else:  # what is far behind is not caught up with first
+            anew = (
+                known is None
+                or is_foreign(known.mark, record)
+                or record.revision - known.mark.revision >= most
+            )
+        if anew or self._current_index().outside_graph() >= most:
             self._close_index()
             try:
                 self._rebuild(record)
+                self._try_again = 0.0
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
+
+
+def _is_large(record: Record) -> bool:
+    return record.count(Where()) >= _SMALL
+
+
+def _most_outside(record: Record) -> int:
+    """Return how many points outside the graph are too many."""
+    return max(_SMALL, record.count(Where()) // _OUTSIDE)
+
+
+def _record_index(record: Record) -> RecordIndex:
+    return RecordIndex(record, lambda where: record.ids(where_of(where)))
 
 
 def _of_another_version(space: Space) -> ModelError:

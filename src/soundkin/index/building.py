@@ -1,0 +1,116 @@
+"""Building the index of a large library in a process of its own, while questions are answered without it."""
+
+import logging
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+from soundkin import workers
+from soundkin.errors import StoreError
+from soundkin.index.generations import being_built
+
+log = logging.getLogger(__name__)
+
+# What made a build fail, a full disk say, is still there the moment after.
+_TRY_AGAIN_SECONDS = 600.0
+# The engine holds the interpreter's lock for most of a build: only another process keeps this one responsive.
+_CODE = """
+import os, sys
+from soundkin.index.follow import rebuild_from
+if hasattr(os, "nice"):
+    os.nice(int(sys.argv[3]))
+rebuild_from(sys.argv[1], sys.argv[2])
+"""
+
+
+class Builder:
+    """Builds the index of one library from its record, in another process.
+
+    Parameters
+    ----------
+    library : Path
+        Its folder.
+    index : Path
+        Folder of the index.
+    """
+
+    def __init__(self, library: Path, index: Path) -> None:
+        self._library, self._index = library, index
+        self._guard = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+        self._failed = float("-inf")  # when, on the monotonic clock
+        self._told = False
+
+    def begin(self) -> None:
+        """See to it that the index is being built, by whatever process, and do not wait for it.
+
+        It goes on when this process ends, so that somebody who only asks one question at a time has an index at last;
+        and it gives way to other programs. What made it fail is logged, and it is tried again after a while.
+
+        Raises
+        ------
+        StoreError
+            No process can be started.
+        """
+        with self._guard:
+            if self._process is not None and self._process.poll() is None:
+                return
+            try:
+                self._ended()
+            except StoreError as error:
+                log.warning("%s", error)
+            if time.monotonic() - self._failed < _TRY_AGAIN_SECONDS:
+                return
+            if not being_built(self._index):
+                self._start(10)
+            if not self._told:
+                log.warning("the index is being built; until it is there, answers take longer")
+                self._told = True
+
+    def run(self) -> None:
+        """Build the index, and wait for it.
+
+        Raises
+        ------
+        StoreError
+            It could not be built, or another process is building it; the one there is as it was.
+        """
+        with self._guard:
+            if self._process is None:
+                self._start(0)
+            assert self._process is not None
+            self._process.wait()
+            self._ended()
+
+    def _start(self, nice: int) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        start = workers.python(_CODE, os.fspath(self._library), os.fspath(self._index), str(nice))
+        try:
+            self._process = subprocess.Popen(
+                **start,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=nice > 0,
+            )
+        except OSError as error:
+            self._failed = time.monotonic()
+            raise StoreError(f"the index could not be built: {error.strerror}") from error
+
+    def _ended(self) -> None:
+        """Put away a process that has ended, and raise what it failed with."""
+        process, errors, self._process, self._errors = self._process, self._errors, None, None
+        if process is None or errors is None:
+            return
+        with errors:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+        if process.returncode:
+            self._failed = time.monotonic()
+            last = lines[-1] if lines else f"exit status {process.returncode}"
+            raise StoreError(f"the index could not be built: {last}")
