@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def timed(search: Callable[[int], Any], n: int) -> tuple[list[Any], dict[str, fl
         answers.append(search(i))
         clock.append(time.perf_counter() - begin[0])
         cpu.append(time.process_time() - begin[1])
-    spent = {}
+    spent: dict[str, float] = {}
     for name, seconds in (("wall", clock), ("CPU", cpu)):
         p50, p99 = 1e3 * np.percentile(seconds, [50, 99])
         spent |= {f"{name} p50": float(p50), f"{name} p99": float(p99)}
@@ -147,6 +148,10 @@ def nearest(
 
 def _best(scores: Floats, k: int) -> npt.NDArray[np.intp]:
     return np.argpartition(-scores, min(k, len(scores)) - 1)[:k]
+
+
+def _exactly(rows: Floats, queries: Floats, i: int) -> object:
+    return _best(rows @ queries[i], 10)
 
 
 def search_all(folder: Path, n: int, seed: int) -> dict[str, dict[str, float]]:
@@ -178,7 +183,7 @@ def search_all(folder: Path, n: int, seed: int) -> dict[str, dict[str, float]]:
                 len({place[i] for i, _ in hits} & best) for hits, best in zip(answers, right, strict=True)
             )
             among = rows[passing_of[name]]
-            _, plain = timed(lambda i, among=among: _best(among @ rows[queries[i]], 10), min(n, 50))
+            _, plain = timed(partial(_exactly, among, rows[queries]), min(n, 50))
             shown[name] = {
                 **spent,
                 "recall@10": found / max(1, sum(map(len, right))),

@@ -29,6 +29,7 @@ from bench_scan import filled, index_command, make_music
 from filling import tiny_files
 
 from soundkin.library import Library
+from soundkin.record.listing import Where
 
 SIZES = (100, 1000, 10_000, 100_000, 1_000_000)
 WITH_AUDIO = 1000
@@ -123,7 +124,7 @@ def command(library: Path) -> tuple[float, bool]:
     """Ask by the command line; the least CPU seconds of three, and whether the machine was idle."""
     runs = common.Runs()
     with Library.open(library) as opened:
-        ids = opened._reader().ids(bench_index.where_of(None))[:3]
+        ids = opened._reader().ids(Where())[:3]
     for id_ in ids:
         runs.run([*ASK, id_, "--library", os.fspath(library), "--json"])
     return min(runs.cpus), max(runs.busy) <= common.IDLE
@@ -132,7 +133,7 @@ def command(library: Path) -> tuple[float, bool]:
 def asked(folder: Path, questions: int) -> Row:
     """Ask a library, in a process that stays, what a server is asked; CPU ms, medians."""
     with Library.open(folder) as library:
-        ids = library._reader().ids(bench_index.where_of(None))
+        ids = library._reader().ids(Where())
         kinds: dict[str, Callable[[int], object]] = {
             "similar": lambda i: library.similar(ids[i * len(ids) // questions]),
             "page": lambda i: library.page(order="title", offset=10 * i),

@@ -436,6 +436,29 @@ def test_a_change_builds_a_large_index_before_it_is_done(library, made, monkeypa
     assert not isinstance(library._current_index(), RecordIndex)
 
 
+def test_the_values_of_a_field_are_read_once_for_all_filters_until_a_track_changes(library, monkeypatch):
+    read, values = [], Record._values
+    monkeypatch.setattr(Record, "_values", lambda self, field: read.append(field) or values(self, field))
+    track = next(track for track in library.tracks() if track.artist)
+    for _ in range(3):
+        assert library.page(f'artist="{track.artist.upper()}"')[0] >= 1
+    assert read == ["artist"]
+    put(library, "new.mp3", artist="Somebody Else")
+    assert library.page("artist=somebody else")[0] == 1
+    assert read == ["artist", "artist"]
+
+
+def test_in_a_large_library_only_artists_are_suggested(library, monkeypatch):
+    put(library, "new.mp3", artist="Zzyzx Quartet", title="Wwvwvw Qqjqjq")
+    with pytest.raises(NotFound, match="nearest: Wwvwvw Qqjqjq"):
+        library.find("Wwvwvw Qqjqjx")
+    monkeypatch.setattr(library_module, "_MANY_TITLES", 1)
+    with pytest.raises(NotFound, match="nearest: Zzyzx Quartet"):
+        library.find("Zzyzx Quartex")
+    with pytest.raises(NotFound, match=r"no words$"):
+        library.find("Wwvwvw Qqjqjx")
+
+
 def test_during_a_scan_of_another_process_it_is_named(library, tmp_path):
     words = f"process {os.getpid()} on .* is filling this library"
     with pytest.raises(NotFound, match=r"no words$"):

@@ -48,7 +48,7 @@ from soundkin.embed import (
 )
 from soundkin.encoders import DEFAULT, FOLDER_FILES, find
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
-from soundkin.filters import Filter, glob, parse
+from soundkin.filters import Filter, Values, glob, parse
 from soundkin.index import Index, Mark, RebuildNeeded, open_index
 from soundkin.index.building import Builder
 from soundkin.index.follow import catch_up, is_foreign, rebuild_from
@@ -91,6 +91,7 @@ _SMALL = 10_000
 # An index is built anew when one in so many of its points is outside the graph: at a million tracks that costs less
 # than half of what embedding those took.
 _OUTSIDE = 50
+_MANY_TITLES = 100_000
 _ID = re.compile("[0-9a-f]{16}")  # of a track
 # How long answers come from the record after the index could not be had, before it is tried again.
 _TRY_AGAIN_SECONDS = 10.0
@@ -189,6 +190,7 @@ class Library(Mixing, Browsing, Tasting):
             -1,
             {},
         )  # vectors in each space, with the state of the record
+        self._valued: dict[str, tuple[int, Values]] = {}  # with the revision of the record
         self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
     @classmethod
@@ -585,8 +587,10 @@ class Library(Mixing, Browsing, Tasting):
         return f"nothing in the library matches {shown!r}: no id, no file, no words{near}{self.scanning()}"
 
     def _names_like(self, text: str) -> list[str]:
-        """Return up to three titles or artists that are spelled much like some words."""
-        names = {fold(name): name for field in ("artist", "title") for name in self._reader().distinct(field)}
+        """Return up to three artists or titles, of a large library artists, that are spelled much like some words."""
+        # to compare a million titles takes ten seconds
+        fields = ("artist",) if self._reader().count(Where()) > _MANY_TITLES else ("artist", "title")
+        names = {fold(name): name for field in fields for name in self._reader().distinct(field)}
         return [names[near] for near in difflib.get_close_matches(fold(text), names, 3)]
 
     def asked(self, names: str | None = None, text: str | None = None) -> list[Space]:
@@ -1022,10 +1026,10 @@ class Library(Mixing, Browsing, Tasting):
             return filters
         record = self._reader()
 
-        def known(name: str) -> list[str]:
+        def known(name: str) -> Sequence[str]:
             if name == "path":
                 return sorted({part for path in record.paths().values() for part in Path(path).parts[1:-1]})
-            return record.distinct("genre" if name == "subgenre" else name)
+            return self._values("genre" if name == "subgenre" else name)
 
         def ids_of(name: str, value: str) -> frozenset[int]:
             if name == "path":
@@ -1034,6 +1038,13 @@ class Library(Mixing, Browsing, Tasting):
             return frozenset(int(id_, 16) for id_ in record.tracks_that_are(name, profile or DEFAULT_PROFILE))
 
         return parse([filters] if isinstance(filters, str) else filters, known, ids_of)
+
+    def _values(self, field: str) -> Values:
+        """Return the values that a field has; of a large library they take longer than a question."""
+        revision = self._reader().revision
+        if self._valued.get(field, (-1, ()))[0] != revision:
+            self._valued[field] = revision, Values(self._reader().distinct(field))
+        return self._valued[field][1]
 
     def _query(self, query: str | os.PathLike[str] | Track | Query | Array, space: Space) -> Query:
         if isinstance(query, Query):

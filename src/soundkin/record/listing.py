@@ -139,7 +139,9 @@ class ListingTables(Connection):
         """Return the ids of the tracks for which a condition holds, in no order."""
         with self._snapshot():
             self._teach()
-            return [row[0] for row in self._rows(f"SELECT t.id FROM tracks t WHERE {where.sql}", where.values)]
+            return [
+                row[0] for row in self._rows(f"SELECT t.id FROM tracks t WHERE {where.sql}", where.values)
+            ]
 
     def count_values(self, field: str, where: Where) -> list[tuple[Any, int]]:
         """Count the tracks that have each value of a field.
@@ -164,6 +166,9 @@ class ListingTables(Connection):
         if field not in _VALUES:
             raise InputError(f"no values are counted of {field!r}: use one of {', '.join(COUNTED)}")
         column, more = _VALUES[field]
+        number = (
+            "count(DISTINCT t.number)" if more else "count(*)"
+        )  # a track has a genre once, however often tagged
         with self._snapshot():
             self._teach()
             rows = self._rows(
