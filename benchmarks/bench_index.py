@@ -70,7 +70,7 @@ def build(folder: Path, space: str, vectors: Floats) -> dict[str, float]:
     others, begin = common.Bystanders(), time.monotonic()
     start = workers.python(BUILD, os.fspath(folder), os.fspath(folder / "index"))
     process = subprocess.Popen(**start)
-    waits = []
+    waits = list[float]()
     with Record.open(folder) as record:
         meanwhile = RecordIndex(record, lambda where: record.ids(where_of(where)))
         while True:

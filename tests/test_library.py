@@ -432,7 +432,9 @@ def test_a_change_builds_a_large_index_before_it_is_done(library, made, monkeypa
     monkeypatch.setattr(library_module, "_SMALL", 1)
     put(library, "new.mp3")
     assert library.remove([made.tracks[0][0]]) == 1
-    assert read_state(library.folder / "index").optimized == 30
+    state = read_state(library.folder / "index")
+    assert state is not None
+    assert state.optimized == 30
     assert not isinstance(library._current_index(), RecordIndex)
 
 

@@ -166,9 +166,6 @@ class ListingTables(Connection):
         if field not in _VALUES:
             raise InputError(f"no values are counted of {field!r}: use one of {', '.join(COUNTED)}")
         column, more = _VALUES[field]
-        number = (
-            "count(DISTINCT t.number)" if more else "count(*)"
-        )  # a track has a genre once, however often tagged
         with self._snapshot():
             self._teach()
             rows = self._rows(
