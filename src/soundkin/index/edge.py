@@ -35,9 +35,10 @@ from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_po
 # A filter is broad when more points pass than are looked at faster than the graph is asked, and so few of the nearest
 # have to be fetched; half more of them than should be enough, and all that pass only where the filter goes along with
 # the sound.
-_QUICKLY, _FETCHED, _HALF_MORE = 10_000, 500, 1.5
+_QUICKLY, _FETCHED, _HALF_MORE = 30_000, 500, 1.5
 # The copies find twice as many as are wanted, which makes up for what rounding loses.
 _COPIES = engine.QuantizationSearchParams(rescore=True, oversampling=2.0)
+_ROUGHLY = engine.QuantizationSearchParams(rescore=False)
 # Below 10 MB of vectors looking at each is as fast as a graph. In a larger index a filter may pass half of all points
 # before the engine follows its graph under it; were it more, so would it without one after some points were removed.
 _SMALL_KB, _LARGEST_SCAN = 10_000, 1 / 2
@@ -156,7 +157,7 @@ class EdgeIndex(Index):
         fetched = math.ceil(_HALF_MORE * k * total / max(passing, 1))
         if passing > _QUICKLY and fetched <= _FETCHED:
             # Of the nearest of all points, those that pass are the nearest that pass.
-            near = self._query(space, target, fetched, None, exact=False)
+            near = self._query(space, target, fetched, None, exact=False, copies=_ROUGHLY)
             found = self._query(
                 space, target, k, And((HasId(frozenset(i for i, _ in near)), where)), exact=True
             )
@@ -172,13 +173,13 @@ class EdgeIndex(Index):
             return self._shard.count(engine.CountRequest(filter=passing, exact=False))
 
     def _query(
-        self, space: str, target: Target, k: int, where: Filter | None, exact: bool
+        self, space: str, target: Target, k: int, where: Filter | None, exact: bool, copies: Any = _COPIES
     ) -> list[tuple[int, float]]:
         request = engine.QueryRequest(
             limit=k,
             query=_query(space, target),
             filter=None if where is None else engine.Filter(must=[_condition(where)]),
-            params=engine.SearchParams(max(_CANDIDATES, k), exact, _COPIES),
+            params=engine.SearchParams(max(_CANDIDATES, k), exact, copies),
             with_payload=False,
             with_vector=False,
         )
