@@ -32,14 +32,14 @@ class Builder:
 
     Parameters
     ----------
-    library : Path
-        Its folder.
+    record_at : str or Path
+        Where its record is, for `Record.open`.
     index : Path
         Folder of the index.
     """
 
-    def __init__(self, library: Path, index: Path) -> None:
-        self._library, self._index = library, index
+    def __init__(self, record_at: str | Path, index: Path) -> None:
+        self._record_at, self._index = record_at, index
         self._guard = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
@@ -89,7 +89,7 @@ class Builder:
 
     def _start(self, nice: int) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        start = workers.python(_CODE, os.fspath(self._library), os.fspath(self._index), str(nice))
+        start = workers.python(_CODE, os.fspath(self._record_at), os.fspath(self._index), str(nice))
         try:
             self._process = subprocess.Popen(
                 **start,
