@@ -235,10 +235,6 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
     with one_line(path):
         shard = engine.EdgeShard.create(str(path), _config(spaces))
     try:
-        with one_line(path):
-            # before the points: an index that comes later is not used to the full
-            for key in sorted(map(payload_key, FIELDS)):
-                shard.update(engine.UpdateOperation.create_field_index(key, _field_index(PAYLOAD[key])))
         for batch in batched(points, BATCH):
             checked = check_points(batch, spaces)
             with one_line(path):
@@ -248,6 +244,9 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
             shard.close()  # how many there are decides how they are searched
             shard = engine.EdgeShard.load(str(path), _config(spaces, count))
             shard.optimize()
+            # after the points, which would all be in memory otherwise: the graph has no links for them
+            for key in sorted(map(payload_key, FIELDS)):
+                shard.update(engine.UpdateOperation.create_field_index(key, _field_index(PAYLOAD[key])))
             shard.flush()
             return count
     finally:
