@@ -1,4 +1,4 @@
-"""The index that reads the record answers like the one that holds every point in memory."""
+"""The index that reads the record answers like the one that holds every point in memory; and who builds the other."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,12 @@ import pytest
 from soundkin.browsing import where_of
 from soundkin.embed import Embedded, FileState, Space
 from soundkin.encoders.descriptors import Analysis
+from soundkin.errors import StoreError
 from soundkin.filters import And, HasId, Match, Not, Range
+from soundkin.index.building import Builder
 from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of
+from soundkin.index.generations import being_built, next_generation, read_state
 from soundkin.index.recorded import RecordIndex
 from soundkin.record import Record
 from soundkin.tags import Tags
@@ -91,3 +94,28 @@ def test_it_follows_what_changes_whether_it_has_read_a_space_or_not(record):
     same(index, record)
     index.close()
     same(index, record)
+
+
+def test_one_process_builds_and_others_see_it(record, monkeypatch):
+    index = record.folder / "index"
+    builder = Builder(record.folder, index)
+    started = []
+    monkeypatch.setattr(builder, "_start", started.append)
+    assert not being_built(index)
+    with next_generation(index, lambda _: False):
+        assert being_built(index)
+        builder.begin()
+        assert not started
+    assert not being_built(index)
+    builder.begin()
+    assert len(started) == 1
+
+
+def test_who_waits_for_a_build_has_an_index_or_a_reason(record, tmp_path):
+    index = record.folder / "index"
+    Builder(record.folder, index).run()
+    state = read_state(index)
+    assert state is not None
+    assert (state.optimized, state.mark.revision) == (60, record.revision)
+    with pytest.raises(StoreError, match="there is no library in"):
+        Builder(tmp_path / "nowhere", index).run()

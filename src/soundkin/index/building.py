@@ -57,20 +57,27 @@ class Builder:
         StoreError
             No process can be started.
         """
-        with self._guard:
-            if self._process is not None and self._process.poll() is None:
-                return
-            try:
-                self._ended()
-            except StoreError as error:
-                log.warning("%s", error)
-            if time.monotonic() - self._failed < _TRY_AGAIN_SECONDS:
-                return
-            if not being_built(self._index):
-                self._start(10)
-            if not self._told:
-                log.warning("the index is being built; until it is there, answers take longer")
-                self._told = True
+        if not self._guard.acquire(blocking=False):  # another thread waits for a build
+            return
+        try:
+            self._begin()
+        finally:
+            self._guard.release()
+
+    def _begin(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        try:
+            self._ended()
+        except StoreError as error:
+            log.warning("%s", error)
+        if time.monotonic() - self._failed < _TRY_AGAIN_SECONDS:
+            return
+        if not being_built(self._index):
+            self._start(10)
+        if not self._told:
+            log.warning("the index is being built; until it is there, answers take longer")
+            self._told = True
 
     def run(self) -> None:
         """Build the index, and wait for it.
