@@ -161,6 +161,7 @@ def table(rows: list[Row]) -> None:
 def plot(rows: list[Row], path: Path) -> None:
     """Draw how the figures grow: four panels, all axes logarithmic."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     panels = {
         "CPU seconds": {
@@ -186,6 +187,9 @@ def plot(rows: list[Row], path: Path) -> None:
                 [r["tracks"] for r in there], [r[key] for r in there], "o-", color=ink, label=name, ms=4
             )
         axes.set(xscale="log", yscale="log", xlabel="tracks")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_major_formatter("{x:,g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(title, loc="left", fontsize=11)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
