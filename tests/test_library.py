@@ -439,8 +439,13 @@ def test_a_change_builds_a_large_index_before_it_is_done(library, made, monkeypa
 
 
 def test_the_values_of_a_field_are_read_once_for_all_filters_until_a_track_changes(library, monkeypatch):
-    read, values = [], Record._values
-    monkeypatch.setattr(Record, "_values", lambda self, field: read.append(field) or values(self, field))
+    read, values = list[str](), Record._values
+
+    def counted(record, field):
+        read.append(field)
+        return values(record, field)
+
+    monkeypatch.setattr(Record, "_values", counted)
     track = next(track for track in library.tracks() if track.artist)
     for _ in range(3):
         assert library.page(f'artist="{track.artist.upper()}"')[0] >= 1

@@ -99,7 +99,7 @@ def test_it_follows_what_changes_whether_it_has_read_a_space_or_not(record):
 def test_one_process_builds_and_others_see_it(record, monkeypatch):
     index = record.folder / "index"
     builder = Builder(record.folder, index)
-    started = []
+    started: list[int] = []
     monkeypatch.setattr(builder, "_start", started.append)
     assert not being_built(index)
     with next_generation(index, lambda _: False):
