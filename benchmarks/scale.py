@@ -160,6 +160,7 @@ def table(rows: list[Row]) -> None:
 
 def plot(rows: list[Row], path: Path) -> None:
     """Draw how the figures grow: four panels, all axes logarithmic."""
+    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
@@ -194,7 +195,8 @@ def plot(rows: list[Row], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path, metadata={"Date": None})
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "scale"}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def main() -> int:

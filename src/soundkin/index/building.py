@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 # What made a build fail, a full disk say, is still there the moment after.
 _TRY_AGAIN_SECONDS = 600.0
 # The engine holds the interpreter's lock for most of a build: only another process keeps this one responsive.
+_KIND = re.compile(r"^soundkin[\w.]*: ")  # of an error of ours, in the last line of a traceback
 _CODE = """
 import os, sys
 from soundkin.index.follow import rebuild_from
@@ -119,5 +121,5 @@ class Builder:
             lines = errors.read().decode(errors="replace").strip().splitlines()
         if process.returncode:
             self._failed = time.monotonic()
-            last = lines[-1] if lines else f"exit status {process.returncode}"
+            last = _KIND.sub("", lines[-1]) if lines else f"exit status {process.returncode}"
             raise StoreError(f"the index could not be built: {last}")
