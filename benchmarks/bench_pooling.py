@@ -4,7 +4,8 @@
     python benchmarks/bench_pooling.py MUSIC --cache CACHE
 
 Takes the convolutions that the first line trained and sets the last layer anew for each length of window (see
-`soundkin.training.head`), from 16 windows of each training track. The columns are those of `bench_encoder.py`.
+`soundkin.training.head`), from 16 windows of each training track, overlooking mp3 as the released one does. The
+columns are those of `bench_encoder.py`.
 """
 
 import argparse
@@ -18,13 +19,13 @@ import torch
 from bench_encoder import Array, Scores, deal, mean, show, task, unit
 from torch import Tensor
 from torch.nn.functional import normalize
-from train_cnn import checkpoint_of
+from train_cnn import checkpoint_of, coded_windows
 
 from soundkin.features import FrontEnd
 from soundkin.training.augment import augmented
 from soundkin.training.data import Codes, Mels, cache_mels, sources_in, spread_windows
-from soundkin.training.head import discriminants
-from soundkin.training.loop import decibels
+from soundkin.training.head import discriminants, second_moments
+from soundkin.training.loop import decibels, has_fast_bf16
 from soundkin.training.network import Encoder
 from soundkin.training.recipes import RECIPES
 
@@ -52,6 +53,47 @@ POOLINGS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+def features_of(encoder: Encoder, logmel: Tensor) -> Tensor:
+    """Return what the last layer sees, as fast as the machine has it."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16("cpu")):
+        return encoder.features(logmel).float()
+
+
+@torch.no_grad()
+def set_last_layer(
+    encoder: Encoder, train: Mels, length: int, count: int, coded: Sequence[Codes] = ()
+) -> None:
+    """Fit the dense layer to `count` windows of so many frames of each track, as they are and augmented.
+
+    What mp3 does to the mean of some windows is overlooked, if `coded` has them before and after.
+    """
+    chance = torch.Generator().manual_seed(0)
+
+    def features(track: Codes) -> Tensor:
+        windows = decibels(spread_windows(track, length, count))
+        return features_of(encoder, torch.cat([windows, augmented(windows, RECIPE.augment, chance)]))
+
+    def moved(codes: Codes) -> Tensor:
+        before, after = (features_of(encoder, decibels(part)).mean(0) for part in codes)
+        return (after - before)[None]
+
+    counts = Counter(train.albums)
+    weights = [counts[album] ** -0.5 for album in train.albums]
+    nuisance = RECIPE.endurance * second_moments(map(moved, coded), weights) if coded else None
+    weight, bias = discriminants(
+        (features(track) for track in train.tracks),
+        weights, RECIPE.dims, RECIPE.shrinkage, RECIPE.flatten, nuisance,
+    )  # fmt: skip
+    encoder.dense.load_state_dict({"weight": weight, "bias": bias})
+
+
+@torch.no_grad()
+def vectors_of(encoder: Encoder, mels: Mels, length: int, count: int) -> list[Array]:
+    """Embed `count` windows of so many frames of each track."""
+    each = (features_of(encoder, decibels(spread_windows(track, length, count))) for track in mels.tracks)
+    return [normalize(encoder.dense(features)).numpy() for features in each]
+
+
 class Fold:
     """A trained network, and the tracks it has and has not heard.
 
@@ -63,41 +105,26 @@ class Fold:
         Tracks of the fold.
     checkpoint : Path
         Of the training without them.
+    coded : sequence of uint8 (2, windows, n_mels, frames)
+        Windows of all tracks before and after mp3, see `train_cnn.coded_windows`.
     """
 
-    def __init__(self, mels: Mels, unheard: Sequence[int], checkpoint: Path) -> None:
-        self.train = mels.subset(sorted(set(range(len(mels))) - set(unheard)))
+    def __init__(self, mels: Mels, unheard: Sequence[int], checkpoint: Path, coded: Sequence[Codes]) -> None:
+        heard = sorted(set(range(len(mels))) - set(unheard))
+        self.train, self._coded = mels.subset(heard), [coded[i] for i in heard]
         self.test = task(mels, unheard)
         self._encoder = Encoder(RECIPE, mels.front.n_mels)
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         self._encoder.load_state_dict(state["modules"][0])
         self._encoder.eval()
 
-    @torch.no_grad()
     def set_last_layer(self, length: int) -> None:
         """Fit the dense layer to windows of so many frames."""
-        chance = torch.Generator().manual_seed(0)
+        set_last_layer(self._encoder, self.train, length, HEAD_WINDOWS, self._coded)
 
-        def features(track: Codes) -> Tensor:
-            windows = decibels(spread_windows(track, length, HEAD_WINDOWS))
-            views = torch.cat([windows, augmented(windows, RECIPE.augment, chance)])
-            return self._encoder.features(views)
-
-        counts = Counter(self.train.albums)
-        weight, bias = discriminants(
-            (features(track) for track in self.train.tracks),
-            [counts[album] ** -0.5 for album in self.train.albums],
-            RECIPE.dims, RECIPE.shrinkage, RECIPE.flatten,
-        )  # fmt: skip
-        self._encoder.dense.load_state_dict({"weight": weight, "bias": bias})
-
-    @torch.no_grad()
     def windows(self, length: int, count: int) -> list[Array]:
         """Embed so many windows of so many frames of each test track."""
-        return [
-            normalize(self._encoder.raw(decibels(spread_windows(track, length, count)))).numpy()
-            for track in self.test.tracks
-        ]
+        return vectors_of(self._encoder, self.test, length, count)
 
     def scores(self, windows: Sequence[Array], pool: Callable[[Array], Array]) -> Scores:
         """Score track vectors; the halves are pooled in the same way."""
@@ -113,16 +140,18 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="of train_cnn.py")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=300, help="of the training")
+    parser.add_argument("--frames", type=int, nargs="*", default=LENGTHS, help="lengths of windows to try")
     args = parser.parse_args()
     mels = cache_mels(sources_in(args.music), args.cache, FrontEnd(), bench_encoder.SECONDS)
+    coded = coded_windows(mels, args.cache)
     folds = [
-        Fold(mels, unheard, checkpoint_of(args.cache, k, args.folds, 0, args.steps))
+        Fold(mels, unheard, checkpoint_of(args.cache, k, args.folds, 0, args.steps), coded)
         for k, unheard in enumerate(deal(mels.albums, args.folds))
     ]
     print(
         "| | " + " | ".join(bench_encoder.COLUMNS) + " |\n" + "|---" * (len(bench_encoder.COLUMNS) + 1) + "|"
     )
-    for length in LENGTHS:
+    for length in args.frames:
         for fold in folds:
             fold.set_last_layer(length)
         seconds = length * mels.front.hop / mels.front.rate

@@ -44,7 +44,7 @@ PARTS = {
 }
 
 
-def filled(folder: Path, n: int, files: Iterable[FileState] | None = None) -> list[str]:
+def filled(folder: Path | str, n: int, files: Iterable[FileState] | None = None) -> list[str]:
     """Make the record of a library in the space of the built-in encoder; return the ids of its tracks."""
     return fill(folder, n, 0, space_of(load_encoder(), DEFAULT_LISTENING), whole=False, files=files)[0]
 

@@ -32,7 +32,7 @@ def clustered(n: int, dims: int, seed: int) -> tuple[NDArray[np.float32], NDArra
 
 
 def fill(
-    folder: Path,
+    folder: Path | str,
     n: int,
     seed: int,
     space: Space = SPACE,

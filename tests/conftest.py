@@ -16,6 +16,7 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import cluster  # noqa: E402
 import numpy as np  # noqa: E402
 import served  # noqa: E402
 from browser import App, Songs, tab  # noqa: E402
@@ -24,6 +25,7 @@ from made import Made, copied, make_library  # noqa: E402
 
 from soundkin import synth  # noqa: E402
 from soundkin.library import Library  # noqa: E402
+from soundkin.record.database import Place  # noqa: E402
 
 _HOME = pytest.StashKey[Path]()
 _SETTINGS = ("SOUNDKIN_", "XDG_", "QDRANT_")
@@ -44,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = Path(tempfile.mkdtemp(prefix="soundkin-test-"))
     config.stash[_HOME] = home
     for name in list(os.environ):
-        if name.startswith(_SETTINGS) or name.lower() in _PROXIES:
+        if (name.startswith(_SETTINGS) and not name.startswith("SOUNDKIN_TEST_")) or name.lower() in _PROXIES:
             del os.environ[name]
     os.environ["HOME"] = os.environ["USERPROFILE"] = os.fspath(home)
     for name in ("CONFIG", "DATA", "CACHE", "STATE"):
@@ -104,6 +106,29 @@ def _same_dice() -> Iterator[None]:
     yield
     random.setstate(state)
     np.random.set_state(old)  # noqa: NPY002
+
+
+# ---- records: every test that takes `new_place` holds for those in files and those in PostgreSQL
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[cluster.Cluster]:
+    """A PostgreSQL; where CI should have one, its lack is no reason to skip."""
+    if reason := cluster.missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with cluster.postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def new_place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Place]:
+    """Return what names a place for a record where there is none yet."""
+    if request.param == "sqlite":
+        return lambda: tmp_path_factory.mktemp("record") / "library"
+    running: cluster.Cluster = request.getfixturevalue("postgres")
+    return running.new_place
 
 
 @pytest.fixture(scope="session")

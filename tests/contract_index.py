@@ -340,6 +340,28 @@ class IndexContract(ABC):
         assert index.count() == 1203
         assert index.search("sound", rows[1202], k=1)[0][0] == 1202
 
+    def test_loading_is_writing(self, index: Index) -> None:
+        rows = np.random.default_rng(4).normal(size=(1100, 8)).astype(np.float32)
+        with index.loading() as loaded:
+            assert loaded is index
+            index.upsert(Point(i, {"sound": row}) for i, row in enumerate(rows[:600]))
+            assert index.search("sound", rows[599], k=1)[0][0] == 599  # searched meanwhile
+            index.upsert(Point(i + 600, {"sound": row}) for i, row in enumerate(rows[600:]))
+        assert index.count() == 1100
+        assert index.search("sound", rows[1099], k=1)[0][0] == 1099
+
+    def test_loading_that_breaks_keeps_what_was_written(self, index: Index) -> None:
+        def load() -> None:
+            with index.loading():
+                index.upsert([Point(1, {"sound": np.ones(8)})])
+                raise RuntimeError("the disk with the music is gone")
+
+        with pytest.raises(RuntimeError, match="the disk with the music"):
+            load()
+        with index.loading():
+            index.upsert([Point(2, {"sound": np.ones(8)})])
+        assert [found for found, _ in index.search("sound", np.ones(8), k=5)] == [1, 2]
+
     def test_lengths_from_tiny_to_huge_are_directions(self, index: Index) -> None:
         rows = np.eye(8, dtype=np.float64)
         index.upsert(Point(i, {"sound": rows[i] * 10.0 ** (10 * i - 40)}) for i in range(8))

@@ -85,6 +85,22 @@ def test_the_released_weights_have_a_script(music: Path, tmp_path: Path) -> None
     assert len(list(tmp_path.glob("mp3-*.npy"))) == 6  # of the soundtrack that is not left out
 
 
+@pytest.mark.torch
+def test_variants_of_the_recipe(music: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    variants = ("base", "random", "albums", "hard", "queue", "byol", "self")
+    out = run("bench_recipes", music, *variants, "--cache", tmp_path, "--folds", 2, "--steps", 1)
+    # A fold has one of the two soundtracks, so nothing else can be found.
+    assert out.count("| 1.000 ± 0.000 | 1.000 ± 0.000 | 1.000 ± 0.000 |") == len(variants)
+
+
+@pytest.mark.torch
+def test_features_for_the_last_layer(music: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    out = run("bench_features", music, "--cache", tmp_path, "--folds", 2)
+    assert "| random + texture + ripples | 1.000 | 1.000 | 1.000 | " in out  # again one soundtrack
+
+
 def test_copies_are_found(music: Path, tmp_path: Path) -> None:
     out = run(
         "bench_copies", music, "--tracks", 1, "--jobs", 1, "--encoder", "descriptors", "--copies", tmp_path
@@ -181,6 +197,7 @@ def test_evaluating_agrees_with_the_references() -> None:
 
 def test_hybrid(tmp_path: Path) -> None:
     pytest.importorskip("implicit")
+    pytest.importorskip("lightgbm")
     rng = np.random.default_rng(0)
     rows = ["TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS"]
     for i in range(600):
@@ -191,3 +208,9 @@ def test_hybrid(tmp_path: Path) -> None:
     assert figure(out, "sound less chance on cold artists, where all of it can") > 0.05
     out = run("bench_hybrid", "--size", 200, 300, 4000)
     assert figure(out, "ALS, memory") < 2
+
+
+def test_a_history_of_any_size_is_read_in_the_same_memory() -> None:
+    out = run("bench_plays", "--gigabytes", 0.02, "--tracks", 300)
+    assert figure(out, "rows found of those that are there") == 1
+    assert figure(out, "memory gained after a tenth of the file") < 60

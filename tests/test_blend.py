@@ -82,11 +82,11 @@ def engine_of(name, folder, record):
     if name == "exact":
         index = ExactIndex(dims_of(record))
     elif name == "edge":
-        rebuild_from(record.folder, folder / "index")
+        rebuild_from(record.place, folder / "index")
         index = open_index(folder / "index")
     else:
         client = QdrantClient(":memory:")
-        rebuild_from(record.folder, client)
+        rebuild_from(record.place, client)
         index = open_index(client)
     catch_up(index, record)
     return index

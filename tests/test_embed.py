@@ -298,7 +298,7 @@ def misbehaving(names: tuple[str, ...], listening: Listening) -> Callable[[Task]
     """What runs in a worker: embeds, and at marked files does what a decoder might."""
     from soundkin.embed import embedder
 
-    real = embed._worker(names, listening, "cpu")
+    real = embed.worker(names, listening, "cpu")
 
     def file(task: Task) -> Outcome:
         name = os.path.basename(task.file.path)
@@ -342,7 +342,7 @@ def test_lost_files_are_failures_of_a_scan(good: list[Path], monkeypatch: pytest
 
 
 def test_patience_grows_with_the_file() -> None:
-    small, large = (embed._patience(Task(FileState("x", size, 0))) for size in (0, 100_000_000))
+    small, large = (embed.patience(Task(FileState("x", size, 0))) for size in (0, 100_000_000))
     assert small >= 60
     assert large >= small + 100
 

@@ -7,20 +7,24 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_record import OTHER, SPACE, A, B, song
+from test_record import SPACE, A, B, opened, song
 
 from soundkin.embed import FileState
 from soundkin.errors import InputError, NotFound, StoreError
-from soundkin.record import Record, opening
+from soundkin.record import Record, sqlite
 from soundkin.record.feedback import Feedback, Opinion
 
 
 @pytest.fixture
-def record(tmp_path):
-    with Record.open(tmp_path / "library", write=True) as opened:
-        opened.add_space(SPACE)
-        opened.add_space(OTHER)
-        yield opened
+def record(new_place):
+    with opened(new_place()) as one:
+        yield one
+
+
+@pytest.fixture
+def in_a_file(tmp_path):
+    with opened(tmp_path / "library") as one:
+        yield one
 
 
 @pytest.fixture
@@ -60,8 +64,8 @@ WORDS = st.lists(st.tuples(st.sampled_from(("like", "dislike", "unlike", "play",
 
 @settings(max_examples=40)
 @given(WORDS)
-def test_opinions_are_a_replay_of_the_history(tmp_path_factory, words):
-    with Record.open(tmp_path_factory.mktemp("r"), write=True) as record:
+def test_opinions_are_a_replay_of_the_history(new_place, words):
+    with Record.open(new_place(), write=True) as record:
         a = record.put(song(spaces=()))
         for kind, at in words:
             record.add_feedback("default", [a], kind, at)
@@ -149,8 +153,8 @@ def test_bad_feedback_leaves_nothing(two):
 
 def test_an_older_library_is_renewed_by_reading_it(tmp_path, monkeypatch):
     with monkeypatch.context() as then:
-        before = next(i for i, script in enumerate(opening.MIGRATIONS) if "CREATE TABLE feedback" in script)
-        then.setattr(opening, "MIGRATIONS", opening.MIGRATIONS[:before])
+        before = next(i for i, script in enumerate(sqlite.MIGRATIONS) if "CREATE TABLE feedback" in script)
+        then.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:before])
         with Record.open(tmp_path, write=True) as record:
             record.add_space(SPACE)
             a = record.put(song())
@@ -159,19 +163,20 @@ def test_an_older_library_is_renewed_by_reading_it(tmp_path, monkeypatch):
         assert [track.id for track in record.tracks()] == [a]
         assert len(record.vectors(SPACE.id)[0]) == 1
     with sqlite3.connect(tmp_path / "record.sqlite") as db:
-        assert db.execute("PRAGMA user_version").fetchone()[0] == len(opening.MIGRATIONS)
+        assert db.execute("PRAGMA user_version").fetchone()[0] == len(sqlite.MIGRATIONS)
     db.close()
 
 
-def test_feedback_is_taken_while_another_process_scans(two):
-    record, a, _ = two
+def test_feedback_is_taken_while_another_process_scans(in_a_file):
+    record = in_a_file
+    a = record.put(song("/a.mp3", A))
     code = (
         "import sys; from soundkin.record import Record\n"
         "with Record.open_to_note(sys.argv[1]) as r: r.add_feedback('default', [sys.argv[2]], 'like')"
     )
     with record.batch(every=1000, seconds=1000):
         record.put(song("/c.mp3", "c" * 32))  # the file is locked from here to the end of the batch
-        done = subprocess.Popen([sys.executable, "-c", code, str(record.folder), a], stderr=subprocess.PIPE)
+        done = subprocess.Popen([sys.executable, "-c", code, str(record.place), a], stderr=subprocess.PIPE)
         time.sleep(1.5)
         assert done.poll() is None
     assert done.stderr is not None
@@ -182,7 +187,7 @@ def test_feedback_is_taken_while_another_process_scans(two):
 
 def test_opened_to_note_nothing_else_can_be_changed(two):
     record, a, _ = two
-    with Record.open_to_note(record.folder) as notes:
+    with Record.open_to_note(record.place) as notes:
         notes.add_feedback("default", [a], "like")
         with pytest.raises(StoreError, match="opened for reading"):
             notes.remove(ids=[a])
@@ -196,7 +201,7 @@ def test_many_writers_of_feedback(two):
     record, a, b = two
 
     def say(track):
-        with Record.open_to_note(record.folder) as notes:
+        with Record.open_to_note(record.place) as notes:
             for _ in range(5):
                 notes.add_feedback("default", [track], "play")
 
@@ -211,11 +216,12 @@ def test_many_writers_of_feedback(two):
 
 def test_reading_cannot_say_anything(two):
     record, a, _ = two
-    with Record.open(record.folder) as reader, pytest.raises(StoreError, match="opened for reading"):
+    with Record.open(record.place) as reader, pytest.raises(StoreError, match="opened for reading"):
         reader.add_feedback("default", [a], "like")
 
 
-def test_profiles_are_counted_in_a_few_queries_however_many_there_are(record):
+def test_profiles_are_counted_in_a_few_queries_however_many_there_are(in_a_file):
+    record = in_a_file
     a, b = record.put(song("/a.mp3", A)), record.put(song("/b.mp3", B))
     names = [f"p{number:02}" for number in range(40)]
     for name in names:
@@ -251,7 +257,8 @@ def test_somebody_has_the_profiles_under_their_name(record):
     assert [one.name for one in record.profiles("default")] == ["default"]
 
 
-def test_a_profile_is_found_without_reading_every_name(record):
+def test_a_profile_is_found_without_reading_every_name(in_a_file):
+    record = in_a_file
     record.create_profile("ana")
     asked: list[str] = []
     record._db.set_trace_callback(asked.append)

@@ -122,6 +122,33 @@ def test_no_such_repository(server: Server) -> None:
     assert len(server.asked) == 1
 
 
+def test_no_network(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match=r"cannot be listed .*encoders add hf:org/model FOLDER") as told:
+        Hub("org/model").get("hf:org/model")
+    assert "is there such a repository" not in str(told.value)  # nobody was there to be asked
+
+
+def test_a_file_cut_short_in_the_cache_is_fetched_again(server: Server) -> None:
+    weights = Hub("org/model").get("hf:org/model") / "model.safetensors"
+    weights.write_bytes(bytes(100))
+    assert not Hub("org/model").is_here()
+    Hub("org/model").get("hf:org/model")
+    assert weights.read_bytes() == FILES["model.safetensors"]
+
+
+def test_the_file_that_did_not_come_is_added_alone(server: Server, tmp_path: Path) -> None:
+    weights = server.files.pop("/org/model/resolve/main/model.safetensors")
+    with pytest.raises(ModelError, match=r"HTTP 404.*encoders add hf:org/model FILE"):
+        Hub("org/model").get("hf:org/model")
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    Hub("org/model").add("hf:org/model", tmp_path / "model.safetensors")
+    assert (Hub("org/model").path_of("hf:org/model") / "model.safetensors").read_bytes() == weights
+    (tmp_path / "code.py").write_bytes(b"evil()")
+    with pytest.raises(ModelError, match="is no folder with"):
+        Hub("org/model").add("hf:org/model", tmp_path / "code.py")
+
+
 def test_a_busy_hub_is_asked_again(server: Server) -> None:
     server.plan = [{"code": 429, "Retry-After": "1"}, 503]
     assert Hub("org/model").get("hf:org/model").is_dir()

@@ -5,12 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -370,7 +367,8 @@ def test_server_without_the_collection_asks_for_a_rebuild() -> None:
 
 def test_a_collection_of_an_older_version_is_filled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     client = QdrantClient(":memory:")
-    monkeypatch.setattr("soundkin.index.server.LAYOUT", "older")
+    for part in ("server", "aliases"):
+        monkeypatch.setattr(f"soundkin.index.{part}.LAYOUT", "older")
     rebuild(client, MARK, SPACES, random_points(10))
     with open_index(client) as index:
         assert index.mark == MARK
@@ -388,16 +386,22 @@ def test_a_collection_of_somebody_else_is_left_alone() -> None:
     assert not isinstance(raised.value, RebuildNeeded)
 
 
-def test_a_build_on_a_server_that_fails_has_no_mark() -> None:
+def test_a_build_on_a_server_that_fails_changes_nothing() -> None:
     client = QdrantClient(":memory:")
+    bad = Point(1, {"sound": np.zeros(8)})
     with pytest.raises(InputError):
-        rebuild(client, MARK, SPACES, [Point(1, {"sound": np.zeros(8)})])
+        rebuild(client, MARK, SPACES, [bad])
+    assert client.get_collections().collections == []
+    rebuild(client, MARK, SPACES, random_points(10))
+    with pytest.raises(InputError):
+        rebuild(client, Mark("0b7c", 18), SPACES, [*random_points(3), bad])
     with open_index(client) as index:
-        assert index.mark is None
+        assert (index.count(), index.mark) == (10, MARK)
+    assert len(client.get_collections().collections) == 1
 
 
 def test_unreachable_server_is_one_line_with_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundkin.index.server._PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("soundkin.index.connection._PAUSE", 0.0)
     for call in (
         lambda: open_index("http://127.0.0.1:1"),
         lambda: rebuild("http://127.0.0.1:1", MARK, SPACES, []),
@@ -406,74 +410,6 @@ def test_unreachable_server_is_one_line_with_its_url(monkeypatch: pytest.MonkeyP
             call()
         assert "\n" not in str(raised.value)
         assert not isinstance(raised.value, RebuildNeeded)
-
-
-COLLECTION = {
-    "status": "green",
-    "optimizer_status": "ok",
-    "segments_count": 1,
-    "payload_schema": {},
-    "config": {
-        "params": {"vectors": {"sound": {"size": 8, "distance": "Cosine"}}},
-        "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
-        "optimizer_config": {
-            "deleted_threshold": 0.2,
-            "vacuum_min_vector_number": 1000,
-            "default_segment_number": 0,
-            "flush_interval_sec": 5,
-        },
-        "wal_config": {"wal_capacity_mb": 32, "wal_segments_ahead": 0},
-    },
-}
-
-
-class OldServer(BaseHTTPRequestHandler):
-    """A Qdrant server of version 1.15 with one collection, which is busy at every other request."""
-
-    requests: ClassVar[list[tuple[str, str, str | None]]] = []
-
-    def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length") or 0))
-        path = self.path.partition("?")[0]
-        self.requests.append((self.command, path, self.headers.get("api-key")))
-        status = 503 if len(self.requests) % 2 else 404 if "/vectors/" in path else 200
-        result: object = {"status": "acknowledged", "operation_id": 1}
-        if path.endswith("/exists"):
-            result = {"exists": True}
-        elif path.endswith("/query"):
-            result = {"points": [{"id": 7, "version": 1, "score": 0.5}]}
-        elif self.command == "GET":
-            result = COLLECTION
-        body = json.dumps({"result": result, "status": "ok", "time": 0.0}).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_PUT = do_POST = answer
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
-def test_a_server_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("soundkin.index.server._PAUSES", (0.0, 0.0))
-    with ThreadingHTTPServer(("127.0.0.1", 0), OldServer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        with open_index(url, collection="mine", api_key="secret") as index:
-            assert (index.spaces, index.mark) == ({"sound": 8}, None)
-            index.upsert([Point(7, {"sound": np.ones(8)})])
-            assert index.search("sound", np.ones(8), k=1, where=Match("genre", ("samba",))) == [(7, 0.5)]
-            with pytest.raises(RebuildNeeded, match="rebuild"):
-                index.add_space("late", 3)
-            assert index.spaces == {"sound": 8}
-        server.shutdown()
-    assert ("PUT", "/collections/mine/points", "secret") in OldServer.requests
-    # each request was refused once and then sent again
-    assert OldServer.requests[::2] == OldServer.requests[1::2]
 
 
 @pytest.mark.parametrize("url", ["http://", "http://host:port"])

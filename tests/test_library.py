@@ -586,12 +586,12 @@ def test_a_qdrant_client_holds_the_index_as_well(library, expected, made):
         assert new in ids(served.similar(served.tracks()[0], 50))
         assert served.remove([new]) == 1
     (collection,) = (c.name for c in client.get_collections().collections)
-    assert re.fullmatch("soundkin-[0-9a-f]{8}", collection)
+    assert re.fullmatch("soundkin-[0-9a-f]{8}-0001", collection)
     assert client.count(collection).count == 30
 
 
 def test_a_server_that_does_not_answer_is_one_line(library, monkeypatch):
-    monkeypatch.setattr("soundkin.index.server._PAUSES", ())
+    monkeypatch.setattr("soundkin.index.connection._PAUSE", 0.0)
     with (
         Library.open(library.folder, qdrant="http://127.0.0.1:9") as served,
         pytest.raises(StoreError, match="cannot reach the server") as raised,

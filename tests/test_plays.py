@@ -291,6 +291,20 @@ def test_letters_of_other_times(tmp_path, encoding):
     assert list(plays.read(file)) == rows
 
 
+@pytest.mark.parametrize("name", ["x.csv", "lastfm.csv", "x.jsonl", "x.json"])
+def test_what_is_still_to_come_was_not_played(library, two, tmp_path, name):
+    track, soon = two[0], int(time.time()) + 10 * 86_400
+    about = {"artist_name": track.artist, "track_name": track.title}
+    text = {
+        "x.csv": f"artist,title,time\n{track.artist},{track.title},{soon}\n",
+        "lastfm.csv": f"uts,utc_time,artist,album,track\n{soon},,{track.artist},,{track.title}\n",
+        "x.jsonl": json.dumps({"listened_at": soon, "track_metadata": about}),
+        "x.json": json.dumps([stream(track, soon, 200_000)]),
+    }[name]
+    report = taken(library, put(tmp_path / name, text))
+    assert (report.refused, report.new) == ({"in the future": 1}, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [

@@ -155,7 +155,7 @@ def entry() -> catalogue.Entry:
 def test_the_catalogue_says_what_is_here(published: EncoderInfo, tmp_path: Path) -> None:
     assert not entry().here
     with pytest.raises(ModelError, match="not here"):
-        catalogue.verify("made-up")
+        list(catalogue.verify("made-up"))
     (tmp_path / "made.bin").write_bytes(CONTENT)
     (path,) = catalogue.add("made-up", tmp_path / "made.bin")
     assert path.read_bytes() == CONTENT
@@ -167,7 +167,7 @@ def test_the_catalogue_says_what_is_here(published: EncoderInfo, tmp_path: Path)
     assert "no known answer" in known
     path.write_bytes(b"weighty")
     with pytest.raises(ModelError, match="damaged"):
-        catalogue.verify("made-up")
+        list(catalogue.verify("made-up"))
 
 
 def test_what_runs_it_is_said_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -446,6 +446,9 @@ def test_names_that_are_no_text_do_not_break_an_answer(made_library, tmp_path):
     with client_of(tmp_path / "library") as client:
         (track,) = client.get(f"{API}/tracks").json()["tracks"]
         assert client.get(f"{API}/tracks/{track['id']}/audio").content == source.read_bytes()
+        asked = client.head(f"{API}/tracks/{track['id']}/audio")
+        assert (asked.status_code, asked.content) == (200, b"")
+        assert int(asked.headers["content-length"]) == source.stat().st_size
         for format_ in ("m3u8", "xspf", "jspf"):
             body = {"name": "x", "tracks": [track["id"]], "format": format_}
             assert client.post(f"{API}/export", json=body).status_code == 200

@@ -60,7 +60,10 @@ def test_a_part_of_a_file(server, flac, asked, cut):
 
 def test_ranges_that_cannot_be(server, flac):
     address, data = flac
-    assert get(server + address, headers={"range": f"bytes={len(data)}-"}).status_code == 416
+    behind = get(server + address, headers={"range": f"bytes={len(data)}-"})
+    assert (behind.status_code, behind.headers["content-range"]) == (416, f"bytes */{len(data)}")
+    assert behind.json()["error"]["kind"] == "invalid"
+    assert get(server + address, headers={"range": "lines=1-2"}).json()["error"]["kind"] == "bad_request"
     whole = get(server + address)
     assert (whole.status_code, whole.content) == (200, data)
     assert whole.headers["accept-ranges"] == "bytes"

@@ -188,7 +188,7 @@ def test_what_went_wrong_is_said_to_who_asks(slow):
 
 
 def test_a_worker_hands_errors_back(tmp_path):
-    work = jobs.work(str(tmp_path / "nothing"))
+    work = jobs.work({"folder": str(tmp_path / "nothing")})
     assert isinstance(work(("clusters", "x")), NotFound)
 
 

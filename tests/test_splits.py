@@ -5,10 +5,11 @@ import pytest
 
 from soundkin.errors import InputError
 from soundkin.evaluate import Options, evaluate
-from soundkin.evaluate.splits import SPLITS, divide, judge
+from soundkin.evaluate.splits import judge
 from soundkin.record import Record
 from soundkin.record.feedback import Feedback
 from soundkin.taste.cold import NOBODY, unit
+from soundkin.taste.dividing import SPLITS, divide
 from soundkin.taste.learning import Collection
 from soundkin.taste.matrix import Plays
 

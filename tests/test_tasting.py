@@ -15,12 +15,14 @@ from soundkin.explore.comparison import compare
 from soundkin.record import Track
 from soundkin.record.feedback import Feedback, Heard
 from soundkin.taste import models
+from soundkin.taste.adopting import train
 from soundkin.taste.cold import NOBODY, directions, guess, unit
+from soundkin.taste.dividing import hold_out
 from soundkin.taste.fusing import Parts, Weights, fuse, share, standard
 from soundkin.taste.history import weight_of
 from soundkin.taste.learning import Collection, learn
 from soundkin.taste.matrix import Plays
-from soundkin.taste.training import FILE, hold_out, load, ndcg, train
+from soundkin.taste.training import FILE, load, ndcg
 
 DAY = 86_400
 
@@ -375,6 +377,7 @@ def test_the_api_says_what_was_learned_and_to_whom_it_speaks(library, told):
         status = client.get(f"{API}/taste", params={"profile": "me"}).json()
         assert (status["learned"], status["height"], status["rows"]) == (True, 30, "people")
         assert status["vectors"] == trained["vectors"]
+        assert status["ranker"] is False
         assert "played by anybody" in status["why_not"]
         library.feedback("like", tracks[:3], "me")
         assert client.get(f"{API}/taste", params={"profile": "me"}).json()["why_not"] == ""
@@ -481,6 +484,40 @@ def test_bots_are_left_out(library, told):
     assert (figures["bots"], figures["height"]) == (1, 30)
 
 
+def test_who_has_played_everything_says_nothing_of_what_goes_together(library, told, monkeypatch):
+    tracks = in_order(library)
+    tell(library, [("all", Feedback(track.id, "play", 1e9 + 300 * i)) for i, track in enumerate(tracks)])
+    figures = library.train_taste()
+    assert (figures["omnivores"], figures["height"]) == (0, 31)  # of a small library anybody may know half
+    monkeypatch.setattr("soundkin.taste.history._LARGE", 5)
+    figures = library.train_taste()
+    assert (figures["omnivores"], figures["height"]) == (1, 30)
+
+
+def test_people_who_all_have_played_everything_once_are_learned_from_without_harm(library):
+    tracks = in_order(library)
+    tell(
+        library,
+        [
+            (f"p{person}", Feedback(track.id, "play", 1e9 + DAY * person + 300 * i))
+            for person in range(12)
+            for i, track in enumerate(tracks)
+        ],
+    )
+    figures = library.train_taste()
+    assert (figures["rows"], figures["height"], figures["tracks"]) == ("people", 12, len(tracks))
+    hits = library.recommend([tracks[0]], k=5, hybrid=True)
+    assert len(hits) == 5
+    assert np.isfinite([hit.similarity for hit in hits]).all()
+
+
+def test_one_person_with_one_track_again_and_again_is_too_little(library):
+    track = in_order(library)[0]
+    tell(library, [("default", Feedback(track.id, "play", 1e9 + DAY * i)) for i in range(100)])
+    with pytest.raises(InputError, match="0 people and 0 sessions"):
+        library.train_taste()
+
+
 def test_the_commands_train_and_recommend(library, told, capsys):
     tracks, _ = told
     home = ["--library", str(library.folder)]
@@ -492,6 +529,16 @@ def test_the_commands_train_and_recommend(library, told, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["taste", "train", "--json", *home])
     assert json.loads(capsys.readouterr()[0])["height"] == 30
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["taste", "status", "--json", *home])
+    status = json.loads(capsys.readouterr()[0])
+    assert (status["learned"], status["height"], status["ranker"]["used"]) == (True, 30, False)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["taste", "status", "--profile", "p0", *home])
+    shown = capsys.readouterr()[0]
+    assert "by cosine" in shown
+    assert "no learned one: it takes 30000 plays" in shown
+    assert "to p0: by sound and taste" in shown
     with pytest.raises(SystemExit, match="0"):
         cli.main(["recommend", "--like", tracks[0].id, "--hybrid", "--json", *home])
     out, err = capsys.readouterr()

@@ -304,8 +304,14 @@ def test_a_file_added_by_hand_is_checked(server: Server, tmp_path: Path) -> None
 
 def test_a_damaged_file_added_by_hand_is_refused(server: Server, tmp_path: Path) -> None:
     (tmp_path / "net.bin").write_bytes(b"?" + CONTENT[1:])
-    with pytest.raises(ModelError, match=f"net.bin: sha256 .*, wanted {SHA256}"):
-        add("net", [wanted(server)], tmp_path / "net.bin")
+    other = wanted(server, name="net/other.bin", url=f"{server.url}/other.bin")
+    with pytest.raises(ModelError, match=rf"net.bin as published: sha256 \w+, wanted {SHA256}$"):
+        add("net", [other, wanted(server)], tmp_path / "net.bin")
+    (tmp_path / "else.bin").write_bytes(b"?")
+    with pytest.raises(
+        ModelError, match=r"none of the files that net needs: other.bin: 1 bytes.*; net.bin: 1"
+    ):
+        add("net", [other, wanted(server)], tmp_path / "else.bin")
     for missing in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(ModelError, match=r"is not a file; wanted one of net\.bin"):
             add("net", [wanted(server)], missing)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from soundkin.browsing import Facet
+    from soundkin.cluster import ClusterOptions, ClusterReport, LoadReport
     from soundkin.embed import Embedder, Failure, Space
     from soundkin.encoders import ENCODERS, load_encoder
     from soundkin.errors import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         StoreError,
     )
     from soundkin.exchange import ImportReport
+    from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
     from soundkin.library import Ambiguous, Library, Status
     from soundkin.mixing import Cluster, Found, ImportedProfile
     from soundkin.playlists import Entry
@@ -56,6 +58,8 @@ _HOME = {
         "errors",
     ),
     "ImportReport": "exchange",
+    **dict.fromkeys(("QdrantCollection", "QdrantLayout", "QdrantSettings"), "index.settings"),
+    **dict.fromkeys(("ClusterOptions", "ClusterReport", "LoadReport"), "cluster"),
     **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
     **dict.fromkeys(("Cluster", "Found", "ImportedProfile"), "mixing"),
     "Entry": "playlists",
@@ -74,6 +78,8 @@ __all__ = [
     "Ambiguous",
     "Closeness",
     "Cluster",
+    "ClusterOptions",
+    "ClusterReport",
     "DecodeError",
     "Embedder",
     "Entry",
@@ -88,6 +94,7 @@ __all__ = [
     "InputError",
     "Journey",
     "Library",
+    "LoadReport",
     "MissingExtra",
     "ModelError",
     "Moment",
@@ -96,6 +103,9 @@ __all__ = [
     "PlaysReport",
     "Profile",
     "Progress",
+    "QdrantCollection",
+    "QdrantLayout",
+    "QdrantSettings",
     "Query",
     "Radio",
     "ScanOptions",

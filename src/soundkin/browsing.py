@@ -254,7 +254,7 @@ def filter_for(field: str, value: str) -> str:
 
 
 def where_of(filters: Filter | None) -> Where:
-    """Translate a filter for SQLite.
+    """Translate a filter for the record.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def where_of(filters: Filter | None) -> Where:
             column = "CAST(t.added AS INTEGER)" if field == "added" else f"t.{field}"
             bounds = [(s, v) for s, v in ((">", gt), (">=", gte), ("<", lt), ("<=", lte)) if v is not None]
             sql = " AND ".join(f"{column} {sign} ?" for sign, _ in bounds)
-            return Where(f"coalesce({sql}, 0)", tuple(value for _, value in bounds))
+            return Where(f"coalesce({sql}, FALSE)", tuple(value for _, value in bounds))
         case HasId(ids):
             return Where.among("t.id", [f"{number:016x}" for number in ids])
         case Not(part):

@@ -39,13 +39,15 @@ class Check:
     found: str
 
 
-def examine(folder: str | os.PathLike[str] | None = None) -> Iterator[Check]:
+def examine(folder: str | os.PathLike[str] | None = None, record: str | None = None) -> Iterator[Check]:
     """Check everything, one thing after the other; a check that fails does not stop the next.
 
     Parameters
     ----------
     folder : path-like, optional
         The library to look at; default the default one.
+    record : str, optional
+        URL of its record, where that is not in the folder.
 
     Yields
     ------
@@ -58,7 +60,7 @@ def examine(folder: str | os.PathLike[str] | None = None) -> Iterator[Check]:
         ("decoders", _decoders),
         ("published encoders", _published),
         *((f"encoder {name}", _encoder_check(name)) for name in ENCODERS if _is_ready(name)),
-        ("library", lambda: _library(folder)),
+        ("library", lambda: _library(folder, record)),
         ("self-test", _self_test),
     ):
         try:
@@ -132,8 +134,8 @@ def _encoder_check(name: str) -> Callable[[], str]:
     return look
 
 
-def _library(folder: str | os.PathLike[str] | None) -> str:
-    with Library.open(folder) as library:
+def _library(folder: str | os.PathLike[str] | None, record: str | None) -> str:
+    with Library.open(folder, record=record) as library:
         place = library.folder
         try:
             state = library.status()
@@ -144,7 +146,7 @@ def _library(folder: str | os.PathLike[str] | None) -> str:
                     f"none yet, and {parent} cannot be written; name one with --library"
                 ) from None
             return f"none yet in {place}"
-        return f"{state.summary.tracks} tracks in {place}"
+        return f"{state.summary.tracks} tracks in {state.folder}"
 
 
 def _self_test() -> str:

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from soundkin import exchange, fusion, recommend
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage, is_audio_name
 from soundkin.browsing import Browsing, where_of
+from soundkin.cluster import ClusterOptions, ClusterReport, LoadReport, embed_with_ray, load, sources_of
 from soundkin.embed import (
     Embedded,
     Embedder,
@@ -54,9 +55,11 @@ from soundkin.index.building import Builder
 from soundkin.index.follow import catch_up, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
 from soundkin.index.recorded import RecordIndex
+from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
 from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
+from soundkin.record.database import Place, shown, url_of
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
 from soundkin.record.listing import Where
 from soundkin.record.rows import fold, to_track
@@ -79,6 +82,7 @@ from soundkin.tasting import Tasting
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
+
 
 Array = NDArray[np.float32]
 Listener = Callable[[Task, list[str], Listening], Outcome]
@@ -104,7 +108,7 @@ class Status:
     Parameters
     ----------
     folder : str
-        Where it is.
+        Where it is: its folder, or where its record is if that is elsewhere.
     summary : Summary
         Tracks, seconds, bytes, formats, failures.
     spaces : list of (Space, int, bool)
@@ -159,37 +163,49 @@ class Library(Mixing, Browsing, Tasting):
     ----------
     folder : Path
         Need not exist yet: `add` makes it.
-    qdrant : str or QdrantClient, optional
-        URL of a Qdrant server, or a client, that holds the index instead of the folder.
+    qdrant : str, QdrantSettings or QdrantClient, optional
+        URL of a Qdrant server that holds the index instead of the folder, or how to use it, or a client that is ready.
+        Default: `QdrantSettings.of` the environment.
     api_key : str, optional
-        Key of that server.
+        Key of that server, where a URL is given.
     listener : callable, optional
         Embeds one file for a question: given the task, the encoders and how they hear, what came of it. By default a
         worker process is started for each; a server keeps some ready.
+    record : str, optional
+        URL of a PostgreSQL database that holds the record instead of the folder.
+
+    Attributes
+    ----------
+    place : Path or str
+        Where the record is: the folder, or that URL.
     """
 
     def __init__(
         self,
         folder: Path,
-        qdrant: "str | QdrantClient | None" = None,
+        qdrant: "str | QdrantSettings | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
+        record: str | None = None,
     ) -> None:
         self.folder = folder
+        self.place: Place = url_of(record) if record else folder
         self._listener = listener or _listen_once
         self._guard = threading.RLock()  # of what is opened and brought up to date on demand
-        self._where: str | Path | QdrantClient = qdrant or folder / "index"
-        self._api_key, self._is_remote = api_key, qdrant is not None
+        if qdrant is None or isinstance(qdrant, str):
+            qdrant = QdrantSettings.of(qdrant, api_key)
+        self._where: Path | QdrantSettings | QdrantClient = qdrant or folder / "index"
+        self._is_remote = qdrant is not None
         self._record: Record | None = None
         self._index: Index | None = None
         self._fallback: RecordIndex | None = None  # while the index cannot be had
-        self._builder = Builder(folder, folder / "index")
+        self._builder = Builder(self.place, folder / "index")
         self._try_again = 0.0  # when to look for the index again, on the monotonic clock
         self._embedders: dict[str, Embedder] = {}
         self._counted: tuple[int, dict[str, int]] = (
             -1,
             {},
-        )  # vectors in each space, with the state of the record
+        )  # vectors in each space, with the revision of the record
         self._valued: dict[str, tuple[int, Values]] = {}  # with the revision of the record
         self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
@@ -197,9 +213,10 @@ class Library(Mixing, Browsing, Tasting):
     def open(
         cls,
         folder: str | os.PathLike[str] | None = None,
-        qdrant: "str | QdrantClient | None" = None,
+        qdrant: "str | QdrantSettings | QdrantClient | None" = None,
         api_key: str | None = None,
         listener: Listener | None = None,
+        record: str | None = None,
     ) -> Self:
         """Open a library.
 
@@ -207,19 +224,38 @@ class Library(Mixing, Browsing, Tasting):
         ----------
         folder : path-like, optional
             Default: `default_folder()`. ``~`` is expanded.
-        qdrant : str or QdrantClient, optional
-            URL of a Qdrant server that holds the index, or a client that is ready.
+        qdrant : str, QdrantSettings or QdrantClient, optional
+            URL of a Qdrant server that holds the index, or how to use it, or a client that is ready; default the
+            environment's, see `QdrantSettings.of`.
         api_key : str, optional
-            Its key.
+            Its key, where a URL is given.
         listener : callable, optional
             What embeds files for questions, see `Library`.
+        record : str, optional
+            ``postgresql://user@host/database`` that holds the record instead of the folder, for many to share.
 
         Returns
         -------
         Library
             Nothing is read or made before it is needed.
+
+        Raises
+        ------
+        InputError
+            The record is no such URL.
         """
-        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener)
+        return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener, record)
+
+    @property
+    def opened_with(self) -> dict[str, str | None]:
+        """What `open` takes to open the same library in another process; of a client for Qdrant nothing is told."""
+        server = self._where if isinstance(self._where, QdrantSettings) else None
+        return {
+            "folder": os.fspath(self.folder),
+            "qdrant": server.url if server else None,
+            "api_key": server.api_key if server else None,
+            "record": self.place if isinstance(self.place, str) else None,
+        }
 
     # ---- writing
 
@@ -258,7 +294,7 @@ class Library(Mixing, Browsing, Tasting):
         begin, used = time.monotonic(), _cpu_seconds()
         options = options or ScanOptions()
         roots = roots_of([paths] if isinstance(paths, (str, os.PathLike)) else paths)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             names, listening = self._settings(record, options)
             refused: PruneRefused | None = None
@@ -358,7 +394,7 @@ class Library(Mixing, Browsing, Tasting):
             bad = [path for path in failures if is_below(path, below)]
             ids.update(under if under or bad else [self.find(query).id])
             failed.update(bad)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             removed = record.remove(ids=sorted(ids), paths=sorted(failed))
         self._renew_index()
@@ -401,13 +437,94 @@ class Library(Mixing, Browsing, Tasting):
             Another process is writing, the disk is full, the folder cannot be written.
         """
         content = exchange.read_any(path, encoder_name, collection, api_key)
-        with Record.open(self.folder, write=True) as record:
+        with Record.open(self.place, write=True) as record:
             self._drop_foreign_index(record)
             report = exchange.merge(
                 record, content, not record.active_spaces() and self._makes(content.space)
             )
         if report.vectors or report.added:
             self._renew_index()
+        return report
+
+    def add_with_ray(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        options: ClusterOptions | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> tuple[ClusterReport, LoadReport]:
+        """Index files, folders and URLs as `add` does it, on a Ray cluster.
+
+        What the library has already is not embedded again. The results lie in its folder ``ray`` until they are
+        loaded, so that one that was killed goes on.
+
+        Parameters
+        ----------
+        paths : path-like, or iterable of them
+            Folders are searched through. Every machine of the cluster has to see them, and the library's folder.
+        options : ClusterOptions, optional
+            How; `encoders` and `listening` as in `ScanOptions`.
+        progress : callable, optional
+            Called with a `Progress` now and then.
+
+        Returns
+        -------
+        tuple of (ClusterReport, LoadReport)
+            What the cluster did, and what came into the library.
+
+        Raises
+        ------
+        InputError
+            A path does not exist.
+        MissingExtra
+            Ray is not installed.
+        StoreError
+            The cluster cannot be reached; another process is writing, the disk is full.
+        """
+        options = options or ClusterOptions()
+        given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        with Record.open(self.place, write=True) as record:
+            heard = options.listening if isinstance(options.listening, Listening) else None
+            names, listening = self._settings(record, ScanOptions(options.encoders, heard))
+            known = _known(record, [space.id for space in spaces_of(names, listening)], options.retry)
+        out = self.folder / "ray"
+        how = replace(options, encoders=tuple(names), listening=listening)
+        report = embed_with_ray(given, out, how, progress, known)
+        return report, self.load(out) if (out / "parts").is_dir() else LoadReport()
+
+    def load(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> LoadReport:
+        """Take in what `cluster.embed_with_ray` made, in bulk.
+
+        Parameters
+        ----------
+        paths : path-like, or iterable of them
+            Its Parquet files; or their folders, here or in a bucket.
+        progress : callable, optional
+            Called with the number of files read and of all.
+
+        Returns
+        -------
+        LoadReport
+            What became of the rows. A second time adds nothing.
+
+        Raises
+        ------
+        InputError
+            A file is not there, damaged, or of another kind. What came before it is in the library.
+        MissingExtra
+            A package is not installed.
+        StoreError
+            Another process is writing, the disk is full, the folder cannot be written.
+        """
+        sources = sources_of([paths] if isinstance(paths, (str, os.PathLike)) else list(paths))
+        with Record.open(self.place, write=True) as record:
+            self._drop_foreign_index(record)
+            others = bool(record.active_spaces())
+            report = load(record, sources, lambda space: not others and self._makes(space), progress)
+        self._renew_index(report.added + report.updated)
         return report
 
     # ---- reading
@@ -484,8 +601,8 @@ class Library(Mixing, Browsing, Tasting):
         active = {space.id for space in record.active_spaces()}
         spaces = [(space, summary.vectors.get(space.id, 0), space.id in active) for space in record.spaces()]
         gone = sum(map(is_gone, record.files()))
-        writer, prints = writer_of(self.folder), self.without_fingerprint()
-        return Status(os.fspath(self.folder), summary, spaces, gone, writer, prints)
+        writer, prints = writer_of(self.place), self.without_fingerprint()
+        return Status(shown(self.place), summary, spaces, gone, writer, prints)
 
     def scanning(self) -> str:
         """Say that another process is filling this library, for the end of a message that something is not in it.
@@ -495,7 +612,7 @@ class Library(Mixing, Browsing, Tasting):
         str
             Begins with a semicolon; empty when nobody is.
         """
-        writer = writer_of(self.folder)
+        writer = writer_of(self.place)
         return f"; {writer} is filling this library, ask again when it is done" if writer else ""
 
     def space(self, name: str | None = None) -> Space:
@@ -522,7 +639,7 @@ class Library(Mixing, Browsing, Tasting):
         if not spaces:
             known = ", ".join(s.id for s in record.spaces())
             if not known:
-                raise NotFound(f"nothing is indexed in {self.folder} yet{self.scanning()}")
+                raise NotFound(f"nothing is indexed in {shown(self.place)} yet{self.scanning()}")
             raise NotFound(f"no space {name!r} in this library; there is: {known}")
         if len(spaces) == 1:
             return spaces[0]
@@ -789,6 +906,67 @@ class Library(Mixing, Browsing, Tasting):
             self._close_index()
         return True
 
+    def collection(self) -> QdrantCollection | None:
+        """Ask the Qdrant server how the collection of this library is.
+
+        Returns
+        -------
+        QdrantCollection or None
+            None where the index is a folder.
+
+        Raises
+        ------
+        RebuildNeeded
+            There is none yet.
+        StoreError
+            The server cannot be reached or refuses.
+        """
+        if isinstance(self._where, Path):
+            return None
+        from soundkin.index.server import open_collection
+
+        with open_collection(self._where, **self._server(self._reader())) as index:
+            return index.state()
+
+    def lay_out(self, layout: QdrantLayout | None = None) -> QdrantCollection:
+        """Make the collection on the Qdrant server anew from the record, beside the one that answers meanwhile.
+
+        Parameters
+        ----------
+        layout : QdrantLayout, optional
+            How it lies on the nodes; what this does not say stays as it is. With a library that has no track yet the
+            collection waits for the first.
+
+        Returns
+        -------
+        QdrantCollection
+            The new one, which answers now; the one before is gone.
+
+        Raises
+        ------
+        InputError
+            The index of this library is a folder, or the layout cannot be.
+        IndexLocked
+            Another process is doing it.
+        StoreError
+            The server cannot be reached or refuses; nothing has changed then.
+        """
+        if isinstance(self._where, Path):
+            raise InputError("the index of this library is a folder; name a Qdrant server, with --qdrant URL")
+        try:
+            record = self._reader()
+        except NotFound:  # before the first scan: the record is what gives the collection its name
+            Record.open(self.place, write=True).close()
+            record = self._reader()
+        rebuild_from(self.place, self._where, layout=layout, **self._server(record))
+        with self._guard:
+            self._close_index()
+        if record.revision:
+            self._current_index()  # what the record has gained meanwhile
+        state = self.collection()
+        assert state is not None
+        return state
+
     def closeness(self, space: Space) -> Closeness:
         """Return what similarities are usual in a space of this library.
 
@@ -877,7 +1055,7 @@ class Library(Mixing, Browsing, Tasting):
             There is no such kind or time.
         """
         tracks = [query if isinstance(query, Track) else self.find(query) for query in queries]
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             record.add_feedback(profile, [track.id for track in tracks], kind, at)
         return tracks
 
@@ -891,12 +1069,12 @@ class Library(Mixing, Browsing, Tasting):
 
     def create_profile(self, name: str) -> str:
         """Make a profile and return its name as it is kept; raise InputError when it is unusable or taken."""
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             return record.create_profile(name)
 
     def delete_profile(self, name: str) -> int:
         """Forget a profile and all it said, and return how much that was; raise NotFound when there is none."""
-        with Record.open_to_note(self.folder) as record:
+        with Record.open_to_note(self.place) as record:
             return record.delete_profile(name)
 
     def embedder(self, space: Space) -> Embedder:
@@ -932,7 +1110,6 @@ class Library(Mixing, Browsing, Tasting):
             if self._record is not None:
                 self._record.close()
             self._record = None
-            self._counted = (-1, {})  # another connection counts the commits anew
 
     def __enter__(self) -> Self:
         return self
@@ -1003,14 +1180,14 @@ class Library(Mixing, Browsing, Tasting):
     def _reader(self) -> Record:
         with self._guard:
             if self._record is None:
-                self._record = Record.open(self.folder)
+                self._record = Record.open(self.place)
             return self._record
 
     def _vectors_in_spaces(self) -> dict[str, int]:
-        """Count the vectors of each space, once for each state of the record: it reads through all of them."""
-        commits, known = self._reader().commits, self._counted
-        if known[0] != commits:
-            known = self._counted = commits, self._reader().counts().vectors
+        """Count the vectors of each space, once for each revision of the record: it reads through all of them."""
+        revision, known = self._reader().revision, self._counted
+        if known[0] != revision:
+            known = self._counted = revision, self._reader().counts().vectors
         return known[1]
 
     def _is_full(self, space: Space) -> bool:
@@ -1271,7 +1448,7 @@ class Library(Mixing, Browsing, Tasting):
         """Say how to reach the index on a server; several libraries may share one, each with its own collection."""
         if not self._is_remote:
             return {}
-        return {"api_key": self._api_key, "collection": f"soundkin-{record.uuid[:8]}"}
+        return {"collection": f"soundkin-{record.uuid[:8]}"}
 
     def _drop_foreign_index(self, record: Record) -> None:
         """Forget an index that is ahead of an old copy of the record, before new changes take the same numbers."""
@@ -1293,13 +1470,23 @@ class Library(Mixing, Browsing, Tasting):
 
     def _rebuild(self, record: Record) -> None:
         if self._is_remote or not _is_large(record):
-            rebuild_from(self.folder, self._where, **self._server(record))
+            rebuild_from(self.place, self._where, **self._server(record))
         else:
             self._builder.run()
 
-    def _renew_index(self) -> None:
-        """After a change: bring the index up to date, and rebuild it when much of it is outside the graph."""
+    def _renew_index(self, changed: int = 0) -> None:
+        """After a change: bring the index up to date, and rebuild it when much of it is outside the graph.
+
+        After one of very many tracks: with a graph that is built once, at the end.
+        """
         record = self._reader()
+        if changed >= _SMALL and self._is_remote:
+            with (
+                contextlib.suppress(RebuildNeeded),
+                open_index(self._where, **self._server(record)) as index,
+                index.loading(),
+            ):
+                catch_up(index, record)
         known = None if self._is_remote else read_state(self.folder / "index")
         if known and known.mark == Mark(record.uuid, record.revision):
             return  # seen without opening it, which a large one takes a second for
@@ -1332,6 +1519,23 @@ def _most_outside(record: Record) -> int:
 
 def _record_index(record: Record) -> RecordIndex:
     return RecordIndex(record, lambda where: record.ids(where_of(where)))
+
+
+def _known(record: Record, spaces: Sequence[str], retry: bool) -> dict[FileState, set[str]]:
+    """Return in which of some spaces a record has vectors of files, or knows that there are none to be had."""
+    files = record.files()
+    known = {path: set(spaces) for path in files}
+    for space in {space.id for space in record.spaces()}.intersection(spaces):
+        for path in record.missing(space):
+            known[path].discard(space)
+    for space in set(spaces) - {space.id for space in record.spaces()}:
+        for have in known.values():
+            have.discard(space)
+    out = {FileState(path, files[path].size, files[path].mtime_ns): have for path, have in known.items()}
+    if not retry:
+        failed = record.failed_files()
+        out |= {FileState(path, *state): set(spaces) for path, state in failed.items()}
+    return out
 
 
 def _of_another_version(space: Space) -> ModelError:

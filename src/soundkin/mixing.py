@@ -28,6 +28,7 @@ from soundkin.recommend.pieces import split_title
 from soundkin.recommend.radio import Radio
 from soundkin.recommend.versions import Group, duplicates
 from soundkin.record import Record, Track
+from soundkin.record.database import Place
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile, clean_name
 from soundkin.record.rows import fold
 
@@ -106,7 +107,7 @@ class Cluster:
 class Mixing(ABC):
     """Paths, radios, mixes, lists and duplicates of a library."""
 
-    folder: Path
+    place: Place
 
     @abstractmethod
     def _reader(self) -> Record: ...
@@ -501,7 +502,7 @@ class Mixing(ABC):
         here = [Feedback(id_, mark.kind, mark.at) for mark in marks if (id_ := found[mark.track])]
         if clean_name(who) not in {one.name for one in self.profiles()}:
             self.create_profile(who)
-        with Record.open_to_note(self.folder) as writable:
+        with Record.open_to_note(self.place) as writable:
             new = writable.add_history(who, here)
         lost = dict.fromkeys(mark.title or mark.path or mark.track for mark in marks if not found[mark.track])
         return ImportedProfile(who, len(marks), new, len(here) - new, tuple(lost))

@@ -23,6 +23,7 @@ from soundkin.embed import (
     cores,
     embed_files,
     is_gone,
+    is_url,
 )
 from soundkin.errors import InputError
 from soundkin.record import FileRow, Record
@@ -112,9 +113,10 @@ def absolute(path: str | os.PathLike[str]) -> str:
     Returns
     -------
     str
-        Links are not followed.
+        Links are not followed; a URL stays as it is.
     """
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+    text = os.fspath(path)
+    return text if is_url(text) else os.path.abspath(os.path.expanduser(text))
 
 
 def is_below(path: str, roots: Sequence[str]) -> bool:

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soundkin import plays
 from soundkin.embed import Space
 from soundkin.recommend import Closeness, Seeds
 from soundkin.record import Record, Track
+from soundkin.record.database import Place
 from soundkin.record.feedback import Heard
+from soundkin.taste.adopting import train
 from soundkin.taste.cold import has_any
 from soundkin.taste.gathering import gather
 from soundkin.taste.history import LIKE_WEIGHT, weight_of
 from soundkin.taste.serving import SPACE, TasteOfOne
-from soundkin.taste.training import FILE, Trained, load, save, train
+from soundkin.taste.training import FILE, Trained, load, save
 
 FOLDER = "taste"
 """Of what was learned, in that of the library."""
@@ -32,6 +35,7 @@ class Tasting(ABC):
     """Plays and taste of a library."""
 
     folder: Path
+    place: Place
     _trained: tuple[int, Trained | None] | None = None  # with when it was written
 
     @abstractmethod
@@ -82,7 +86,7 @@ class Tasting(ABC):
         """
         rows = plays.read(path)
         matcher = plays.Matcher(self._reader().tracks())
-        with Record.open_to_note(self.folder) as writable:
+        with Record.open_to_note(self.place) as writable:
             return plays.take(writable, matcher, rows, profile, _written(path), progress)
 
     def train_taste(
@@ -116,7 +120,7 @@ class Tasting(ABC):
         """
         gathered = gather(self._reader(), self.space())
         tracks, history = gathered.tracks, gathered.history
-        learned, figures = train(history.plays, gathered.collection, method, seed, progress)
+        learned, figures = train(history.plays, gathered.collection, method, seed, progress, history.latest)
         told = {
             "rows": history.rows, "height": history.plays.height, "entries": len(history.plays.items),
             "tracks": int((history.plays.listeners > 0).sum()), "bots": history.bots,
@@ -126,7 +130,7 @@ class Tasting(ABC):
         numbers = np.array([int(track.id, 16) for track in tracks], np.uint64)
         has_vector = has_any(learned.guess.vectors)
         told["vectors"] = int(has_vector.sum())
-        with Record.open(self.folder, write=True) as writable:
+        with Record.open(self.place, write=True) as writable:
             ids = [track.id for track, one in zip(tracks, has_vector, strict=True) if one]
             writable.replace_vectors(SPACE, ids, learned.guess.vectors[has_vector])
         save(Trained(numbers, gathered.collection.artists, learned, told), self.folder / FOLDER)
@@ -177,12 +181,19 @@ class Tasting(ABC):
         Returns
         -------
         dict
-            "learned", a bool; "why_not" as `why_no_taste` says it; and where something was learned, what
-            `train_taste` returned then.
+            "learned", a bool; "why_not" as `why_no_taste` says it; where something was learned, what
+            `train_taste` returned then; and "ranker": whether a learned order is "used", if not "why".
         """
-        trained = self._kept_taste()
-        told = {} if trained is None else trained.told
-        return {"learned": trained is not None, "why_not": self.why_no_taste(profile), **told}
+        trained, why_not = self._kept_taste(), self.why_no_taste(profile)
+        if trained is None:
+            return {"learned": False, "why_not": why_not, "ranker": {"used": False, "why": why_not}}
+        ranker = trained.taste.ranker
+        told = {"why": ""} | trained.told.get("ranker", {}) | {"used": trained.taste.ranks}
+        if ranker is not None and not trained.taste.ranks:
+            told["why"] = (
+                "it was learned by another version of Soundkin: soundkin taste train learns it again"
+            )
+        return {**trained.told, "learned": True, "why_not": why_not, "ranker": told}
 
     def _second(
         self, seeds: Seeds, likes: Sequence[str | os.PathLike[str] | Track], profile: str | None, space: Space
@@ -196,11 +207,11 @@ class Tasting(ABC):
         rows = rows[rows.any(axis=1)]
         sounds = np.stack([query.vector for query in seeds.likes])
         known = np.array([query.is_known for query in seeds.likes])
-        scores = usual.evidence(rows, sounds, known).sum(axis=1)
-        spread = float(scores.mean()), max(float(scores.std()), 1e-6)
+        evidence = usual.evidence(rows, sounds, known)
         made = TasteOfOne(
-            trained, self._played(likes, profile), spread, lambda n: _name(record.track(f"{n:016x}"))
-        )
+            trained, self._played(likes, profile), _spread(evidence.sum(axis=1)), _spread(evidence.max(axis=1)),
+            lambda n: _name(record.track(f"{n:016x}")),
+        )  # fmt: skip
         return None if made.is_silent else made
 
     def _played(
@@ -217,6 +228,10 @@ class Tasting(ABC):
             if (track := self._named(like)) and track.id:  # a file from outside was played by nobody
                 played[int(track.id, 16)] = LIKE_WEIGHT
         return played
+
+
+def _spread(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values.mean()), max(float(values.std()), 1e-6)
 
 
 def _name(track: Track) -> str:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
+    cluster,
+    clustering,
     collection,
     encoders,
     encoding,
@@ -23,6 +25,7 @@ from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
     judging,
     questions,
     serving,
+    sharing,
     taste,
     tasting,
 )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from soundkin.cli import cluster
+from soundkin.cli.clustering import index_with_ray
 from soundkin.cli.common import (
     cli,
     count_of,
@@ -19,12 +21,14 @@ from soundkin.cli.common import (
     json_option,
     library_option,
     name_of,
+    open_library,
     print_hits,
     print_json,
     print_pairs,
     print_table,
     qdrant_options,
     ranked,
+    record_url,
     say,
     scan_progress,
     size_of,
@@ -64,6 +68,22 @@ _PRUNE = "soundkin index FOLDER --prune forgets them"
     "--fingerprints", is_flag=True, help="Also hear tracks again that have no fingerprint, for duplicates."
 )
 @click.option("--watch", is_flag=True, help="Then keep the library up to date until interrupted.")
+@click.option(
+    "--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
+    help="Embed on this machine, or on a Ray cluster; then PATHS may be URLs, too: s3://, gs://, http://, https://.",
+)  # fmt: skip
+@click.option(
+    "--address", metavar="HOST:PORT",
+    help="Of the Ray cluster; also auto, or ray://HOST:PORT.  [default: one started on this machine alone]",
+)  # fmt: skip
+@click.option(
+    "--out", metavar="FOLDER|URL",
+    help="Leave what Ray makes there, as Parquet files for `soundkin load`.  [default: load it into the library]",
+)  # fmt: skip
+@click.option(
+    "--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+    help="Of a file, with Ray.  [default: a minute, and a second more per 200 kB]",
+)  # fmt: skip
 @qdrant_options
 @json_option
 def index(
@@ -78,18 +98,31 @@ def index(
     retry: bool,
     fingerprints: bool,
     watch: bool,
+    engine: str,
+    address: str | None,
+    out: str | None,
+    time_limit: float | None,
     qdrant: str | None,
     api_key: str | None,
     as_json: bool,
 ) -> None:
     """Index audio files and folders: only what is new or changed is embedded."""
-    from soundkin.library import Library
+    if engine == "ray":
+        if watch or prune or fingerprints:
+            raise click.UsageError("--watch, --prune and --fingerprints are for the engine local")
+        from soundkin.cluster import ClusterOptions
+
+        how = ClusterOptions(encoders, _listening(windows), address, jobs, device, nice, retry, time_limit)
+        index_with_ray(paths, out, how, folder, qdrant, api_key, as_json)
+        return
+    if address or out or time_limit:
+        raise click.UsageError("--address, --out and --time-limit are for --engine ray")
     from soundkin.scan import PruneRefused, ScanOptions
 
     if watch and as_json:
         raise click.UsageError("--watch reports again and again, --json prints one document: use one of them")
     options = ScanOptions(encoders, _listening(windows), jobs, nice, retry, prune, device, fingerprints)
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         try:
             with scan_progress() as progress:
                 report = library.add(paths, options, progress)
@@ -107,16 +140,16 @@ def index(
 @cli.command()
 @library_option
 @click.option("--failed", is_flag=True, help="List the files that failed or are damaged, with reasons.")
+@qdrant_options
 @json_option
-def status(folder: str | None, failed: bool, as_json: bool) -> None:
+def status(folder: str | None, failed: bool, qdrant: str | None, api_key: str | None, as_json: bool) -> None:
     """Show what the library holds."""
-    from soundkin.library import Library
-
-    with Library.open(folder) as library:
+    with open_library(folder, qdrant, api_key) as library:
         if failed:
             _print_failures(library, as_json)
             return
         state = library.status()
+        collection, collection_told = cluster.asked(library)
     spaces = [
         {"id": space.id, "encoder": space.encoder, "dims": space.dims, "tracks": n, "active": active}
         for space, n, active in state.spaces
@@ -124,6 +157,7 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
     if as_json:
         told = {
             "gone": state.gone, "writer": state.writer, "without_fingerprint": state.without_fingerprint,
+            "qdrant": collection,
         }  # fmt: skip
         print_json({"folder": state.folder, **asdict(state.summary), "spaces": spaces, **told})
         return
@@ -160,6 +194,7 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
                 else []
             ),
             *([("writing", state.writer)] if state.writer else []),
+            *collection_told,
         ]
     )
 
@@ -170,9 +205,7 @@ def status(folder: str | None, failed: bool, as_json: bool) -> None:
 @json_option
 def remove(queries: tuple[str, ...], folder: str | None, as_json: bool) -> None:
     """Forget tracks: ids, files, folders or words. Files are not touched."""
-    from soundkin.library import Library
-
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         removed = library.remove(queries)
     if as_json:
         print_json({"removed": removed})
@@ -206,10 +239,9 @@ def export(
 
     Or to a new collection of a Qdrant: FILE is the URL of its server or, with --collection, a folder.
     """
-    from soundkin.library import Library
     from soundkin.scan import printable
 
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         chosen = library.space(space).id
         tracks = library.export(file, chosen, collection, api_key)
     if as_json:
@@ -252,12 +284,11 @@ def import_(
     """
     from soundkin.cli.journeys import print_found
     from soundkin.cli.taste import print_taste
-    from soundkin.library import Library
     from soundkin.playlists import is_playlist
 
     if (output or relative) and not is_playlist(file):
         raise click.UsageError("-o and --relative are for playlists")
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         if is_playlist(file):
             print_found(library, file, output, relative, as_json)
             return
@@ -337,7 +368,7 @@ def doctor(folder: str | None, as_json: bool) -> None:
     """Check the installation and run a short self-test."""
     from soundkin.doctor import examine
 
-    checks = list(examine(folder))
+    checks = list(examine(folder, record_url()))
     if as_json:
         print_json([asdict(check) for check in checks])
     else:

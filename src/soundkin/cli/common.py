@@ -52,15 +52,49 @@ def grouped(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
-library_option = click.option(
-    "--library", "folder", type=click.Path(file_okay=False), envvar="SOUNDKIN_LIBRARY",
-    help="Folder of the library.  [env: SOUNDKIN_LIBRARY; default: the platform's data folder]",
+_RECORD = "soundkin.record"  # where a context keeps the URL, which every command passes on and none looks at
+
+
+def _remember(context: click.Context, parameter: click.Parameter, url: str | None) -> None:
+    context.meta[_RECORD] = url or None
+
+
+library_option = grouped(
+    click.option(
+        "--library", "folder", type=click.Path(file_okay=False), envvar="SOUNDKIN_LIBRARY",
+        help="Folder of the library.  [env: SOUNDKIN_LIBRARY; default: the platform's data folder]",
+    ),
+    click.option(
+        "--record", metavar="URL", envvar="SOUNDKIN_RECORD", expose_value=False, callback=_remember,
+        help="Keep the record in this PostgreSQL database: postgresql://user@host/database.  [env: SOUNDKIN_RECORD]",
+    ),
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 qdrant_options = grouped(
-    click.option("--qdrant", metavar="URL", help="Keep the index on this Qdrant server."),
-    click.option("--api-key", envvar="QDRANT_API_KEY", help="Key of that server.  [env: QDRANT_API_KEY]"),
-)
+    click.option(
+        "--qdrant", metavar="URL", envvar="SOUNDKIN_QDRANT",
+        help="Keep the index on this Qdrant server.  [env: SOUNDKIN_QDRANT]",
+    ),
+    click.option(
+        "--api-key", envvar=["SOUNDKIN_QDRANT_API_KEY", "QDRANT_API_KEY"],
+        help="Key of that server.  [env: SOUNDKIN_QDRANT_API_KEY, QDRANT_API_KEY]",
+    ),
+)  # fmt: skip
+
+
+def record_url() -> str | None:
+    """Return what --record says."""
+    url: str | None = click.get_current_context().meta.get(_RECORD)
+    return url
+
+
+def open_library(folder: str | None, qdrant: str | None = None, api_key: str | None = None) -> "Library":
+    """Open the library that the options of a command name."""
+    from soundkin.library import Library
+
+    return Library.open(folder, qdrant, api_key, record=record_url())
+
+
 space_option = click.option(
     "--space",
     help="A space, or the encoder that made it; several to ask together: cnn+musicnn.  [default: the fullest]",

@@ -91,7 +91,8 @@ def add_(name: str, file: str, as_json: bool) -> None:
     for path in paths:
         click.echo(f"checked and put in place: {path}")
     if not catalogue.is_here(info):
-        click.echo("more files are needed: " + ", ".join(f.url for f in info.files))
+        wanted = [info.hub.url] if info.hub else [file.url for file in info.files]
+        click.echo("more files are needed: " + ", ".join(wanted))
 
 
 @encoders.command("verify")
@@ -104,9 +105,9 @@ def verify_(name: str, device: str, as_json: bool) -> None:
 
     found = catalogue.verify(name, device)
     if as_json:
-        print_json({"name": name, "found": found})
+        print_json({"name": name, "found": list(found)})
         return
-    for line in found:
+    for line in found:  # what passed is said, also when the last step fails
         click.echo(line)
 
 

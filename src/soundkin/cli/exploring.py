@@ -13,6 +13,7 @@ from soundkin.cli.common import (
     json_option,
     library_option,
     name_of,
+    open_library,
     print_json,
     print_table,
     rounds_progress,
@@ -69,15 +70,14 @@ def map_(
     Tracks stay where they are as others come. Needs `pip install 'soundkin[maps]'`.
     """
     from soundkin.explore import pages, projection
-    from soundkin.library import Library
     from soundkin.scan import printable
 
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         tracks, vectors, space_id = _loaded(library, space)
         ids = [track.id for track in tracks]
         told = _told(library, tracks, vectors, color, profile, seed)
         with rounds_progress(f"laying out {count_of(len(tracks), 'track')}") as progress:
-            layout = projection.keep_up(library.folder, ids, vectors, space_id, method, seed, progress)
+            layout = projection.keep_up(library.place, ids, vectors, space_id, method, seed, progress)
     colours = pages.colouring(tracks, color, told)
     trust = round(projection.trustworthiness(vectors, layout.places), 4)
     title = f"{len(tracks)} tracks by sound ({space_id}, {method})"
@@ -130,9 +130,8 @@ def clusters(
     Needs `pip install 'soundkin[maps]'`.
     """
     from soundkin.explore.clusters import UNASSIGNED, describe, group
-    from soundkin.library import Library
 
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         tracks, vectors, space_id = _loaded(library, space)
     labels = group(vectors, method, count, seed)
     found = describe(tracks, vectors, labels)
@@ -178,7 +177,7 @@ def _told(
     if color == "cluster":
         return _names(tracks, vectors, seed)
     if color == "liked":
-        with Record.open(library.folder) as record:
+        with Record.open(library.place) as record:
             return pages.opinions(tracks, record.opinions(profile))
     return None
 
@@ -230,10 +229,9 @@ def compare(
     QUERIES are two to twelve tracks: files, in the library or not, ids or words.
     """
     from soundkin.explore import comparison
-    from soundkin.library import Library
     from soundkin.scan import printable
 
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         found = comparison.compare(library, queries, space)
     names = [name_of(track) for track in found.tracks]
     if out:
@@ -307,10 +305,9 @@ def report(out: str, folder: str | None, seed: int, space: str | None, as_json: 
     Needs `pip install 'soundkin[maps]'`.
     """
     from soundkin import report as reports
-    from soundkin.library import Library
     from soundkin.scan import printable
 
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         written = reports.write(library, out, space, seed, say)
     if as_json:
         print_json({"files": written})

@@ -17,6 +17,7 @@ from soundkin.cli.common import (
     json_option,
     library_option,
     name_of,
+    open_library,
     print_json,
     print_table,
     qdrant_options,
@@ -110,10 +111,8 @@ def path(
 
     START and END are files (in the library or not), track ids, or words.
     """
-    from soundkin.library import Library
-
     rules = variety_of(per_artist, per_album, diversity)
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         journey = library.path(start, end, n, list(filters), space, rules, seed, profile)
         chosen = library.space(space).id
     _write(output, journey.hits, f"{journey.hits[0].name} to {journey.hits[-1].name}", relative)
@@ -169,11 +168,9 @@ def radio(
     On a terminal it shows one track at a time and asks: Enter for the next, l to like, s to skip, d to dislike, q to
     quit. With -n, or when something else reads along, it lists tracks.
     """
-    from soundkin.library import Library
-
     rules = variety_of(per_artist, per_album, diversity)
     asks = n is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         queue = library.radio(query, profile, list(filters), space, rules, seed, remember=asks)
         hits = _listen(queue) if asks else [hit for hit, _ in zip(queue, range(n or 20), strict=False)]
         if not hits:
@@ -232,10 +229,8 @@ def playlist(
     as_json: bool,
 ) -> None:
     """Make a mix: of a profile, of what some tracks sound like, of a mood, or of a cluster."""
-    from soundkin.library import Library
-
     rules = variety_of(per_artist, per_album, diversity)
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         if list_clusters:
             _print_clusters(library.clusters(space), as_json)
             return
@@ -265,9 +260,7 @@ def duplicates(folder: str | None, space: str | None, kind: str | None, as_json:
     First the same recording, also re-encoded, trimmed, louder or remastered; then likely other versions of a piece,
     such as live ones and remixes.
     """
-    from soundkin.library import Library
-
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         groups = [group for group in library.duplicates(space) if kind in (None, group.kind)]
         if lack := library.without_fingerprint():
             say(

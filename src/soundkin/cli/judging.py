@@ -13,6 +13,7 @@ from soundkin.cli.common import (
     count_of,
     json_option,
     library_option,
+    open_library,
     print_json,
     print_pairs,
     print_table,
@@ -127,14 +128,13 @@ def evaluate(
 
     from soundkin.evaluate import Options, tables
     from soundkin.evaluate import evaluate as measured
-    from soundkin.library import Library
     from soundkin.scan import printable
 
     options = Options(
         protocols or _FROM_VECTORS, spaces, poolings, albums, least, k, seed, labels, tracks, profiles,
         strategies, ask, split,
     )  # fmt: skip
-    with Library.open(folder) as library, _measuring() as report:
+    with open_library(folder) as library, _measuring() as report:
         found = measured(library, options, report)
     if out:
         tables.write(found, Path(out))

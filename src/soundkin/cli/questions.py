@@ -10,6 +10,7 @@ from soundkin.cli.common import (
     filter_option,
     json_option,
     library_option,
+    open_library,
     print_answer,
     qdrant_options,
     ranked,
@@ -79,11 +80,9 @@ def similar(
     as_json: bool,
 ) -> None:
     """Find what sounds like QUERY: a file (in the library or not), a track id, or words."""
-    from soundkin.library import Library
-
     if (query is None) == (text is None):
         raise click.UsageError("give a QUERY or --text, one of them")
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         hits = library.similar(
             query,
             k,

@@ -6,12 +6,22 @@ import ipaddress
 import os
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from soundkin.cli.common import cli, count_of, json_option, library_option, print_json, print_table, say
+from soundkin.cli.common import (
+    cli,
+    count_of,
+    json_option,
+    library_option,
+    open_library,
+    print_json,
+    print_table,
+    qdrant_options,
+    record_url,
+    say,
+)
 from soundkin.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,6 +50,7 @@ _SWITCH_SECONDS = 0.0005
 @click.option("--root-path", default="", metavar="PATH", help="Where a reverse proxy shows it: /music.")
 @click.option("--log", is_flag=True, help="Log every request on stderr, one JSON document a line.")
 @library_option
+@qdrant_options
 def serve(
     music: tuple[str, ...],
     host: str,
@@ -48,6 +59,8 @@ def serve(
     root_path: str,
     log: bool,
     folder: str | None,
+    qdrant: str | None,
+    api_key: str | None,
 ) -> None:
     """Serve the library: the web app and the HTTP API.
 
@@ -59,20 +72,17 @@ def serve(
     # Before numpy is there. Questions are many and small: threads of one would wait for one another, and for the next.
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)
-    from soundkin.library import default_folder
     from soundkin.serve import create_app
-    from soundkin.serve.accounts import Accounts
 
-    where = Path(folder or default_folder()).expanduser()
     shared = bool(hosts) or not _is_own(host)
-    if shared and not Accounts(where).any():
+    if shared and not _accounts(folder).any():
         raise InputError(
             f"at {host}{f' ({hosts[0]})' if hosts else ''} others can reach the library: first say who may log in, "
             "with soundkin user add NAME"
         )
     if root_path and (not root_path.startswith("/") or "//" in root_path):
         raise InputError(f"--root-path {root_path!r}; wanted a path that begins with a slash, like /music")
-    app = create_app(where, music, hosts, root_path, needs_login=shared)
+    app = create_app(folder, music, hosts, root_path, shared, record_url(), qdrant, api_key)
     _run(app, host, port, root_path, log)
 
 
@@ -179,10 +189,9 @@ def token_(name: str, label: str, folder: str | None) -> None:
 
 
 def _accounts(folder: str | None) -> "Accounts":
-    from soundkin.library import default_folder
     from soundkin.serve.accounts import Accounts
 
-    return Accounts(Path(folder or default_folder()).expanduser())
+    return Accounts(open_library(folder).place)
 
 
 def _asked_twice() -> str:

@@ -14,6 +14,7 @@ from soundkin.cli.common import (
     json_option,
     library_option,
     name_of,
+    open_library,
     print_answer,
     print_json,
     print_table,
@@ -71,9 +72,8 @@ def _feedback(kind: str, about: str, done: str) -> None:
     def command(
         queries: tuple[str, ...], profile: str, at: str | None, folder: str | None, as_json: bool
     ) -> None:
-        from soundkin.library import Library
 
-        with Library.open(folder) as library:
+        with open_library(folder) as library:
             known = _judged(library, profile) if kind == "unlike" else None
             tracks = library.feedback(kind, queries, profile, _time(at))
         if as_json:
@@ -118,11 +118,9 @@ def profile(action: str, name: str | None, folder: str | None, as_json: bool) ->
 
     Export prints all that a profile said as JSON, with what is known of each track.
     """
-    from soundkin.library import Library
-
     if name is None and action in ("create", "delete"):
         raise click.UsageError(f"profile {action} wants a NAME")
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         if action == "create":
             made = library.create_profile(name or "")
             _tell(as_json, {"created": made}, f"made the profile {made}")
@@ -221,12 +219,10 @@ def recommend(
     as_json: bool,
 ) -> None:
     """Recommend tracks, from what you like and dislike: given here, or remembered by soundkin like."""
-    from soundkin.library import Library
-
     if profile is None and not likes:
         profile = "default"
     variety = variety_of(per_artist, per_album, diversity)
-    with Library.open(folder, qdrant, api_key) as library:
+    with open_library(folder, qdrant, api_key) as library:
         hits = library.recommend(
             likes, dislikes, profile, k, strategy, list(filters), space, variety, discover, hybrid
         )

@@ -10,6 +10,7 @@ from soundkin.cli.common import (
     count_of,
     json_option,
     library_option,
+    open_library,
     print_json,
     print_table,
     rounds_progress,
@@ -40,10 +41,8 @@ def import_(files: tuple[str, ...], profile: str | None, folder: str | None, as_
     Navidrome, answers of a Subsonic server, the libraries of Rhythmbox and iTunes, playlists, and tables with
     columns like user, track, time, weight. What was read before adds nothing.
     """
-    from soundkin.library import Library
-
     reports = []
-    with Library.open(folder) as library:
+    with open_library(folder) as library:
         for file in files:
             with rows_progress("rows") as progress:
                 report = library.import_plays(file, profile, progress)
@@ -68,17 +67,12 @@ def train(method: str, seed: int, folder: str | None, as_json: bool) -> None:
     Part of the plays is held out, to find what sound, taste, artist and popularity are worth. Nothing is embedded
     again. Where there are few people, what is played in one sitting is taken to go together.
     """
-    from soundkin.library import Library
-
-    with Library.open(folder) as library, rounds_progress("learning") as progress:
+    with open_library(folder) as library, rounds_progress("learning") as progress:
         told = library.train_taste(method, seed, progress)
     if as_json:
         print_json(told)
         return
-    click.echo(
-        f"learned by {told['method']} from {told['entries']} plays of {told['tracks']} tracks by {told['height']} "
-        f"{told['rows']}; {count_of(told['vectors'], 'taste vector')}"
-    )
+    _print_learned(told)
     for name, what in (("bots", "more plays in a day than a day has"), ("omnivores", "most of the library")):
         if told[name]:
             click.echo(f"left out: {count_of(told[name], 'profile')} with {what}")
@@ -91,6 +85,49 @@ def train(method: str, seed: int, folder: str | None, as_json: bool) -> None:
         f"of artists that nobody played, sound tells {told['by_sound']:.2f} of taste; of other tracks of an artist, "
         f"the artist {told['by_artist']:.2f} (mean cosine)"
     )
+    _print_order(told["ranker"], told["ranker"]["adopted"])
+
+
+@taste.command("status")
+@click.option("--profile", help="Who would ask.  [default: nobody]")
+@library_option
+@json_option
+def status(profile: str | None, folder: str | None, as_json: bool) -> None:
+    """Say what was learned from plays, and whether it speaks to somebody."""
+    from soundkin.library import Library
+
+    with Library.open(folder) as library:
+        told = library.taste_status(profile)
+    if as_json:
+        print_json(told)
+        return
+    if not told["learned"]:
+        click.echo(told["why_not"])
+        return
+    _print_learned(told)
+    _print_order(told["ranker"], told["ranker"]["used"])
+    if profile is not None:
+        why = told["why_not"]
+        click.echo(f"to {profile}: by sound alone: {why}" if why else f"to {profile}: by sound and taste")
+
+
+def _print_learned(told: dict[str, Any]) -> None:
+    click.echo(
+        f"learned by {told['method']} from {told['entries']} plays of {told['tracks']} tracks by {told['height']} "
+        f"{told['rows']}; {count_of(told['vectors'], 'taste vector')}"
+    )
+
+
+def _print_order(told: dict[str, Any], is_ranked: bool) -> None:
+    for one in told.get("splits", ()):
+        click.echo(
+            f"a learned order, {one['split']}: nDCG@20 {one['ranker']:.3f}, the score {one['score']:.3f} "
+            f"(gain {one['gain']:+.3f} ± {one['noise']:.3f})"
+        )
+    if is_ranked:
+        click.echo("lists have the learned order: it is better than the score on every split")
+    else:
+        click.echo(f"lists are in the order of the score, no learned one: {told['why']}")
 
 
 def _print_plays(file: str, report: "PlaysReport") -> None:

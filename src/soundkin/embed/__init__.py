@@ -15,13 +15,13 @@ from functools import partial
 from soundkin import workers
 from soundkin.audio import DEFAULT_LISTENING
 from soundkin.embed.embedder import Elsewhere, Embedder, Heard, Listenings, listening_of, space_of
-from soundkin.embed.files import content_hash, is_gone
+from soundkin.embed.files import content_hash, is_gone, is_url
 from soundkin.embed.values import Embedded, Failure, FileState, Outcome, Same, Space, Task
 from soundkin.encoders import find
 
 __all__ = [
     "Embedded", "Embedder", "Failure", "FileState", "Listenings", "Outcome", "Same", "Space", "Task", "content_hash",
-    "cores", "embed_files", "is_gone", "is_light", "listening_of", "space_of",
+    "cores", "ears", "embed_files", "is_gone", "is_light", "is_url", "listening_of", "patience", "space_of", "worker",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -102,9 +102,9 @@ def _in_workers(
     tasks: Iterable[Task], names: Sequence[str], listening: Listenings, jobs: int, nice: bool, device: str
 ) -> _Outcomes:
     """Embed in workers, each with its own encoders."""
-    patience = partial(_patience, heavy=not all(map(is_light, names)))
+    limit = partial(patience, heavy=not all(map(is_light, names)))
     arguments = tuple(names), listening, device
-    return workers.run("soundkin.embed:_worker", arguments, tasks, jobs, patience, nice)
+    return workers.run("soundkin.embed:worker", arguments, tasks, jobs, limit, nice)
 
 
 def _through_one(
@@ -121,7 +121,7 @@ def _through_one(
     }
     light = tuple(name for name in names if name not in heavy)
     opened = workers.run(
-        "soundkin.embed:_ears", (light, listening, elsewhere), tasks, jobs, _patience, nice, waiting=_WAITING
+        "soundkin.embed:ears", (light, listening, elsewhere), tasks, jobs, patience, nice, waiting=_WAITING
     )
     waiting: list[tuple[Task, Heard]] = []
     long: list[Task] = []
@@ -153,16 +153,47 @@ def is_light(name: str) -> bool:
     return found is None or found[0].is_built_in
 
 
-def _ears(
+def ears(
     names: tuple[str, ...], listening: Listenings, elsewhere: Elsewhere
 ) -> Callable[[Task], Outcome | Heard | None]:
-    """Make a worker that decodes for encoders elsewhere; what is too long for that, it gives back as None."""
+    """Make a worker that decodes for encoders elsewhere; what is too long for that, it gives back as None.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Encoders that run in the worker itself.
+    listening : Listening, or mapping of str to Listening, optional
+        As for `Embedder`.
+    elsewhere : mapping
+        As for `Embedder`.
+
+    Returns
+    -------
+    callable
+        For `workers.run`; the process has a limit of memory from now on.
+    """
     embedder = Embedder(names, listening, "cpu", elsewhere)
     workers.limit_memory(_TASK_BYTES)
     return embedder.opened
 
 
-def _worker(names: tuple[str, ...], listening: Listenings, device: str) -> Callable[[Task], Outcome]:
+def worker(names: tuple[str, ...], listening: Listenings, device: str) -> Callable[[Task], Outcome]:
+    """Make a worker that embeds.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Names or folders of encoders.
+    listening : Listening, or mapping of str to Listening, optional
+        As for `Embedder`.
+    device : str
+        As for `Embedder`.
+
+    Returns
+    -------
+    callable
+        For `workers.run`; the process has a limit of memory from now on.
+    """
     embedder = Embedder(names, listening, device)
     if all(encoder.device == "cpu" for encoder in embedder.encoders.values()):
         # The driver of a GPU reserves far more addresses than it ever uses; anything else may be held to a limit.
@@ -170,5 +201,19 @@ def _worker(names: tuple[str, ...], listening: Listenings, device: str) -> Calla
     return embedder.file
 
 
-def _patience(task: Task, heavy: bool = False) -> float:
+def patience(task: Task, heavy: bool = False) -> float:
+    """Say how many seconds a file may take.
+
+    Parameters
+    ----------
+    task : Task
+        The file.
+    heavy : bool
+        For published networks, too.
+
+    Returns
+    -------
+    float
+        Seconds, far more than any file that can be embedded needs.
+    """
     return (_BASE_SECONDS + task.file.size / _BYTES_PER_SECOND) * (_PATIENCE_WITH_NETWORKS if heavy else 1.0)

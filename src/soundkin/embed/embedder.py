@@ -154,7 +154,7 @@ class Embedder:
         Embedded, Same, Failure, Heard or None
             `Heard` when encoders elsewhere are to hear it as well; None when that is too much to hand over.
         """
-        return _guarded(task, lambda: self._opened(task))
+        return guarded(task, lambda: self._opened(task))
 
     def _opened(self, task: Task) -> Outcome | Heard | None:
         path = task.file.path
@@ -244,7 +244,7 @@ class Embedder:
         """
         if len(waiting) == 1:
             ((task, heard),) = waiting
-            return [(task, _guarded(task, lambda: self._all([heard])[0]))]
+            return [(task, guarded(task, lambda: self._all([heard])[0]))]
         try:
             outcomes = self._all([heard for _, heard in waiting])
             return [(task, outcome) for (task, _), outcome in zip(waiting, outcomes, strict=True)]
@@ -264,8 +264,21 @@ class Embedder:
         return [one.outcome for one in heard]
 
 
-def _guarded(task: Task, work: Callable[[], T]) -> T | Failure:
-    """Turn whatever goes wrong with a file into a `Failure`."""
+def guarded(task: Task, work: Callable[[], T]) -> T | Failure:
+    """Turn whatever goes wrong with a file into a `Failure`.
+
+    Parameters
+    ----------
+    task : Task
+        The file.
+    work : callable
+        What is done with it.
+
+    Returns
+    -------
+    object or Failure
+        What `work` returns.
+    """
     try:
         return work()
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import stat
 
 from soundkin.errors import DecodeError
@@ -28,19 +29,26 @@ def content_hash(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
+def is_url(path: str) -> bool:
+    """Tell the URL of a file in a bucket or on a server from the path of one here."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
+
+
 def is_gone(path: str) -> bool:
     """Tell what is not there from what cannot be seen now: only the first may be forgotten.
 
     Parameters
     ----------
     path : str
-        Absolute.
+        Absolute, or a URL.
 
     Returns
     -------
     bool
-        False also for a broken link, and for what cannot be looked at.
+        False also for a broken link, and for what cannot be looked at, as what is behind a URL.
     """
+    if is_url(path):
+        return False
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,6 +1,7 @@
 """What there is of every encoder on this machine: its weights, and what runs it; and how to get what is missing."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -158,7 +159,7 @@ def add(name: str, source: str | os.PathLike[str]) -> list[Path]:
     return [weights.path_of(choice.name, weights.add(choice.name, (*info.files, *clips), source))]
 
 
-def verify(name: str, device: str = "auto") -> list[str]:
+def verify(name: str, device: str = "auto") -> Iterator[str]:
     """Check the weights of an encoder again, load it, and compare it with what its authors published.
 
     Parameters
@@ -168,10 +169,10 @@ def verify(name: str, device: str = "auto") -> list[str]:
     device : str
         Where it should run.
 
-    Returns
-    -------
-    list of str
-        What was found, a line each.
+    Yields
+    ------
+    str
+        What was found, a line each, as soon as it is.
 
     Raises
     ------
@@ -179,16 +180,15 @@ def verify(name: str, device: str = "auto") -> list[str]:
         Something is not as it should be.
     """
     info, choice = named(name)
-    found = []
     if info.hub:
         info.hub.path_of(choice.name)  # it is here, or this says how to get it
-        found.append(_checked(info.hub.repository, info.hub.check()))
+        yield _checked(info.hub.repository, info.hub.check())
     for file in info.files:
         weights.path_of(choice.name, file)
-        found.append(_checked(file.published, weights.check(file)))
+        yield _checked(file.published, weights.check(file))
     encoder = load_encoder(name, device)
-    found.append(f"loaded: {encoder.dims} dims on {encoder.device}, {encoder.engine}")
-    return [*found, info.verify(encoder) if info.verify else "no known answer of it is published"]
+    yield f"loaded: {encoder.dims} dims on {encoder.device}, {encoder.engine}"
+    yield info.verify(encoder) if info.verify else "no known answer of it is published"
 
 
 def tags(name: str, path: str | os.PathLike[str], device: str = "auto") -> list[tuple[str, float]]:

@@ -56,9 +56,9 @@ class Hub:
         return weights.weights_folder() / "hub" / f"{self.repository.replace('/', '--')}{revision}"
 
     def is_here(self) -> bool:
-        """Tell whether configuration and weights are in the cache."""
+        """Tell whether configuration and weights are in the cache, whole."""
         known = weights.read_manifest(self.folder)
-        there = {name for name in known if (self.folder / name).is_file()}
+        there = {name for name in known if weights.is_here(self._file(name))}
         return "config.json" in there and not there.isdisjoint(self._weights())
 
     def path_of(self, encoder: str) -> Path:
@@ -92,24 +92,22 @@ class Hub:
         """
         if not self.is_here():
             if weights.is_offline():
-                raise ModelError(
-                    f"SOUNDKIN_OFFLINE is set, so nothing is fetched; download the files of {self.url} elsewhere and "
-                    f"run `soundkin encoders add {encoder} FOLDER`"
-                )
+                raise ModelError(f"SOUNDKIN_OFFLINE is set, so nothing is fetched; {self.by_hand(encoder)}")
             # The weights come last: where they are, the rest is.
-            for file in sorted(self.files(), key=lambda f: f.published in (SAFE, PICKLED)):
+            for file in sorted(self.files(encoder), key=lambda f: f.published in (SAFE, PICKLED)):
                 weights.get(encoder, file, progress)
         return self.path_of(encoder)
 
     def add(self, encoder: str, source: str | os.PathLike[str]) -> Path:
-        """Take the files from a folder that somebody downloaded by hand.
+        """Take the files that somebody downloaded by hand.
 
         Parameters
         ----------
         encoder : str
             Who needs it, for messages.
         source : path-like
-            A folder with `config.json` and `model.safetensors`, or with `pytorch_model.bin` where that will do.
+            A folder with `config.json` and `model.safetensors`, or with `pytorch_model.bin` where that will do; or one
+            of these files, called as it is published, where `get` has fetched others.
 
         Returns
         -------
@@ -122,6 +120,9 @@ class Hub:
             Something is missing, or has another hash than the one known here.
         """
         folder = Path(source).expanduser()
+        if folder.is_file() and folder.name in (*_SMALL, *self._weights()):
+            weights.add(encoder, [self._file(folder.name)], folder)
+            return self.folder
         names = sorted(name for name in (*_SMALL, *self._weights()) if (folder / name).is_file())
         chosen = next((name for name in self._weights() if name in names), None)
         if "config.json" not in names or chosen is None:
@@ -137,8 +138,13 @@ class Hub:
         known = weights.read_manifest(self.folder)
         return ", ".join(dict.fromkeys(filter(None, (weights.check(self._file(name)) for name in known))))
 
-    def files(self) -> list[WeightFile]:
+    def files(self, encoder: str) -> list[WeightFile]:
         """Ask the Hub which files there are, and what they hash to.
+
+        Parameters
+        ----------
+        encoder : str
+            Who needs them, for messages.
 
         Returns
         -------
@@ -150,7 +156,7 @@ class Hub:
         ModelError
             The Hub cannot be reached, has no such repository, or has no weights in a format that is safe to read.
         """
-        listing = _listing(self)
+        listing = _listing(self, encoder)
         entries = {str(e.get("path")): e for e in listing if e.get("type") == "file"}
         chosen = next((name for name in self._weights() if name in entries), None)
         if chosen is None:
@@ -159,6 +165,12 @@ class Hub:
                 f"{self.repository} has no model.safetensors at {self.revision}{held}; ask for another one"
             )
         return [self._listed(entries[name]) for name in sorted({*_SMALL & entries.keys(), chosen})]
+
+    def by_hand(self, encoder: str) -> str:
+        """Say how to get the files without `get`."""
+        return (
+            f"download the files of {self.url} elsewhere, and then `soundkin encoders add {encoder} FOLDER`"
+        )
 
     def _weights(self) -> tuple[str, ...]:
         return (SAFE, PICKLED) if self.pickled else (SAFE,)
@@ -182,7 +194,7 @@ def _endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
-def _listing(hub: Hub) -> list[dict[str, Any]]:
+def _listing(hub: Hub, encoder: str) -> list[dict[str, Any]]:
     import httpx
 
     from soundkin.encoders import fetching
@@ -206,6 +218,7 @@ def _listing(hub: Hub) -> list[dict[str, Any]]:
             except (httpx.HTTPError, ValueError) as error:
                 wait, reason = 0.0, " ".join(str(error).split()) or type(error).__name__
             fetching.pause(max(wait, 2.0**attempt))
+    doubt = "is there such a repository and revision? Or " if reason.startswith("HTTP 4") else ""
     raise ModelError(
-        f"the files of {hub.repository} cannot be listed ({url}: {reason}); is there such a repository and revision?"
+        f"the files of {hub.repository} cannot be listed ({url}: {reason}); {doubt}{hub.by_hand(encoder)}"
     )

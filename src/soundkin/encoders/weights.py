@@ -212,7 +212,7 @@ def add(encoder: str, files: Iterable[WeightFile], path: str | os.PathLike[str])
         raise ModelError(f"{source} cannot be read: {error.strerror}") from error
     if size is None:
         raise ModelError(f"{source} is not a file; wanted one of {_names(candidates)}")
-    wrong = []
+    wrong = {}
     # By what it is called first: then a damaged file is told from a wrong one.
     for file in sorted(candidates, key=lambda f: f.published != source.name):
         problem = _problem(file, source)
@@ -222,10 +222,11 @@ def add(encoder: str, files: Iterable[WeightFile], path: str | os.PathLike[str])
             with _writing(encoder, file):
                 _install(file, source, "by hand")
             return file
-        wrong.append(f"{file.published}: {problem}")
-    raise ModelError(
-        f"{source} is none of the files that {encoder} needs: {'; '.join(wrong) or 'it needs none'}"
-    )
+        wrong[file.published] = problem
+    if source.name in wrong:  # who has called it so has downloaded it so: how others differ is no help
+        raise ModelError(f"{source} is not {source.name} as published: {wrong[source.name]}")
+    told = "; ".join(f"{name}: {problem}" for name, problem in wrong.items())
+    raise ModelError(f"{source} is none of the files that {encoder} needs: {told or 'it needs none'}")
 
 
 def check(file: WeightFile) -> str:

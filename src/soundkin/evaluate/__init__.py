@@ -27,7 +27,7 @@ from soundkin.evaluate.protocols import (
 )
 from soundkin.evaluate.ranking import measure
 from soundkin.evaluate.robustness import heard_again
-from soundkin.evaluate.splits import SPLITS, split_of
+from soundkin.evaluate.splits import split_of
 from soundkin.evaluate.summary import VOTERS, headline, rows
 from soundkin.evaluate.systems import baselines
 from soundkin.evaluate.tables import Figure, Row, Table
@@ -36,6 +36,7 @@ from soundkin.evaluate.words import described
 from soundkin.library import Library
 from soundkin.recommend import STRATEGIES
 from soundkin.record import Record
+from soundkin.taste.dividing import SPLITS
 
 __all__ = [
     "ALBUMS",
@@ -171,7 +172,7 @@ def evaluate(library: Library, options: Options | None = None, report: Report | 
         A vector is not finite, or the labels cannot be read.
     """
     options = options or Options()
-    with Record.open(library.folder) as record:
+    with Record.open(library.place) as record:
         collection = Collection.of(library, record, options.spaces, options.albums, options.labels)
         return [_protocol(collection, name, options, report) for name in options.protocols]
 

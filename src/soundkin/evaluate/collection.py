@@ -91,7 +91,7 @@ class Collection:
         """
         every = list(record.tracks())
         if not every:
-            raise NotFound(f"there is no track in {record.folder}: index some with `soundkin index PATH...`")
+            raise NotFound(f"there is no track in {record.name}: index some with `soundkin index PATH...`")
         spaces = list({s.id: s for s in [library.space(name) for name in names or (None,)]}.values())
         known = {s.encoder for s in record.spaces()}
         classical = library.space(CLASSICAL) if CLASSICAL in known else None

@@ -156,7 +156,7 @@ def _heard(
     """Hear all changes of all files in worker processes; return the vectors, and why a file gave none."""
     heard: dict[str, Heard] = {}
     failed: dict[str, str] = {}
-    arguments = (os.fspath(library.folder), tuple(space.id for space in spaces))
+    arguments = (library.opened_with, tuple(space.id for space in spaces))
     answers = workers.run(
         "soundkin.evaluate.robustness:_worker",
         arguments,
@@ -177,8 +177,8 @@ def _heard(
     return heard, failed
 
 
-def _worker(folder: str, space_ids: tuple[str, ...]) -> Callable[[str], Heard | str]:
-    library = Library.open(folder)
+def _worker(opens: dict[str, Any], space_ids: tuple[str, ...]) -> Callable[[str], Heard | str]:
+    library = Library.open(**opens)
     embedders = [library.embedder(library.space(space_id)) for space_id in space_ids]
 
     def hear(path: str) -> Heard | str:

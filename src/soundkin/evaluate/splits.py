@@ -6,8 +6,9 @@ then taste alone knows nothing, and what is found is what can be told from sound
 artist, which is why the honest test of sound is cold artists).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,14 @@ from soundkin.evaluate.protocols import Unmeasurable
 from soundkin.evaluate.tables import Row, Table, figure, rounded
 from soundkin.library import Library
 from soundkin.record import Record
-from soundkin.taste.fusing import fuse
+from soundkin.taste.adopting import LEAST_PLAYS, LEAST_ROWS, enough, learned
+from soundkin.taste.candidates import Hearing, Question
+from soundkin.taste.dividing import Divided, divide
 from soundkin.taste.gathering import gather
 from soundkin.taste.learning import Collection, Taste
 from soundkin.taste.matrix import Plays
-from soundkin.taste.training import by_sound, hears, hold_out, train
+from soundkin.taste.ranker import has_lightgbm
+from soundkin.taste.training import steps, weighed
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -31,74 +35,48 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Progress = Callable[[int, int], None]
 
-SPLITS = ("time", "cold-track", "cold-artist")
-"""Between what is learned from and what is asked for."""
 K = 20
-_LATER, _COLD = 0.2, 0.1  # of the plays, and of the tracks or artists
 _LEAST, _MOST_ASKED = 10, 500
-_FUSED = "sound and taste"
-_SYSTEMS = (_FUSED, "sound", "taste", "taste, guessed", "popularity", "random")
+_FUSED, _RANKED = "sound and taste", "ranker"
 _BASELINES = ("popularity", "random")
 
 
-@dataclass(frozen=True)
-class Divided:
-    """Plays on two sides.
+def learn_from(
+    known: Plays,
+    collection: Collection,
+    method: str = "auto",
+    seed: int = 0,
+    latest: Floats | None = None,
+    progress: Progress | None = None,
+) -> tuple[Taste, dict[str, Any]]:
+    """Learn from plays as training does, with a ranker wherever there is enough to learn one from.
 
     Parameters
     ----------
-    hidden : bool (m,)
-        The entries that are asked for.
-    left_out : bool (m,)
-        Those that neither side has.
-    candidates : bool (n,)
-        The tracks that are ranked.
-    """
-
-    hidden: Bools
-    left_out: Bools
-    candidates: Bools
-
-
-def divide(plays: Plays, latest: Floats, artists: Ints, split: str, seed: int = 0) -> Divided:
-    """Split plays.
-
-    Parameters
-    ----------
-    plays : Plays
-        With m entries of n tracks.
-    latest : float64 (m,)
-        When each was, seconds since 1970.
-    artists : int64 (n,)
-        Numbers, below 0 where they are not known.
-    split : str
-        One of `SPLITS`, or "random": a fifth of each row.
+    known : Plays
+        With m entries.
+    collection : Collection
+        The tracks.
+    method : str
+        As for `taste.training.weighed`.
     seed : int
         Of what is drawn.
+    latest : float64 (m,), optional
+        When each entry was.
+    progress : callable, optional
+        Called with what is done, and of how much.
 
     Returns
     -------
-    Divided
-        Of the latest fifth of all entries, of a tenth of the tracks, or of the tracks of a tenth of the artists.
-
-    Raises
-    ------
-    InputError
-        There is no such split.
+    taste, told : Taste, dict
+        As of `taste.training.weighed`; whether the ranker would be adopted is not asked.
     """
-    nothing, every = np.zeros(len(plays.items), bool), np.ones(plays.width, bool)
-    if split == "random":
-        return Divided(hold_out(plays, seed), nothing, every)
-    if split == "time":
-        return Divided(latest > np.quantile(latest, 1 - _LATER), nothing, every)
-    if split not in SPLITS:
-        raise InputError(f"no split is called {split!r}; there are {', '.join(SPLITS)}")
-    alone = artists.max(initial=0) + 1 + np.arange(plays.width)
-    groups = np.where(artists >= 0, artists, alone) if split == "cold-artist" else np.arange(plays.width)
-    played = np.unique(groups[plays.listeners > 0])
-    drawn = np.random.default_rng(seed).permutation(played)[: max(1, round(_COLD * len(played)))]
-    cold = np.isin(groups, drawn) & (plays.listeners > 0)
-    return Divided(cold[plays.items], nothing, cold)
+    step = steps(progress, 2)
+    taste, told = weighed(known, collection, method, seed, step(0))
+    if enough(known) and has_lightgbm():
+        ranker = learned(taste, known, collection, told["method"], seed, latest, step(1))
+        taste = replace(taste, ranker=ranker)
+    return taste, told
 
 
 def judge(
@@ -109,6 +87,8 @@ def judge(
     seed: int = 0,
     method: str = "auto",
     asking: Ints | None = None,
+    latest: Floats | None = None,
+    before: tuple[Taste, dict[str, Any]] | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Learn from one side of the plays and ask for the other.
@@ -129,6 +109,10 @@ def judge(
         As for `taste.training.train`.
     asking : int64 (r,), optional
         Rows that may ask; default all.
+    latest : float64 (m,), optional
+        When each entry was.
+    before : (Taste, dict), optional
+        What `learn_from` returned for the known side; default it is asked.
     progress : callable, optional
         Called with what is done, and of how much.
 
@@ -142,7 +126,8 @@ def judge(
     Unmeasurable
         Too few rows have plays on both sides, or too few tracks are ranked.
     """
-    known = plays.only(~parted.hidden & ~parted.left_out)
+    kept = ~parted.hidden & ~parted.left_out
+    known = plays.only(kept)
     wanted = plays.only(parted.hidden)
     met = np.bincount(known.rows[parted.candidates[known.items]], minlength=known.height)
     left = parted.candidates.sum() - met >= K  # for a list to have that many
@@ -155,16 +140,21 @@ def judge(
             f"{len(rows)} rows have plays on both sides of the split, and {K} of the {ranked} ranked tracks left to "
             f"find; a figure needs {_LEAST}"
         )
-    halves = (lambda done, total: progress(done, 2 * total)) if progress else None
-    learned, told = train(known, collection, method, seed, halves)
-    answers = _answers(learned, known, wanted, collection, parted.candidates, rows, progress)
+    step = steps(progress, 2)
+    times = None if latest is None else latest[kept]
+    taste, told = before or learn_from(known, collection, method, seed, times, step(0))
+    answers = _answers(taste, known, wanted, collection, parted.candidates, rows, step(1))
     notes = [
         f"learned by {told['method']}; weights found on plays held out once more: "
-        + ", ".join(f"{name} {value:g}" for name, value in vars(learned.weights).items()),
-        f"guesses from sound had {learned.guess.by_sound:.2f} in common with taste on artists held out once more",
+        + ", ".join(f"{name} {value:g}" for name, value in vars(taste.weights).items()),
+        f"guesses from sound had {taste.guess.by_sound:.2f} in common with taste on artists held out once more",
         f"intervals: 95 %, bootstrap over {len(rows)} rows; p: paired permutation, against the first line",
         "taste knows only what was played; guessed, also what sound and artist tell of the rest",
     ]
+    if taste.ranker is None:
+        notes.append(
+            f"no learned order: it takes {LEAST_PLAYS} plays by {LEAST_ROWS} rows to learn from, and the extra rank"
+        )
     table = _table(answers, collection, known, parted.candidates, seed)
     counts = {"hidden_plays": int(wanted.sizes[rows].sum()), "known_plays": len(known.items)}
     question = "do they find what people played, and had not told?"
@@ -191,11 +181,13 @@ def split_of(library: Library, split: str, seed: int = 0, progress: Progress | N
         Too little is known of who plays what.
     """
     try:
-        with Record.open(library.folder) as record:
+        with Record.open(library.place) as record:
             gathered = gather(record, library.space())
         history = gathered.history
         parted = divide(history.plays, history.latest, gathered.collection.artists, split, seed)
-        return judge(history.plays, parted, gathered.collection, split, seed, progress=progress)
+        return judge(
+            history.plays, parted, gathered.collection, split, seed, latest=history.latest, progress=progress
+        )
     except InputError as error:  # there is too little to learn from
         raise Unmeasurable(str(error)) from error
 
@@ -209,7 +201,7 @@ class _Answers:
 
 
 def _answers(
-    learned: Taste,
+    taste: Taste,
     known: Plays,
     wanted: Plays,
     collection: Collection,
@@ -217,27 +209,23 @@ def _answers(
     rows: Ints,
     progress: Progress | None,
 ) -> dict[str, _Answers]:
-    usual, is_known = hears(collection.sound), learned.listeners > 0
-    popular = np.log1p(learned.listeners).astype(np.float32)
-    found: dict[str, list[tuple[float, float, Ints]]] = {name: [] for name in _SYSTEMS}
+    hearing = Hearing.of(collection.sound)
+    found: dict[str, list[tuple[float, float, Ints]]] = {}
     rng = np.random.default_rng(0)  # of the order of equals in lists; figures count all orders
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows.tolist()):
         items, weights = known.row(row)
-        sound = by_sound(usual, collection.sound, items, weights)
-        parts = learned.parts(sound, items, weights, collection.artists)
-        scores = {
-            _FUSED: fuse(parts, learned.weights), "sound": sound,
-            "taste": np.where(is_known, learned.model.scores(items, weights), 0), "taste, guessed": parts.taste,
-            "popularity": popular, "random": np.zeros(known.width, np.float32),
-        }  # fmt: skip
         ranked = candidates.copy()
         ranked[items] = False
         gains = np.zeros(known.width)
         gains[wanted.row(row)[0]] = 1
-        for name, score in scores.items():
-            found[name].append(_figures(score[ranked], gains[ranked], np.flatnonzero(ranked), rng))
+        for name, score in _scores(
+            Question.of(taste, hearing, collection.artists, items, weights), weights, ranked
+        ):
+            found.setdefault(name, []).append(
+                _figures(score[ranked], gains[ranked], np.flatnonzero(ranked), rng)
+            )
         if progress:
-            progress(len(rows) + number, 2 * len(rows))
+            progress(number, len(rows))
     return {
         name: _Answers(
             {
@@ -248,6 +236,19 @@ def _answers(
         )
         for name, each in found.items()
     }
+
+
+def _scores(question: Question, weights: Array, ranked: Bools) -> Iterator[tuple[str, Array]]:
+    """Score all tracks in every way, the one that others are compared with first."""
+    taste, nothing = question.taste, np.zeros(len(ranked), np.float32)
+    yield _FUSED, question.fused()
+    if taste.ranker is not None:
+        yield _RANKED, question.ranked(ranked)
+    yield "sound", question.parts.sound
+    yield "taste", np.where(taste.listeners > 0, taste.model.scores(question.items, weights), nothing)
+    yield "taste, guessed", question.parts.taste
+    yield "popularity", np.log1p(taste.listeners).astype(np.float32)
+    yield "random", nothing
 
 
 def _figures(

@@ -39,14 +39,14 @@ from soundkin.scan import printable
 from soundkin.tags import Tags
 
 __all__ = [
-    "IMPORTED", "Exported", "Foreign", "ImportReport", "Mark", "merge", "read", "read_any", "read_profile", "take",
-    "write", "write_any",
+    "IMPORTED", "UNIT", "Exported", "Foreign", "ImportReport", "Mark", "embedded", "merge", "read", "read_any",
+    "read_profile", "take", "write", "write_any",
 ]  # fmt: skip
 
 Array = NDArray[np.float32]
 
 _NAMED = 5  # how many rows without a place in the library are named
-_UNIT = 1e-3  # how far from 1 the length of a track vector may be
+UNIT = 1e-3  # how far from 1 the length of a track vector may be
 
 
 @dataclass
@@ -232,7 +232,7 @@ def merge(record: Record, content: Exported | Foreign, activate: bool = False) -
             prints = content.fingerprints
             report.fingerprints = record.add_fingerprints({id_: prints[i] for id_, i in found if i in prints})
             for file, i in new:
-                record.put(_embedded(content.tracks[i], file, {space.id: vectors[i]}, prints.get(i, b"")))
+                record.put(embedded(content.tracks[i], file, {space.id: vectors[i]}, prints.get(i, b"")))
     return report
 
 
@@ -253,7 +253,7 @@ def _find_tracks(
     for i, track in enumerate(content.tracks):
         known = files.get(track.path)
         ids = by_content.get(track.content) or ([known.track_id] if known and not track.content else [])
-        if not abs(lengths[i] - 1) < _UNIT:
+        if not abs(lengths[i] - 1) < UNIT:
             report._refuse(track.path, f"its vector has the length {lengths[i]:.3g}, wanted 1")
         elif ids:
             report.matched += 1
@@ -330,8 +330,25 @@ def _folded(artist: str, title: str) -> tuple[str, str]:
     return fold(artist), fold(title)
 
 
-def _embedded(track: Track, file: FileState, vectors: dict[str, Array], fingerprint: bytes) -> Embedded:
-    """Return a track as what the record takes; the opposite of `rows.to_track`."""
+def embedded(track: Track, file: FileState, vectors: dict[str, Array], fingerprint: bytes) -> Embedded:
+    """Return a track as what the record takes; the opposite of `rows.to_track`.
+
+    Parameters
+    ----------
+    track : Track
+        What is known of it.
+    file : FileState
+        Where it is.
+    vectors : dict
+        Space id -> track vector, float32 (d,).
+    fingerprint : bytes
+        Empty for none.
+
+    Returns
+    -------
+    Embedded
+        Without windows.
+    """
     tags = {f.name: getattr(track, f.name) for f in fields(Tags)} | {"bpm": track.tagged_bpm}
     analysis = {f.name: getattr(track, f.name) for f in fields(Analysis)}
     return Embedded(

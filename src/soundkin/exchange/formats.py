@@ -201,10 +201,10 @@ def exported(rows: Rows) -> Exported:
         raise ValueError(f"no column {' and '.join(sorted(missing))}")
     # A file of another version may lack a field, or have one more.
     columns = {name: rows.columns.get(name, [None] * len(vectors)) for name in KINDS}
-    checked = {name: [_checked(name, value) for value in column] for name, column in columns.items()}
-    if len({len(vectors), *map(len, checked.values())}) > 1:
+    values = {name: [checked(name, value) for value in column] for name, column in columns.items()}
+    if len({len(vectors), *map(len, values.values())}) > 1:
         raise ValueError("columns of different lengths")
-    tracks = [Track(*values) for values in zip(*checked.values(), strict=True)]
+    tracks = [Track(*row) for row in zip(*values.values(), strict=True)]
     prints = {place: bytes(one) for place, one in enumerate(rows.fingerprints) if one}
     if rows.fingerprints and len(rows.fingerprints) != len(vectors):
         raise ValueError("fingerprints and vectors of different numbers")
@@ -216,8 +216,21 @@ def exported(rows: Rows) -> Exported:
     return Exported(space, tracks, vectors, prints)
 
 
-def _checked(name: str, value: Any) -> Any:
-    """Return the value of a field as its type, or raise an error that shows it."""
+def checked(name: str, value: Any) -> Any:
+    """Return the value of a field of `Track` as its type, or raise an error that shows it.
+
+    Parameters
+    ----------
+    name : str
+        Of the field.
+    value : object
+        None or NaN where nothing is known.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no such value.
+    """
     kind, optional = KINDS[name]
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None if optional else kind()

@@ -22,7 +22,7 @@ from qdrant_client import QdrantClient, models
 
 from soundkin.errors import InputError, StoreError
 from soundkin.exchange.formats import KINDS, Exported, Foreign, Rows, exported, foreign_space, units
-from soundkin.index.server import attempt, connect, place_of
+from soundkin.index.connection import attempt, connect, place_of
 from soundkin.record.rows import storable
 
 Array = NDArray[np.float32]

@@ -125,7 +125,7 @@ def compare(
     tracks = [query.like for query in asked if query.like is not None]
     if len({track.id or track.content for track in tracks}) < len(tracks):
         raise InputError("one track is named twice; wanted different ones")
-    with Record.open(library.folder) as record:
+    with Record.open(library.place) as record:
         spaces = [known.id for known in record.spaces()]
     heard = {
         name: asked if name == chosen else [_heard(library, track, name) for track in tracks]

@@ -8,7 +8,6 @@ turned to lie over it.
 import importlib
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from soundkin.encoders import must_be_finite, unit
 from soundkin.errors import InputError, MissingExtra, StoreError
 from soundkin.record import Record
+from soundkin.record.database import Place
 from soundkin.record.layouts import Layout
 
 Array = NDArray[np.float32]
@@ -213,12 +213,12 @@ def aligned(places: Array, onto: Array, which: NDArray[np.int64] | slice = slice
     return np.ascontiguousarray(turned, np.float32)
 
 
-def kept(folder: Path, space: str, seed: int = 0) -> set[str]:
+def kept(record_at: Place, space: str, seed: int = 0) -> set[str]:
     """Return the methods of which the record keeps a layout.
 
     Parameters
     ----------
-    folder : Path
+    record_at : Path or str
         Of the library.
     space : str
         Id of a space.
@@ -230,12 +230,12 @@ def kept(folder: Path, space: str, seed: int = 0) -> set[str]:
     set of str
         Of `METHODS`.
     """
-    with Record.open(folder) as record:
+    with Record.open(record_at) as record:
         return {method for method in METHODS if record.layout(space, method, seed) is not None}
 
 
 def keep_up(
-    folder: Path,
+    record_at: Place,
     ids: list[str],
     vectors: Array,
     space: str,
@@ -247,8 +247,8 @@ def keep_up(
 
     Parameters
     ----------
-    folder : Path
-        Of the library; the layout is kept in its record where that can be written.
+    record_at : Path or str
+        Where the record of the library is; the layout is kept in it where that can be written.
     ids : list of str
         n track ids.
     vectors : float32 (n, d)
@@ -276,7 +276,7 @@ def keep_up(
     """
     if method == "pca":  # exact, and instant
         return Layout(ids, project(vectors, method, seed), method, space, len(ids))
-    with Record.open(folder) as record:
+    with Record.open(record_at) as record:
         old = record.layout(space, method, seed)
     number = {name: i for i, name in enumerate(old.ids)} if old else {}
     there = np.array([name in number for name in ids], bool)
@@ -295,13 +295,13 @@ def keep_up(
             anchors = old.anchors
         made = Layout(ids, places, method, space, anchors)
     if old is None or made.ids != old.ids:
-        _keep(folder, made, seed)
+        _keep(record_at, made, seed)
     return made
 
 
-def _keep(folder: Path, layout: Layout, seed: int) -> None:
+def _keep(record_at: Place, layout: Layout, seed: int) -> None:
     try:
-        with Record.open_to_note(folder) as record:
+        with Record.open_to_note(record_at) as record:
             record.keep_layout(layout, seed)
     except StoreError as error:  # a library that cannot be written has maps as well
         log.warning("the map is not kept, the next one may look different: %s", error)

@@ -11,8 +11,9 @@ numpy in memory (`exact`), which is also what the tests believe.
 No engine is imported before an index of its kind is opened.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,8 @@ from soundkin.index.points import (
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
+
+    from soundkin.index.settings import QdrantLayout, QdrantSettings
 
 __all__ = [
     "STRATEGIES",
@@ -192,6 +195,24 @@ class Index(ABC):
             0 for an engine without a graph, and for one that looks after its graph by itself.
         """
         return 0
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[Self]:
+        """Load very many points: what an engine does after each change, it does once, at the end.
+
+        A Qdrant server builds no graph within, so that it does not build one again and again while points stream in;
+        afterwards, also after an exception, it builds graphs as before, and the block ends when they are built. What
+        was written can be searched at any time, only more slowly until then. Other engines make it safe at the end.
+
+        Yields
+        ------
+        Index
+            This one.
+        """
+        try:
+            yield self
+        finally:
+            self.flush()
 
     @abstractmethod
     def close(self) -> None:
@@ -395,18 +416,21 @@ class Index(ABC):
 
 
 def open_index(
-    where: "str | Path | QdrantClient", *, collection: str = "soundkin", api_key: str | None = None
+    where: "str | Path | QdrantSettings | QdrantClient",
+    *,
+    collection: str = "soundkin",
+    api_key: str | None = None,
 ) -> Index:
     """Open the index in a folder or on a Qdrant server.
 
     Parameters
     ----------
-    where : str, Path or QdrantClient
-        A folder, the http(s) URL of a server, or a client that is ready.
+    where : str, Path, QdrantSettings or QdrantClient
+        A folder, the http(s) URL of a server, or how to use it, or a client that is ready.
     collection : str
-        Name of the collection on the server.
+        Name of the collection on the server, or rather its alias.
     api_key : str, optional
-        Key for the server.
+        Key for the server, where a URL is given.
 
     Returns
     -------
@@ -428,22 +452,23 @@ def open_index(
         return EdgeIndex(Path(where))
     from soundkin.index import server
 
-    return server.open_collection(cast("str | QdrantClient", where), collection, api_key)
+    return server.open_collection(cast("server.Where", where), collection, api_key)
 
 
 def rebuild(
-    where: "str | Path | QdrantClient",
+    where: "str | Path | QdrantSettings | QdrantClient",
     mark: Mark,
     spaces: Mapping[str, int],
     points: Iterable[Point],
     *,
     collection: str = "soundkin",
     api_key: str | None = None,
+    layout: "QdrantLayout | None" = None,
 ) -> None:
     """Make a new index from the record.
 
     In a folder the new index is built aside and swapped in at the end: whoever has the old one open keeps it,
-    and a crash leaves it as it was. On a server the collection is deleted and filled again. The embedded
+    and a crash leaves it as it was. On a server a new collection is filled, and an alias moved to it. The embedded
     engine holds the interpreter's lock for the whole of the last step: call this in
     a process of its own.
 
@@ -457,13 +482,15 @@ def rebuild(
         Space id -> dimensions; at least one.
     points : iterable of Point
         The points; they are read in batches, so they may be many.
+    layout : QdrantLayout, optional
+        On a server: how the new collection lies on its nodes; what it does not say is as it was.
 
     Raises
     ------
     IndexLocked
-        Another process is rebuilding this folder.
+        Another process is rebuilding this index.
     InputError
-        No space, or a point is unusable; nothing has changed then.
+        No space in a folder, or a point is unusable; nothing has changed then.
     StoreError
         The engine failed, the disk is full, or the server cannot be reached.
     """
@@ -474,7 +501,7 @@ def rebuild(
     else:
         from soundkin.index import server
 
-        server.rebuild(cast("str | QdrantClient", where), collection, mark, spaces, points, api_key)
+        server.rebuild(cast("server.Where", where), collection, mark, spaces, points, api_key, layout)
 
 
 def _is_url(where: str | Path) -> bool:

@@ -1,5 +1,6 @@
 """Building the index of a large library in a process of its own, while questions are answered without it."""
 
+import json
 import logging
 import os
 import re
@@ -21,11 +22,11 @@ _TRY_AGAIN_SECONDS = 600.0
 # The engine holds the interpreter's lock for most of a build: only another process keeps this one responsive.
 _KIND = re.compile(r"^soundkin[\w.]*: ")  # of an error of ours, in the last line of a traceback
 _CODE = """
-import os, sys
+import json, os, sys
 from soundkin.index.follow import rebuild_from
 if hasattr(os, "nice"):
-    os.nice(int(sys.argv[3]))
-rebuild_from(sys.argv[1], sys.argv[2])
+    os.nice(int(sys.argv[2]))
+rebuild_from(json.load(sys.stdin), sys.argv[1])
 """
 
 
@@ -98,11 +99,15 @@ class Builder:
 
     def _start(self, nice: int) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        start = workers.python(_CODE, os.fspath(self._record_at), os.fspath(self._index), str(nice))
+        start = workers.python(_CODE, os.fspath(self._index), str(nice))
+        # in private: what stands behind a command, everybody on the machine can read
+        told = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        told.write(json.dumps(os.fspath(self._record_at)).encode())
+        told.seek(0)
         try:
             self._process = subprocess.Popen(
                 **start,
-                stdin=subprocess.DEVNULL,
+                stdin=told,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
                 start_new_session=nice > 0,
@@ -110,6 +115,8 @@ class Builder:
         except OSError as error:
             self._failed = time.monotonic()
             raise StoreError(f"the index could not be built: {error.strerror}") from error
+        finally:
+            told.close()
 
     def _ended(self) -> None:
         """Put away a process that has ended, and raise what it failed with."""

@@ -17,6 +17,8 @@ from soundkin.record import Record, Track
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
+    from soundkin.index.settings import QdrantSettings
+
 Array = NDArray[np.float32]
 
 _AT_ONCE = 5000  # changes held in memory, 20 MB: there may be a million
@@ -71,19 +73,21 @@ def is_foreign(mark: Mark, record: Record) -> bool:
     return mark.record != record.uuid or mark.revision > record.revision
 
 
-def rebuild_from(folder: str | Path, where: "str | Path | QdrantClient", **server: Any) -> None:
+def rebuild_from(
+    record_at: str | Path, where: "str | Path | QdrantSettings | QdrantClient", **server: Any
+) -> None:
     """Build the index of a library from its record alone.
 
     Parameters
     ----------
-    folder : str or Path
-        The library.
-    where : str, Path or QdrantClient
+    record_at : str or Path
+        Where the record is: the library's folder, or a URL.
+    where : str, Path, QdrantSettings or QdrantClient
         The index: a folder, or a Qdrant server.
     **server
-        As in `open_index`.
+        As in `rebuild`.
     """
-    with Record.open(folder) as record:
+    with Record.open(record_at) as record:
         changes = record.changes(0)
         mark = Mark(record.uuid, changes.revision)
         rebuild(where, mark, dims_of(record), (point_of(*change) for change in changes.changed), **server)

@@ -1,44 +1,58 @@
 """The index on a Qdrant server: for libraries larger than one machine, and for many readers and writers.
 
 The same engine as `edge`, so the same care with filters: the server is asked to widen its graph search under
-a filter (ACORN, servers from 1.16 on), and to look at every point wherever that is less than 100 MB of
-vectors.
+a filter (ACORN), and to look at every point wherever that is less than 100 MB of vectors. What is found by quantized
+vectors is scored again by the whole ones. Points are read and written by an alias (`aliases`).
 """
 
 import contextlib
+import logging
+import re
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Self, TypeAlias, TypeVar
 
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import UnexpectedResponse
 
-from soundkin.errors import InputError, StoreError
-from soundkin.filters import FIELDS, And, Filter, HasId, Match, Not, Or, Range, payload_key
+from soundkin.errors import StoreError
+from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, payload_key
 from soundkin.index import Examples, Index, RebuildNeeded, Target
-from soundkin.index.points import BATCH, LAYOUT, PAYLOAD, Mark, Point, batched, check_spaces
+from soundkin.index.aliases import (
+    BUILDING_KEY,
+    PAYLOAD_KEY,
+    STALE_SECONDS,
+    Generations,
+    index_fields,
+    layout_of,
+)
+from soundkin.index.connection import attempt, connect, place_of
+from soundkin.index.points import BATCH, LAYOUT, Mark, Point, batched, check_spaces
+from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
 
-_TIMEOUT = 30  # seconds for one call
-_PAUSES = (0.5, 1.5)  # seconds before another try; every call here may be repeated without harm
-_PASSING = {429, 502, 503, 504}  # HTTP: too many requests, or the server behind a proxy is not up yet
+_OLDEST = (1, 16)  # keeps metadata with a collection, and knows ACORN
+_INDEX_FROM = 10_000  # kB of vectors in a segment from which it gets a graph: Qdrant's own default
+_LOOK_AGAIN = 2.0  # seconds between looks at a server that builds graphs, at most
+# Of quantized vectors so many times more are fetched than asked for, and scored again by the whole ones.
+_OVERSAMPLING = {"int8": 2.0, "binary": 4.0}
 _T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+Where: TypeAlias = str | QdrantSettings | QdrantClient
 
 
 class ServerIndex(Index):
     """A collection on a Qdrant server, filled by `rebuild`.
-
-    What it reflects is kept with the collection by servers from 1.16 on; with older ones `mark` is None after
-    opening.
 
     Parameters
     ----------
     client : QdrantClient
         A client that is ready.
     collection : str
-        Name of the collection.
+        Its alias.
+    settings : QdrantSettings
+        How to speak with the server.
     owned : bool
         Whether to close the client with the index.
 
@@ -50,13 +64,24 @@ class ServerIndex(Index):
         The collection is not one of ours, or the server cannot be reached or refuses.
     """
 
-    def __init__(self, client: QdrantClient, collection: str, *, owned: bool = False) -> None:
+    def __init__(
+        self,
+        client: QdrantClient,
+        collection: str,
+        settings: QdrantSettings,
+        *,
+        owned: bool = False,
+    ) -> None:
         self._client = client
         self._collection = collection
+        self._settings = settings
         self._owned = owned
+        self._sign_at = float("inf")  # when a load last showed that it lives, on the monotonic clock
         self._local = client.init_options["location"] == ":memory:" or client.init_options["path"] is not None
         self._name = place_of(client, collection)
-        self._spaces, self._mark = self._read()
+        self._generations = Generations(client, collection, settings)
+        self._mark: Mark | None = None
+        self._read()
 
     @property
     def spaces(self) -> dict[str, int]:
@@ -86,10 +111,66 @@ class ServerIndex(Index):
         mark : Mark, optional
             What the index reflects now.
         """
-        if mark:
-            saved = {"record": mark.record, "revision": mark.revision, "payload": LAYOUT}
-            self._call(lambda: self._client.update_collection(self._collection, metadata=saved))
+        if mark and self._generations.current() != self._generation:
+            self._read()  # it was built anew meanwhile, from an earlier state perhaps: what it lacks is to be found out
+        elif mark:
+            self._note({"record": mark.record, "revision": mark.revision, PAYLOAD_KEY: LAYOUT})
             self._mark = mark
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[Self]:
+        """Load very many points while the server builds no graph; see `Index.loading`.
+
+        Yields
+        ------
+        ServerIndex
+            This one.
+
+        Raises
+        ------
+        StoreError
+            The server cannot be reached, or cannot build the graphs.
+        """
+        usual = self._info().config.optimizer_config.indexing_threshold
+        self._sign_at = float("-inf")
+        self._show_life()
+        self._graphs_from(0)
+        try:
+            yield self
+        except BaseException:
+            self._sign_at = float("inf")
+            raise
+        finally:
+            # 0: another load is under way, or was killed
+            self._graphs_from(usual or _INDEX_FROM)
+        self._wait_for_graphs()
+        self._sign_at = float("inf")
+
+    def state(self) -> QdrantCollection:
+        """Ask the server how the collection is.
+
+        Returns
+        -------
+        QdrantCollection
+            As it is now.
+
+        Raises
+        ------
+        StoreError
+            The server cannot be reached or refuses.
+        """
+        info = self._info()
+        return QdrantCollection(
+            place=place_of(self._client).removeprefix("Qdrant "),
+            alias=self._collection,
+            collection=self._generation,
+            status=info.status.value,
+            points=info.points_count or 0,
+            indexed=info.indexed_vectors_count or 0,
+            layout=layout_of(info),
+            spaces=self.spaces,
+            loading=info.config.optimizer_config.indexing_threshold == 0,
+        )
 
     def close(self) -> None:
         """Close the connection, if this index opened it."""
@@ -101,9 +182,12 @@ class ServerIndex(Index):
         try:
             self._call(
                 lambda: self._client.create_vector_name(
-                    self._collection, space, models.DenseVectorNameConfig(dense=config)
+                    self._generation, space, models.DenseVectorNameConfig(dense=config)
                 )
             )
+            if self._layout.on_disk:
+                placed = {space: models.VectorParamsDiff(on_disk=True)}
+                self._call(lambda: self._client.update_collection(self._generation, vectors_config=placed))
         except StoreError as error:
             refused = error.__cause__
             if isinstance(refused, UnexpectedResponse) and refused.status_code in (404, 405):
@@ -124,6 +208,7 @@ class ServerIndex(Index):
             for point in points
         ]
         self._call(lambda: self._client.upsert(self._collection, structs, wait=True))
+        self._show_life()
 
     def _delete(self, ids: list[int]) -> None:
         selector = models.PointIdsList(points=list(ids))
@@ -135,7 +220,10 @@ class ServerIndex(Index):
         params = None
         if not self._local:  # the client's in-memory mode is always exact, and says so when asked to be
             acorn = models.AcornSearchParams(enable=where is not None, max_selectivity=1.0)
-            params = models.SearchParams(exact=exact, acorn=acorn)
+            # Without a quantization this says nothing.
+            more = _OVERSAMPLING.get(self._layout.quantization or "", 2.0)
+            scoring = models.QuantizationSearchParams(rescore=True, oversampling=more)
+            params = models.SearchParams(exact=exact, acorn=acorn, quantization=scoring)
         found = self._call(
             lambda: self._client.query_points(
                 self._collection,
@@ -145,31 +233,80 @@ class ServerIndex(Index):
                 query_filter=None if where is None else models.Filter(must=[_condition(where)]),
                 search_params=params,
                 with_payload=False,
+                consistency=_consistency(self._settings),
             )
         )
         return [(int(hit.id), hit.score) for hit in found.points]
 
-    def _read(self) -> tuple[dict[str, int], Mark | None]:
-        """Spaces and mark of the collection."""
-        if not self._call(lambda: self._client.collection_exists(self._collection)):
-            raise RebuildNeeded(f"{self._name}: not there; rebuild it from the record")
-        config = self._call(lambda: self._client.get_collection(self._collection)).config
-        vectors = config.params.vectors
-        if not isinstance(vectors, dict):
+    def _read(self) -> None:
+        """Find the collection behind the alias; learn its spaces, its layout, and what it reflects."""
+        self._check_version()
+        current = self._generations.current()
+        if current is None:
+            raise RebuildNeeded(f"{self._name}: not there; soundkin qdrant create makes it from the record")
+        self._generation = current
+        info = self._info()
+        vectors, saved = info.config.params.vectors, info.config.metadata or {}
+        if not isinstance(vectors, dict) and PAYLOAD_KEY not in saved:
             # no `RebuildNeeded`: rebuilding would delete what is somebody else's
             raise StoreError(
                 f"{self._name}: has no named vectors, so it is not ours; use another one, or another server"
             )
-        saved = config.metadata or {}
-        if saved.get("payload") != LAYOUT:
+        self._layout = layout_of(info)
+        if saved.get(PAYLOAD_KEY) != LAYOUT:
             # Filled by an older version, or never: what follows the record fills it again, and it answers meanwhile.
-            _index_fields(self._client, self._collection, self._name)
+            index_fields(self._client, self._generation, self._settings, bool(self._layout.on_disk))
             saved = {}
-        mark = Mark(saved["record"], saved["revision"]) if saved else None
-        return {space: params.size for space, params in vectors.items()}, mark
+        alive = saved.get(BUILDING_KEY, 0.0)
+        if info.config.optimizer_config.indexing_threshold == 0 and time.time() - alive > STALE_SECONDS:
+            log.warning("%s: a load was killed; graphs are built again", self._name)
+            self._graphs_from(_INDEX_FROM)
+        self._mark = Mark(saved["record"], saved["revision"]) if "record" in saved else None
+        named = (
+            vectors if isinstance(vectors, dict) else {}
+        )  # none in one that was made before there was a track
+        self._spaces = {space: params.size for space, params in named.items()}
+
+    def _check_version(self) -> None:
+        told = self._call(self._client.info).version
+        found = re.match(r"(\d+)\.(\d+)", told)
+        if not found or tuple(map(int, found.groups())) < _OLDEST:
+            wanted = ".".join(map(str, _OLDEST))
+            raise StoreError(
+                f"{place_of(self._client)}: is version {told}, wanted {wanted} or newer; upgrade the server"
+            )
+
+    def _note(self, what: dict[str, str | int | float]) -> None:
+        """Keep something with the collection."""
+        self._call(lambda: self._client.update_collection(self._generation, metadata=what))
+
+    def _show_life(self) -> None:
+        if time.monotonic() - self._sign_at > STALE_SECONDS / 10:
+            self._note({BUILDING_KEY: time.time()})
+            self._sign_at = time.monotonic()
+
+    def _info(self) -> models.CollectionInfo:
+        return self._call(lambda: self._client.get_collection(self._generation))
+
+    def _graphs_from(self, kilobytes: int | None) -> None:
+        """Let segments with so many vectors get a graph, 0: none; None leaves it, but wakes a server that waits."""
+        config = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
+        self._call(lambda: self._client.update_collection(self._generation, optimizers_config=config))
+
+    def _wait_for_graphs(self) -> None:
+        pause = 0.05
+        while (info := self._info()).status != models.CollectionStatus.GREEN:
+            if info.status == models.CollectionStatus.RED:
+                reason = getattr(info.optimizer_status, "error", info.optimizer_status)
+                raise StoreError(f"{self._name}: the server cannot build its graphs ({reason}); see its log")
+            if info.status == models.CollectionStatus.GREY:  # after a restart it waits for a change
+                self._graphs_from(None)
+            self._show_life()
+            time.sleep(pause)
+            pause = min(2 * pause, _LOOK_AGAIN)
 
     def _call(self, request: Callable[[], _T]) -> _T:
-        return attempt(self._name, request)
+        return attempt(self._name, request, self._settings)
 
 
 def _query(target: Target) -> list[float] | models.RecommendQuery:
@@ -186,47 +323,24 @@ def _query(target: Target) -> list[float] | models.RecommendQuery:
     )
 
 
-def connect(where: str | QdrantClient, api_key: str | None = None) -> QdrantClient:
-    """Make a client; no request is sent.
-
-    Parameters
-    ----------
-    where : str or QdrantClient
-        URL of a server, or a client that is ready, which comes back as it is.
-    api_key : str, optional
-        Key for the server.
-
-    Returns
-    -------
-    QdrantClient
-        The client.
-
-    Raises
-    ------
-    InputError
-        The URL names no host.
-    """
-    if isinstance(where, QdrantClient):
-        return where
-    try:
-        if not urlsplit(where).hostname:
-            raise ValueError("no host")
-        return QdrantClient(url=where, api_key=api_key, timeout=_TIMEOUT, check_compatibility=False)
-    except ValueError as error:
-        raise InputError(f"Qdrant URL {where!r}: {error}; give it like http://localhost:6333") from error
+def _consistency(settings: QdrantSettings) -> int | models.ReadConsistencyType | None:
+    copies = settings.read_consistency
+    if copies is None or copies.isdecimal():
+        return int(copies) if copies else None
+    return models.ReadConsistencyType(copies)
 
 
-def open_collection(where: str | QdrantClient, collection: str, api_key: str | None = None) -> ServerIndex:
+def open_collection(where: Where, collection: str, api_key: str | None = None) -> ServerIndex:
     """Open a collection.
 
     Parameters
     ----------
-    where : str or QdrantClient
-        URL of a server, or a client that is ready (it stays open when the index is closed).
+    where : str, QdrantSettings or QdrantClient
+        URL of a server, or how to use it, or a client that is ready (it stays open when the index is closed).
     collection : str
-        Name of the collection.
+        Its alias.
     api_key : str, optional
-        Key for the server.
+        Key for the server, where a URL is given.
 
     Returns
     -------
@@ -240,21 +354,22 @@ def open_collection(where: str | QdrantClient, collection: str, api_key: str | N
     RebuildNeeded
         The collection is not there.
     StoreError
-        The collection is not one of ours, or the server cannot be reached or refuses.
+        The collection is not one of ours, or the server is too old, cannot be reached, or refuses.
     """
     with _closing_own(where, api_key, on_success=False) as client:
-        return ServerIndex(client, collection, owned=client is not where)
+        return ServerIndex(client, collection, _settings_of(where), owned=client is not where)
 
 
 def rebuild(
-    where: str | QdrantClient,
+    where: Where,
     collection: str,
     mark: Mark,
     spaces: Mapping[str, int],
     points: Iterable[Point],
     api_key: str | None = None,
+    layout: QdrantLayout | None = None,
 ) -> None:
-    """Delete the collection and fill it again; it can be searched meanwhile, and results grow.
+    """Fill a new collection beside the one that answers, and let the alias stand for it when it is whole.
 
     Parameters
     ----------
@@ -263,28 +378,42 @@ def rebuild(
     mark : Mark
         What the points reflect; remembered when all are there.
     spaces : mapping of str to int
-        Space id -> dimensions; at least one.
+        Space id -> dimensions. None makes a collection that waits, with its layout, for the first space.
     points : iterable of Point
         The points; read in batches.
+    layout : QdrantLayout, optional
+        How the new collection lies on the nodes; what it does not say, the settings say, or else the one before.
 
     Raises
     ------
+    IndexLocked
+        Another process is building it.
     InputError
-        No space, a point is unusable, or the URL names no host.
+        A point is unusable, or the URL names no host; nothing has changed then.
     StoreError
-        The server cannot be reached or refuses.
+        The server cannot be reached or refuses; nothing has changed then.
     """
-    check_spaces(spaces)
-    with _closing_own(where, api_key, on_success=True) as client:
-        _create(client, collection, spaces)
-        index = ServerIndex(client, collection)
-        for batch in batched(points, BATCH):
-            index.upsert(batch)
+    if spaces:
+        check_spaces(spaces)
+    settings = _settings_of(where)
+    wanted = (layout or QdrantLayout()).over(settings.layout)
+    with (
+        _closing_own(where, api_key, on_success=True) as client,
+        Generations(client, collection, settings).next(spaces, wanted) as name,
+    ):
+        index = ServerIndex(client, name, settings)
+        with index.loading():
+            for batch in batched(points, BATCH):
+                index.upsert(batch)
         index.flush(mark)
 
 
+def _settings_of(where: Where) -> QdrantSettings:
+    return where if isinstance(where, QdrantSettings) else QdrantSettings("")
+
+
 @contextlib.contextmanager
-def _closing_own(where: str | QdrantClient, api_key: str | None, on_success: bool) -> Iterator[QdrantClient]:
+def _closing_own(where: Where, api_key: str | None, on_success: bool) -> Iterator[QdrantClient]:
     """Give a client, and close it at the end (or only after an error) unless it was given ready."""
     client = connect(where, api_key)
     with contextlib.ExitStack() as stack:
@@ -293,29 +422,6 @@ def _closing_own(where: str | QdrantClient, api_key: str | None, on_success: boo
         yield client
         if not on_success:
             stack.pop_all()
-
-
-def _create(client: QdrantClient, collection: str, spaces: Mapping[str, int]) -> None:
-    """Replace the collection by an empty one."""
-    name = place_of(client, collection)
-    vectors = {
-        space: models.VectorParams(size=d, distance=models.Distance.COSINE) for space, d in spaces.items()
-    }
-    graph = models.HnswConfigDiff(m=16, ef_construct=100, full_scan_threshold=100_000)
-    attempt(name, lambda: client.delete_collection(collection))
-    attempt(name, lambda: client.create_collection(collection, vectors_config=vectors, hnsw_config=graph))
-    # before the points: the graph gets links for the fields that are indexed when it is built
-    _index_fields(client, collection, name)
-
-
-def _index_fields(client: QdrantClient, collection: str, name: str) -> None:
-    """Index the fields of the payload that filters ask for; those that are indexed stay so."""
-    with warnings.catch_warnings():
-        # the client's in-memory mode says so for each field; it filters without them
-        warnings.filterwarnings("ignore", "Payload indexes have no effect in the local Qdrant", UserWarning)
-        for key in sorted(map(payload_key, FIELDS)):
-            schema = models.PayloadSchemaType(PAYLOAD[key])
-            attempt(name, partial(client.create_payload_index, collection, key, schema))
 
 
 def _condition(where: Filter) -> models.Condition:
@@ -335,28 +441,3 @@ def _condition(where: Filter) -> models.Condition:
             return models.Filter(must=[_condition(part) for part in parts])
         case Or(parts):
             return models.Filter(should=[_condition(part) for part in parts])
-
-
-def place_of(client: QdrantClient, collection: str) -> str:
-    """Give the name of a collection in errors."""
-    options = client.init_options
-    place = next((options[key] for key in ("url", "host", "location", "path") if options[key]), "localhost")
-    return f"Qdrant {place}, collection {collection!r}"
-
-
-def attempt(name: str, request: Callable[[], _T]) -> _T:
-    """Send a request, again if the trouble may pass, and turn what the client raises into one line."""
-    for pause in (*_PAUSES, None):
-        try:
-            return request()
-        except ResponseHandlingException as error:
-            if pause is None:
-                message = f"{name}: cannot reach the server ({error.source}); start it, or check the URL"
-                raise StoreError(message) from error
-        except UnexpectedResponse as error:
-            if pause is None or error.status_code not in _PASSING:
-                raise StoreError(f"{name}: {' '.join(str(error).split())}") from error
-        except Exception as error:
-            raise StoreError(f"{name}: {' '.join(str(error).split())}") from error
-        time.sleep(pause)
-    raise AssertionError("unreachable: the last try returns or raises")

@@ -159,7 +159,7 @@ def recommend(
             found |= _asked_too(index, space.id, seeds, size, where, second)
         pool = _weigh(record, space, seeds, found, usual, strategy)
         if second is not None and pool.numbers:
-            pool.scores = second.fuse(pool.numbers, pool.scores)
+            pool.scores = second.fuse(pool.numbers, pool.scores, pool.evidence)
         if discover is not None:
             pool.scores = _prefer_forgotten(pool, seeds, discover)
         places = _choose(record, index, space, seeds, pool, k, rules)

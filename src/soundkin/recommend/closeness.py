@@ -16,6 +16,7 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+Floats = NDArray[np.float64]
 
 SAMPLE = 4000
 """So many tracks speak for a library: the two moments are then known to about 1/60 of a deviation."""
@@ -191,16 +192,14 @@ class Closeness:
             the cosine itself, from 0 up.
         """
         cosines = np.asarray(vectors, np.float32) @ np.asarray(others, np.float32).T
-        if self.tracks < _FEW:
+        if not self.is_told:
             return np.maximum(cosines, 0).astype(np.float64)
-        mean, deviation = (values.astype(np.float32) for values in self.usual(vectors))
-        mean_others, deviation_others = (values.astype(np.float32) for values in self.usual(others, known))
-        one = log_tail((cosines - mean[:, None]) / deviation[:, None])
-        two = log_tail((cosines - mean_others) / deviation_others)
-        # ln(a + b - ab) from ln a and ln b, without leaving the logarithms where the chances are far below any float
-        larger, smaller = np.maximum(one, two), np.minimum(one, two)
-        log_chance = larger + np.log1p(np.exp(smaller - larger) - np.exp(smaller))
-        return np.maximum(-log_chance, 0).astype(np.float64)
+        return surprise(cosines, self.usual(vectors), self.usual(others, known))
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there are enough tracks to say what is usual."""
+        return self.tracks >= _FEW
 
     def is_close(self, evidence: float) -> bool:
         """Tell whether a best match is more than what chance brings.
@@ -216,7 +215,32 @@ class Closeness:
             False when among as many unrelated tracks one at least would be expected to be as close. Libraries that
             are too small to tell always say True.
         """
-        return self.tracks < _FEW or evidence > math.log(self.tracks)
+        return not self.is_told or evidence > math.log(self.tracks)
+
+
+def surprise(cosines: Array, usual: tuple[Floats, Floats], usual_others: tuple[Floats, Floats]) -> Floats:
+    """Weigh cosines of which it is known what is usual for their tracks; see `Closeness.evidence`.
+
+    Parameters
+    ----------
+    cosines : float32 (n, m)
+        Of pairs.
+    usual, usual_others : (float64 (n,), float64 (n,)), (float64 (m,), float64 (m,))
+        What `Closeness.usual` returned for either side.
+
+    Returns
+    -------
+    float64 (n, m)
+        0 and more.
+    """
+    mean, deviation = (values.astype(np.float32) for values in usual)
+    mean_others, deviation_others = (values.astype(np.float32) for values in usual_others)
+    one = log_tail((cosines - mean[:, None]) / deviation[:, None])
+    two = log_tail((cosines - mean_others) / deviation_others)
+    # ln(a + b - ab) from ln a and ln b, without leaving the logarithms where the chances are far below any float
+    larger, smaller = np.maximum(one, two), np.minimum(one, two)
+    log_chance = larger + np.log1p(np.exp(smaller - larger) - np.exp(smaller))
+    return np.maximum(-log_chance, 0).astype(np.float64)
 
 
 def log_tail(z: npt.ArrayLike) -> Array:

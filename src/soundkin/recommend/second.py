@@ -17,8 +17,25 @@ class Second(Protocol):
     def candidates(self, n: int) -> frozenset[int]:
         """Name up to n tracks that sound might not find, by the numbers that an index has for them."""
 
-    def fuse(self, numbers: Sequence[int], scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return scores of tracks, (m,), that weigh those of sound and its own; below 0 only what sound forbids."""
+    def fuse(
+        self, numbers: Sequence[int], scores: NDArray[np.float64], nearest: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return scores of tracks that weigh those of sound and its own.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            The tracks, by the numbers that an index has for them.
+        scores : float64 (m,)
+            All that sound says of each.
+        nearest : float64 (m,)
+            What the one like says that speaks most for each.
+
+        Returns
+        -------
+        float64 (m,)
+            Below 0 only what sound forbids.
+        """
 
     def explained(self, hit: Hit) -> Hit:
         """Return a hit that says which part spoke for it."""

@@ -1,15 +1,15 @@
 """The record of one library: the truth from which the search index is derived.
 
-One SQLite file holds every track with its tags, its vectors in every space, and every failure with its
-reason. One process writes, any number read at the same time. Each change of a track gets the next number of
-one counter, the revision, so that an index can ask for everything that happened since it last looked.
+One SQLite file, or a PostgreSQL database that many servers share, holds every track with its tags, its vectors in
+every space, and every failure with its reason. One process writes, any number read at the same time. Each change of a
+track gets the next number of one counter, the revision, so that an index can ask for everything that happened since it
+last looked.
 
-`opening` has the tables and how the file is opened and locked, `connection` how it is read and changed, `rows` what a
-row looks like in Python. `vectors`, `listing`, `feedback`, `layouts` and `runs` each hold the statements about one
-thing; this file those about files and their tracks.
+`sqlite` and `postgres` have the tables and how they are opened and locked, `database` what the two do each in its way,
+`connection` how a record is read and changed, `rows` what a row looks like in Python. `vectors`, `listing`, `feedback`,
+`layouts` and `runs` each hold the statements about one thing; this file those about files and their tracks.
 """
 
-import hashlib
 import itertools
 import os
 import time
@@ -17,11 +17,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from soundkin.embed import Embedded, Failure, FileState
 from soundkin.errors import NotFound, StoreError
+from soundkin.record.database import writer_of
 from soundkin.record.derived import DerivedTables
 from soundkin.record.feedback import FeedbackTables
 from soundkin.record.layouts import LayoutTables
 from soundkin.record.listing import ListingTables
-from soundkin.record.opening import writer_of
 from soundkin.record.rows import (
     COLUMNS,
     PUT,
@@ -37,6 +37,7 @@ from soundkin.record.rows import (
     storable,
     to_row,
     to_track,
+    track_id,
     words_of,
 )
 from soundkin.record.runs import RunTables
@@ -174,7 +175,9 @@ class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, DerivedTabl
         file = failure.file
         with self._change():
             self._db.execute(
-                "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO failures (path, size, mtime_ns, kind, reason, at) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, "
+                "kind = excluded.kind, reason = excluded.reason, at = excluded.at",
                 (
                     os.fsencode(file.path),
                     file.size,
@@ -213,7 +216,8 @@ class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, DerivedTabl
                         self._db.execute(f"DELETE FROM {table} WHERE track = ?", (number,))
                     self._db.execute("DELETE FROM tracks WHERE number = ?", (number,))
                     self._db.execute(
-                        "INSERT OR REPLACE INTO removed VALUES (?, ?)", (id_, self._next_revision())
+                        "INSERT INTO removed VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision",
+                        (id_, self._next_revision()),
                     )
                     removed += 1
         return removed
@@ -379,9 +383,9 @@ class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, DerivedTabl
             return []
         rows = self._rows(
             f"SELECT {COLUMNS} FROM words w JOIN tracks t ON t.number = w.track "
-            f"WHERE {' AND '.join(['instr(w.text, ?)'] * len(wanted))} "
-            "ORDER BY CASE WHEN instr(w.text, ?) THEN 0 WHEN instr(w.text, ?) THEN 1 "
-            "WHEN instr(w.text, ?) THEN 2 WHEN instr(w.text, ?) THEN 3 ELSE 4 END, w.text, t.id LIMIT ?",
+            f"WHERE {' AND '.join(['instr(w.text, ?) > 0'] * len(wanted))} "
+            "ORDER BY CASE WHEN instr(w.text, ?) > 0 THEN 0 WHEN instr(w.text, ?) > 0 THEN 1 "
+            "WHEN instr(w.text, ?) > 0 THEN 2 WHEN instr(w.text, ?) > 0 THEN 3 ELSE 4 END, w.text, t.id LIMIT ?",
             (
                 *(f" {word}" for word in wanted),
                 f"| {phrase} |",
@@ -416,11 +420,11 @@ class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, DerivedTabl
         StoreError
             `since` is later than the record (it is another one, or an old copy): build the index anew.
         """
-        with Record.open(self.folder) as committed:
+        with Record.open(self.place) as committed:
             revision = committed.revision
             if since > revision:
                 raise StoreError(
-                    f"the index is at revision {since}, the record in {self.folder} only at {revision} "
+                    f"the index is at revision {since}, the record in {self.name} only at {revision} "
                     "(an old copy?): delete the index, it will be built anew"
                 )
             rows = committed._rows("SELECT id FROM removed WHERE revision > ? ORDER BY revision", (since,))
@@ -438,35 +442,38 @@ class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, DerivedTabl
             tracks, seconds, audio = self._rows(
                 "SELECT count(*), coalesce(sum(duration), 0.0), coalesce(sum(size), 0) FROM tracks"
             )[0]
-            pages, page = self._rows("PRAGMA page_count")[0][0], self._rows("PRAGMA page_size")[0][0]
+            stored = self._db.stored_bytes()
             formats = self._rows("SELECT format, count(*) FROM tracks GROUP BY 1 ORDER BY 2 DESC, 1")
             failures = self._rows(
                 "SELECT kind, count(*) FROM (SELECT kind FROM failures UNION ALL "
-                f"SELECT 'damaged' {_DAMAGED}) GROUP BY 1 ORDER BY 2 DESC, 1"
+                f"SELECT 'damaged' {_DAMAGED}) AS f GROUP BY 1 ORDER BY 2 DESC, 1"
             )
             vectors = self._rows(
                 "SELECT id, (SELECT count(*) FROM vectors WHERE space = number) FROM spaces "
                 "ORDER BY 2 DESC, number"
             )
-        return Summary(tracks, seconds, audio, pages * page, dict(formats), dict(failures), dict(vectors))
+        return Summary(tracks, seconds, int(audio), stored, dict(formats), dict(failures), dict(vectors))
 
     # ---- inside
 
     def _free_id(self, content: str) -> str:
         for salt in itertools.count():
-            id_ = hashlib.blake2b(f"{content}:{salt}".encode(), digest_size=8).hexdigest()
+            id_ = track_id(content, salt)
             if not self._db.execute("SELECT 1 FROM tracks WHERE id = ?", (id_,)).fetchone():
                 return id_
         raise AssertionError("unreachable")
 
     def _put_words(self, number: int, track: Track) -> None:
-        self._db.execute("INSERT OR REPLACE INTO words VALUES (?, ?)", (number, words_of(track)))
+        self._db.execute(
+            "INSERT INTO words VALUES (?, ?) ON CONFLICT (track) DO UPDATE SET text = excluded.text",
+            (number, words_of(track)),
+        )
 
     def _forget_failures(self, *paths: bytes) -> None:
         self._db.executemany("DELETE FROM failures WHERE path = ?", [(path,) for path in paths])
 
     def _changed(self, since: int, until: int) -> Iterator[tuple[Track, dict[str, Array]]]:
-        with Record.open(self.folder) as committed:
+        with Record.open(self.place) as committed:
             while True:
                 with committed._snapshot():
                     rows = committed._rows(
@@ -480,8 +487,8 @@ class Record(FeedbackTables, LayoutTables, ListingTables, RunTables, DerivedTabl
                     # CROSS keeps SQLite to this order: left to itself it reads every vector there is to find these
                     found = committed._rows(
                         "SELECT t.id, s.id, v.vector FROM tracks t CROSS JOIN spaces s "
-                        "CROSS JOIN vectors v ON v.space = s.number AND v.track = t.number "
-                        "WHERE t.revision > ? AND t.revision <= ?",
+                        "CROSS JOIN vectors v WHERE v.space = s.number AND v.track = t.number "
+                        "AND t.revision > ? AND t.revision <= ?",
                         (since, last),
                     )
                 vectors: dict[str, dict[str, Array]] = {}

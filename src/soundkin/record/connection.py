@@ -1,51 +1,40 @@
-"""How a record's file is read and changed: what stands together in one transaction, and what a batch commits."""
+"""How a record is read and changed: what stands together in one transaction, and what a batch commits."""
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from soundkin.errors import StoreError
-from soundkin.record.opening import (
-    lock_for_writing,
-    open_to_note,
-    open_to_read,
-    open_to_write,
-    plain_words,
-    unlock,
-)
+from soundkin.record.database import Database, Place, engine_of, place_of, shown
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+_READ, _NOTE, _WRITE = "read", "note", "write"  # what may be done to an open record
 
 
 class Connection:
     """An open record, with nothing yet about what it holds; see `Record`."""
 
-    def __init__(self, folder: Path, db: sqlite3.Connection, lock: "BaseFileLock | None") -> None:
-        self.folder = folder
+    def __init__(self, place: Place, db: Database, allowed: str) -> None:
+        self.place, self.name = place, shown(place)
         self._db = db
-        self._writer_lock = lock
+        self._allowed = allowed
         self._guard = threading.RLock()
         self._depth = 0  # changes nested in each other
         self._batch: tuple[int, float] | None = None
         self._pending, self._began = 0, 0.0  # changes since BEGIN, and when that was
         self._closed = False
-        self._notes = False
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], write: bool = False) -> Self:
-        """Open the record in a library folder.
+    def open(cls, where: str | os.PathLike[str], write: bool = False) -> Self:
+        """Open the record of a library.
 
         Parameters
         ----------
-        folder : path
-            The library folder.
+        where : path or URL
+            The library folder, or ``postgresql://user@host/database``.
         write : bool
             False opens for reading: nothing is created, another process may be writing, and a folder that
             cannot be written is fine. True creates the folder and the record when missing and keeps other
@@ -61,27 +50,25 @@ class Connection:
         NotFound
             There is no record to read.
         StoreError
-            Another process is writing (the message names it), the file is damaged, was made by a newer
+            Another process is writing (the message names it), the record is damaged, was made by a newer
             Soundkin, or cannot be read or written.
+        MissingExtra
+            It is a URL, and psycopg is not installed.
         """
-        path = Path(folder).absolute()
-        if not write:
-            return cls(path, open_to_read(path), None)
-        lock = lock_for_writing(path)
-        try:
-            return cls(path, open_to_write(path), lock)
-        except BaseException:
-            unlock(path, lock)
-            raise
+        place = place_of(where)
+        engine = engine_of(place)
+        if write:
+            return cls(place, engine.open_to_write(place), _WRITE)
+        return cls(place, engine.open_to_read(place), _READ)
 
     @classmethod
-    def open_to_note(cls, folder: str | os.PathLike[str]) -> Self:
+    def open_to_note(cls, where: str | os.PathLike[str]) -> Self:
         """Open the record to read it and to add feedback, also while another process is writing.
 
         Parameters
         ----------
-        folder : path
-            The library folder.
+        where : path or URL
+            As for `open`.
 
         Returns
         -------
@@ -95,10 +82,8 @@ class Connection:
         StoreError
             The file is damaged, was made by a newer Soundkin, or cannot be read.
         """
-        path = Path(folder).absolute()
-        record = cls(path, open_to_note(path), None)
-        record._notes = True
-        return record
+        place = place_of(where)
+        return cls(place, engine_of(place).open_to_note(place), _NOTE)
 
     def close(self) -> None:
         """Close the record; an unfinished batch is committed by its own `with`, not here."""
@@ -107,8 +92,6 @@ class Connection:
                 return
             self._closed = True
             self._db.close()
-            if self._writer_lock is not None:
-                unlock(self.folder, self._writer_lock)
 
     def __enter__(self) -> Self:
         return self
@@ -127,11 +110,6 @@ class Connection:
     def revision(self) -> int:
         """Number of the latest change of a track."""
         return int(self._rows("SELECT value FROM meta WHERE key = 'revision'")[0][0])
-
-    @property
-    def commits(self) -> int:
-        """A number that is another one once any other connection has committed anything; it costs next to nothing."""
-        return int(self._rows("PRAGMA data_version")[0][0])
 
     @contextmanager
     def batch(self, every: int = 100, seconds: float = 5.0) -> Iterator[None]:
@@ -164,7 +142,7 @@ class Connection:
             yield
         finally:
             self._batch = None
-            with self._guard, plain_words(self.folder):
+            with self._guard, self._db.in_plain_words():
                 self._commit()
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -182,41 +160,42 @@ class Connection:
         """
         return self._change()
 
-    def _open_db(self) -> sqlite3.Connection:
+    def _open_db(self) -> Database:
         if self._closed:
-            raise StoreError(f"the record in {self.folder} has been closed: open it again")
+            raise StoreError(f"the record in {self.name} has been closed: open it again")
         return self._db
 
-    def _to_write(self) -> sqlite3.Connection:
-        if self._writer_lock is None:
-            raise StoreError(f"the record in {self.folder} was opened for reading: open it with write=True")
+    def _to_write(self) -> Database:
+        if self._allowed != _WRITE:
+            raise StoreError(f"the record in {self.name} was opened for reading: open it with write=True")
         return self._open_db()
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
-        with self._guard, plain_words(self.folder):
-            return self._open_db().execute(sql, values).fetchall()
+        with self._guard, self._db.in_plain_words():
+            rows: list[Any] = self._open_db().execute(sql, values).fetchall()
+            return rows
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
         """Let several queries see the same state, whatever another process commits meanwhile."""
-        with self._guard, plain_words(self.folder):
+        with self._guard, self._db.in_plain_words():
             db = self._open_db()
             begin = not db.in_transaction
             if begin:
-                db.execute("BEGIN")
+                db.begin(writing=False)
             try:
                 yield
             finally:
-                if begin:
+                if begin and db.in_transaction:  # a server that went has ended it
                     db.execute("COMMIT")
 
     @contextmanager
     def _change(self) -> Iterator[None]:
         """Make one change whole, alone or as part of what surrounds it."""
-        with self._guard, plain_words(self.folder):
+        with self._guard, self._db.in_plain_words():
             db = self._to_write()
             if not db.in_transaction:
-                db.execute("BEGIN IMMEDIATE")
+                db.begin(writing=True)
                 self._pending, self._began = 0, time.monotonic()
             db.execute("SAVEPOINT change")
             self._depth += 1
@@ -239,16 +218,21 @@ class Connection:
                     self._commit()
 
     @contextmanager
-    def _note(self) -> Iterator[None]:
-        """Add feedback as one change; unlike others it needs no lock of its own, for it takes no revision."""
-        if not self._notes:
+    def _note(self, alone: bool = True) -> Iterator[None]:
+        """Add feedback as one change; unlike others it needs no lock of its own, for it takes no revision.
+
+        Notes from several processes wait for one another, but for those that say they need not be `alone`.
+        """
+        if self._allowed != _NOTE:
             with self._change():
+                self._db.line_up(alone)
                 yield
             return
-        with self._guard, plain_words(self.folder):
+        with self._guard, self._db.in_plain_words():
             db = self._open_db()
-            db.execute("BEGIN IMMEDIATE")
+            db.begin(writing=True)
             try:
+                db.line_up(alone)
                 yield
                 db.execute("COMMIT")
             except BaseException:
@@ -260,11 +244,10 @@ class Connection:
         if not self._closed and self._db.in_transaction:
             try:
                 self._db.execute("COMMIT")
-            except sqlite3.Error:
+            except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 
     def _next_revision(self) -> int:
-        self._db.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
-        return self.revision
+        return self._db.next_revision()

@@ -151,7 +151,7 @@ _COUNTED = """
     SELECT profile, kind, count(*) FROM (
         SELECT profile, kind, row_number() OVER (PARTITION BY profile, track ORDER BY at DESC, number DESC) AS back
         FROM feedback WHERE kind IN ('like', 'dislike', 'unlike') AND ({mine})
-    ) WHERE back = 1 GROUP BY profile, kind"""
+    ) AS said WHERE back = 1 GROUP BY profile, kind"""
 
 
 def _under(owner: str) -> tuple[str, str, str]:
@@ -174,12 +174,12 @@ class FeedbackTables(Connection):
         list of Profile
             The default one first, also when nobody has used it yet; the rest by name.
         """
-        mine, values = "1", tuple[str, ...]()
+        mine, values = "TRUE", tuple[str, ...]()
         if owner is not None:  # all that begins with "ana/" stands before "ana0", so the index finds it
-            mine, values = "name = ?1 OR name > ?2 AND name < ?3", _under(owner)
+            mine, values = "name = ? OR name > ? AND name < ?", _under(owner)
         with self._snapshot():
             created = dict(self._rows(f"SELECT name, created FROM profiles WHERE {mine}", values))
-            rows = self._rows(_COUNTED.format(mine=mine.replace("name", "profile")), values)
+            rows = self._rows(_COUNTED.format(mine=mine.replace("name", "profile")), values * 2)
         if owner in (None, DEFAULT_PROFILE):
             created.setdefault(DEFAULT_PROFILE, 0.0)
         n = {(name, kind): count for name, kind, count in rows}
@@ -298,9 +298,11 @@ class FeedbackTables(Connection):
             told = datetime.fromtimestamp(when).isoformat(" ", "minutes")
             raise InputError(f"feedback at {told}, which is still to come: wanted a time that has been")
         name = self.profile(profile)
-        with self._note():
+        with self._note(alone=False):
             if name == DEFAULT_PROFILE:
-                self._db.execute("INSERT OR IGNORE INTO profiles VALUES (?, ?)", (name, time.time()))
+                self._db.execute(
+                    "INSERT INTO profiles VALUES (?, ?) ON CONFLICT DO NOTHING", (name, time.time())
+                )
             for track in tracks:
                 if not self._rows("SELECT 1 FROM tracks WHERE id = ?", (track,)):
                     raise NotFound(f"no track has the id {track!r}: index it first")
@@ -333,7 +335,7 @@ class FeedbackTables(Connection):
         known = {(one.track, one.kind, round(one.at)) for one in self.feedback(profile)}
         new = [one for one in history if (one.track, one.kind, round(one.at)) not in known]
         with self._note():
-            self._db.execute("INSERT OR IGNORE INTO profiles VALUES (?, ?)", (name, time.time()))
+            self._db.execute("INSERT INTO profiles VALUES (?, ?) ON CONFLICT DO NOTHING", (name, time.time()))
             self._db.executemany(
                 "INSERT INTO feedback (profile, track, kind, at) VALUES (?, ?, ?, ?)",
                 [(name, one.track, one.kind, one.at) for one in new],
@@ -357,10 +359,11 @@ class FeedbackTables(Connection):
         with self._note():
             self._make_profiles({name for name, _ in events})
             for name, one in events:
+                row = name, one.track, one.kind, one.at
                 new += self._db.execute(
-                    "INSERT INTO feedback (profile, track, kind, at) SELECT ?1, ?2, ?3, ?4 WHERE NOT EXISTS (SELECT 1 "
-                    "FROM feedback WHERE profile = ?1 AND track = ?2 AND kind = ?3 AND at > ?4 - 1 AND at < ?4 + 1)",
-                    (name, one.track, one.kind, one.at),
+                    "INSERT INTO feedback (profile, track, kind, at) SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 "
+                    "FROM feedback WHERE profile = ? AND track = ? AND kind = ? AND at > ? AND at < ?)",
+                    (*row, *row[:3], one.at - 1, one.at + 1),
                 ).rowcount
         return new
 
@@ -393,8 +396,8 @@ class FeedbackTables(Connection):
         return new
 
     def _make_profiles(self, names: Iterable[str]) -> None:
-        now = time.time()
-        self._db.executemany("INSERT OR IGNORE INTO profiles VALUES (?, ?)", [(name, now) for name in names])
+        rows = [(name, time.time()) for name in names]
+        self._db.executemany("INSERT INTO profiles VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
 
     def heard(self) -> Iterator[tuple[str, Heard]]:
         """Yield what every profile did with every track it has met, one row each, by profile and track."""

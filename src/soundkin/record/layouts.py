@@ -86,6 +86,8 @@ class LayoutTables(Connection):
         places = np.ascontiguousarray(layout.places, "<f4").tobytes()
         with self._note():
             self._db.execute(
-                "INSERT OR REPLACE INTO layouts VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO layouts (space, method, seed, anchors, ids, places) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (space, method, seed) DO UPDATE "
+                "SET anchors = excluded.anchors, ids = excluded.ids, places = excluded.places",
                 (layout.space, layout.method, seed, layout.anchors, ids, places),
             )

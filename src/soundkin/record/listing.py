@@ -1,30 +1,25 @@
-"""Lists of tracks and counts of values, made inside SQLite: pages of a library of any size, in little memory."""
+"""Lists of tracks and counts of values, made inside the database: pages of a library of any size, in little memory."""
 
 import json
-import os
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from soundkin.errors import InputError
 from soundkin.record.connection import Connection
-from soundkin.record.rows import COLUMNS, Track, fold, from_row, storable
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from soundkin.record.database import Database, Place
+from soundkin.record.rows import COLUMNS, Track, fold, from_row, stem_of
 
 _NAME = "CASE WHEN t.title != '' THEN t.title ELSE stem_of(t.path) END"
 _ORDERS = {
-    "artist": "t.artist = '', t.artist COLLATE NOCASE {way}, t.album COLLATE NOCASE, t.disc, t.track, t.title, t.id",
-    "title": f"{_NAME} COLLATE NOCASE {{way}}, t.artist COLLATE NOCASE, t.id",
-    "album": "t.album = '', t.album COLLATE NOCASE {way}, t.disc, t.track, t.title, t.id",
+    "artist": "t.artist = '', lower(t.artist) {way}, lower(t.album), t.disc, t.track, t.title, t.id",
+    "title": f"lower({_NAME}) {{way}}, lower(t.artist), t.id",
+    "album": "t.album = '', lower(t.album) {way}, t.disc, t.track, t.title, t.id",
     **{
-        field: f"t.{field} IS NULL, t.{field} {{way}}, t.artist COLLATE NOCASE, t.id"
+        field: f"t.{field} IS NULL, t.{field} {{way}}, lower(t.artist), t.id"
         for field in ("year", "added", "duration", "bpm", "energy")
     },
 }
@@ -47,7 +42,7 @@ COUNTED = tuple(_VALUES)
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A condition on the tracks of a record, as SQLite reads it.
+    """A condition on the tracks of a record, in SQL.
 
     Parameters
     ----------
@@ -57,7 +52,7 @@ class Where:
         For its question marks.
     """
 
-    sql: str = "1"
+    sql: str = "TRUE"
     values: tuple[object, ...] = ()
 
     @staticmethod
@@ -84,8 +79,8 @@ _DISTINCT = ("title", "artist", "album", "album_artist", "genre", "key", "format
 class ListingTables(Connection):
     """The part of a record that lists tracks, and the values they have; see `Record`."""
 
-    def __init__(self, folder: Path, db: sqlite3.Connection, lock: "BaseFileLock | None") -> None:
-        super().__init__(folder, db, lock)
+    def __init__(self, place: Place, db: Database, allowed: str) -> None:
+        super().__init__(place, db, allowed)
         # values of fields, with the revision they are of
         self._distinct: dict[str, tuple[int, list[str]]] = {}
 
@@ -121,7 +116,6 @@ class ListingTables(Connection):
             raise InputError(f"no order {order!r}: use one of {', '.join(ORDERS)}")
         by = _ORDERS[order].format(way="DESC" if descending else "ASC")
         with self._snapshot():
-            self._teach()
             total = self.count(where)
             rows = self._rows(
                 f"SELECT {COLUMNS} FROM tracks t WHERE {where.sql} ORDER BY {by} LIMIT ? OFFSET ?",
@@ -132,16 +126,11 @@ class ListingTables(Connection):
     def count(self, where: Where) -> int:
         """Return for how many tracks a condition holds."""
         with self._snapshot():
-            self._teach()
             return int(self._rows(f"SELECT count(*) FROM tracks t WHERE {where.sql}", where.values)[0][0])
 
     def ids(self, where: Where) -> list[str]:
         """Return the ids of the tracks for which a condition holds, in no order."""
-        with self._snapshot():
-            self._teach()
-            return [
-                row[0] for row in self._rows(f"SELECT t.id FROM tracks t WHERE {where.sql}", where.values)
-            ]
+        return [row[0] for row in self._rows(f"SELECT t.id FROM tracks t WHERE {where.sql}", where.values)]
 
     def count_values(self, field: str, where: Where) -> list[tuple[Any, int]]:
         """Count the tracks that have each value of a field.
@@ -167,10 +156,9 @@ class ListingTables(Connection):
             raise InputError(f"no values are counted of {field!r}: use one of {', '.join(COUNTED)}")
         column, more = _VALUES[field]
         with self._snapshot():
-            self._teach()
             rows = self._rows(
-                f"SELECT {column} AS v, count(DISTINCT t.number) FROM tracks t{more} WHERE {where.sql} "
-                "GROUP BY v HAVING v IS NOT NULL AND v != '' ORDER BY 2 DESC, 1",
+                f"SELECT v, n FROM (SELECT {column} AS v, count(DISTINCT t.number) AS n FROM tracks t{more} "
+                f"WHERE {where.sql} GROUP BY 1) AS c WHERE CAST(v AS TEXT) != '' ORDER BY n DESC, v",
                 where.values,
             )
         return [(row[0], row[1]) for row in rows]
@@ -199,16 +187,12 @@ class ListingTables(Connection):
             return []
         rows = self._rows(
             f"SELECT t.{field}, count(*) FROM words w JOIN tracks t ON t.number = w.track "
-            f"WHERE t.{field} != '' AND {' AND '.join(['instr(w.text, ?)'] * len(wanted))} "
+            f"WHERE t.{field} != '' AND {' AND '.join(['instr(w.text, ?) > 0'] * len(wanted))} "
             "GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 500",
             [f" {word}" for word in wanted],
         )
         fits = [(name, n) for name, n in rows if all(f" {word}" in f" {fold(name)}" for word in wanted)]
         return fits[:limit]
-
-    def _teach(self) -> None:
-        """Give SQLite a function it lacks."""
-        self._db.create_function("stem_of", 1, _stem_of, deterministic=True)
 
     def distinct(self, field: str) -> list[str]:
         """Return the values a field has, for completion and filters.
@@ -244,7 +228,7 @@ class ListingTables(Connection):
             values = {genre for genres in values for genre in json.loads(genres)}
         if field == "title" and "" in values:
             paths = self._rows("SELECT path FROM tracks WHERE title = ''")
-            values |= {storable(Path(os.fsdecode(path)).stem) for (path,) in paths}
+            values |= {stem_of(path) for (path,) in paths}
         return sorted(values - {""}, key=lambda value: (value.casefold(), value))
 
     def numbers(self, field: str) -> npt.NDArray[np.float64]:
@@ -269,7 +253,3 @@ class ListingTables(Connection):
             raise InputError(f"no field {field!r} has numbers: use one of {', '.join(_NUMBERS)}")
         rows = self._rows(f"SELECT {field} FROM tracks WHERE {field} IS NOT NULL")
         return np.array([row[0] for row in rows], np.float64)
-
-
-def _stem_of(path: bytes) -> str:
-    return str(storable(Path(os.fsdecode(path)).stem))

@@ -1,5 +1,6 @@
 """What the record holds, as Python sees it, and its way into the tables and back."""
 
+import hashlib
 import json
 import os
 import unicodedata
@@ -195,6 +196,24 @@ def words_of(track: Track) -> str:
     return "| " + "".join(f"{fold(text)} | " for text in texts)
 
 
+def track_id(content: str, salt: int = 0) -> str:
+    """Return the id of the track that a file is, or with a salt that of a copy of it.
+
+    Parameters
+    ----------
+    content : str
+        32 hex digits of its bytes.
+    salt : int
+        0 for the first track of a library with these bytes.
+
+    Returns
+    -------
+    str
+        16 hex digits: the same in every library.
+    """
+    return hashlib.blake2b(f"{content}:{salt}".encode(), digest_size=8).hexdigest()
+
+
 def storable(value: Any) -> Any:
     """Return a value as SQLite takes it: no numpy scalars, no surrogates (of a path inside a message)."""
     if isinstance(value, str):
@@ -235,3 +254,8 @@ def from_row(row: Sequence[Any]) -> Track:
 def floats(blob: bytes) -> Array:
     """Return the float32 numbers in a blob, as an array of its own."""
     return np.frombuffer(blob, "<f4").astype(np.float32)
+
+
+def stem_of(path: bytes) -> str:
+    """Return what the file at a path, as the tables have it, is called without its suffix."""
+    return str(storable(Path(os.fsdecode(path)).stem))

@@ -40,7 +40,10 @@ class RunTables(Connection):
     def keep_run(self, run: Run) -> None:
         """Remember a scan in place of the one before; raise StoreError when the record cannot be written."""
         with self._change():
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('scan', ?)", (json.dumps(asdict(run)),))
+            self._db.execute(
+                "INSERT INTO meta VALUES ('scan', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (json.dumps(asdict(run)),),
+            )
 
     def last_run(self) -> Run | None:
         """Return the last scan that embedded something; None when it was by a Soundkin that did not remember."""

@@ -1,11 +1,8 @@
 """What tracks sound like: their vectors and windows in every space, and their fingerprints."""
 
 import os
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +11,8 @@ from soundkin.embed import Embedded, Space
 from soundkin.errors import NotFound, StoreError
 from soundkin.fingerprint import LEAST_SECONDS
 from soundkin.record.connection import Connection
+from soundkin.record.database import Database, Place
 from soundkin.record.rows import COLUMNS, Array, Track, floats, from_row, storable
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 _Windows = tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]  # starts and vectors, as they are stored
 
@@ -25,8 +20,8 @@ _Windows = tuple[npt.NDArray[np.float32], npt.NDArray[np.float16]]  # starts and
 class VectorTables(Connection):
     """The part of a record that holds spaces, vectors, windows and fingerprints; see `Record`."""
 
-    def __init__(self, folder: Path, db: sqlite3.Connection, lock: "BaseFileLock | None") -> None:
-        super().__init__(folder, db, lock)
+    def __init__(self, place: Place, db: Database, allowed: str) -> None:
+        super().__init__(place, db, allowed)
         self._known: dict[str, tuple[int, Space]] = {}  # they never change, nor go
 
     def add_space(self, space: Space, active: bool = True) -> None:
@@ -43,7 +38,7 @@ class VectorTables(Connection):
         with self._change():
             self._db.execute(
                 "INSERT INTO spaces (id, json, created, active) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT (id) DO UPDATE SET active = max(active, excluded.active)",
+                "ON CONFLICT (id) DO UPDATE SET active = CASE WHEN excluded.active = 1 THEN 1 ELSE spaces.active END",
                 (space.id, space.to_json(), time.time(), int(active)),
             )
 
@@ -96,7 +91,8 @@ class VectorTables(Connection):
                 if found is None:
                     raise NotFound(f"no track has the id {id_!r}: put it before its vectors")
                 values = space[0], found[0], _checked(space, vector).tobytes()
-                if self._db.execute("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?)", values).rowcount:
+                sql = "INSERT INTO vectors VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+                if self._db.execute(sql, values).rowcount:
                     revision = self._next_revision()
                     self._db.execute("UPDATE tracks SET revision = ? WHERE number = ?", (revision, found[0]))
                     added += 1
@@ -120,7 +116,7 @@ class VectorTables(Connection):
         list of Space
             Those added and not deactivated.
         """
-        rows = self._rows("SELECT json FROM spaces WHERE active ORDER BY number")
+        rows = self._rows("SELECT json FROM spaces WHERE active = 1 ORDER BY number")
         return [Space.from_json(row[0]) for row in rows]
 
     def vectors(self, space_id: str) -> tuple[list[str], Array]:
@@ -149,8 +145,7 @@ class VectorTables(Connection):
             place = {track: i for i, (_, track) in enumerate(ids)}
             out = np.empty((len(ids), space.dims), np.float32)
             held = np.zeros(len(ids), bool)
-            cursor = self._db.execute("SELECT track, vector FROM vectors WHERE space = ?", (number,))
-            while rows := cursor.fetchmany(8192):
+            for rows in self._db.batches("SELECT track, vector FROM vectors WHERE space = ?", (number,)):
                 places = [place[track] for track, _ in rows]
                 out[places] = np.frombuffer(b"".join([blob for _, blob in rows]), "<f4").reshape(
                     len(rows), -1
@@ -206,8 +201,8 @@ class VectorTables(Connection):
         for start in range(0, len(ids), 500):
             chunk = list(ids[start : start + 500])
             rows = self._rows(
-                "SELECT t.id, v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
-                f"WHERE t.id IN (?{', ?' * (len(chunk) - 1)})",
+                "SELECT t.id, v.vector FROM tracks t CROSS JOIN vectors v "
+                f"WHERE v.space = ? AND v.track = t.number AND t.id IN (?{', ?' * (len(chunk) - 1)})",
                 (number, *chunk),
             )
             found.update(rows)
@@ -242,8 +237,8 @@ class VectorTables(Connection):
         for start in range(0, len(ids), 500):
             chunk = list(ids[start : start + 500])
             rows = self._rows(
-                f"SELECT {COLUMNS}, v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
-                f"WHERE t.id IN (?{', ?' * (len(chunk) - 1)})",
+                f"SELECT {COLUMNS}, v.vector FROM tracks t CROSS JOIN vectors v "
+                f"WHERE v.space = ? AND v.track = t.number AND t.id IN (?{', ?' * (len(chunk) - 1)})",
                 (number, *chunk),
             )
             found.update((row[0], (from_row(row[:-1]), floats(row[-1]))) for row in rows)
@@ -272,8 +267,8 @@ class VectorTables(Connection):
         """
         number, space = self._space(space_id)
         rows = self._rows(
-            "SELECT v.vector FROM tracks t CROSS JOIN vectors v ON v.space = ? AND v.track = t.number "
-            "ORDER BY t.id LIMIT ?",
+            "SELECT v.vector FROM tracks t CROSS JOIN vectors v "
+            "WHERE v.space = ? AND v.track = t.number ORDER BY t.id LIMIT ?",
             (number, most),
         )
         return (
@@ -347,8 +342,8 @@ class VectorTables(Connection):
         """
         number, _ = self._space(space_id)
         rows = self._rows(
-            "SELECT path FROM tracks WHERE number NOT IN (SELECT track FROM vectors WHERE space = ?) "
-            "ORDER BY number",
+            "SELECT path FROM tracks t WHERE NOT EXISTS "
+            "(SELECT 1 FROM vectors WHERE space = ? AND track = t.number) ORDER BY number",
             (number,),
         )
         return [os.fsdecode(row[0]) for row in rows]
@@ -390,12 +385,11 @@ class VectorTables(Connection):
             How many got one.
         """
         with self._change():
-            before = self._db.total_changes
-            self._db.executemany(
-                "INSERT OR IGNORE INTO fingerprints SELECT number, ? FROM tracks WHERE id = ?",
+            done = self._db.executemany(
+                "INSERT INTO fingerprints SELECT number, ? FROM tracks WHERE id = ? ON CONFLICT DO NOTHING",
                 [(bytes_, storable(id_)) for id_, bytes_ in fingerprints.items()],
             )
-            return self._db.total_changes - before
+            return max(0, int(done.rowcount))  # -1 of none at all
 
     def without_fingerprint(self) -> list[str]:
         """Return the files of tracks without a fingerprint that are long enough to have one.
@@ -406,8 +400,8 @@ class VectorTables(Connection):
             Paths, in the order in which they came into the record.
         """
         rows = self._rows(
-            "SELECT path FROM tracks WHERE duration > ? AND number NOT IN (SELECT track FROM fingerprints) "
-            "ORDER BY number",
+            "SELECT path FROM tracks t WHERE duration > ? AND NOT EXISTS "
+            "(SELECT 1 FROM fingerprints WHERE track = t.number) ORDER BY number",
             (LEAST_SECONDS,),
         )
         return [os.fsdecode(row[0]) for row in rows]
@@ -462,7 +456,10 @@ class VectorTables(Connection):
     def _keep_fingerprint(self, track: int, fingerprint: bytes, same: bool) -> None:
         """Store a fingerprint; without one, that of the same content stays and that of another one goes."""
         if fingerprint:
-            self._db.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?)", (track, fingerprint))
+            self._db.execute(
+                "INSERT INTO fingerprints VALUES (?, ?) ON CONFLICT (track) DO UPDATE SET bytes = excluded.bytes",
+                (track, fingerprint),
+            )
         elif not same:
             self._db.execute("DELETE FROM fingerprints WHERE track = ?", (track,))
 

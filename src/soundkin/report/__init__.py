@@ -102,7 +102,7 @@ def write(
     sections: list[Section] = [
         ("The library", [_holdings(status), *_scan(library), *figures.distributions(found.tracks)]),
         ("How good the vectors are", _evaluations(found_tables)),
-        ("Maps", figures.maps(library.folder, found, seed)),
+        ("Maps", figures.maps(library.place, found, seed)),
         ("Groups", [_groups(found), figures.matrix(found)]),
         ("Everywhere and nowhere", [_hubs(found), _orphans(found), figures.hubs(found)]),
         ("Pairs", [_pairs(found), _loners(found)]),
@@ -127,7 +127,7 @@ def _holdings(status: Status) -> Listing:
 
 def _scan(library: Library) -> list[Listing]:
     """Say what the last scan that embedded anything cost; nothing where nobody remembers."""
-    with Record.open(library.folder) as record:
+    with Record.open(library.place) as record:
         run = record.last_run()
     if run is None:
         return []

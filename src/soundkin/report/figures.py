@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from soundkin.explore import pages, projection
 from soundkin.explore.projection import extra
 from soundkin.record import Track
+from soundkin.record.database import Place
 from soundkin.report.findings import Findings
 
 _KEYS = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")  # as `descriptors` names them
@@ -113,14 +114,14 @@ def _keys(keys: Counter[str]) -> Drawn:
     )
 
 
-def maps(folder: Path, found: Findings, seed: int) -> list[Drawn]:
+def maps(place: Place, found: Findings, seed: int) -> list[Drawn]:
     """Draw the library by PCA and t-SNE, coloured by genre, artist and group."""
     of_track = {i: f"{c.number} {c.name}" for c in found.clusters for i in c.members}
     names = [of_track[i] for i in range(len(found.tracks))]
     ids = [track.id for track in found.tracks]
     layouts = {}
     for method, title in (("pca", "PCA"), ("tsne", "t-SNE")):
-        places = projection.keep_up(folder, ids, found.vectors, found.space, method, seed).places
+        places = projection.keep_up(place, ids, found.vectors, found.space, method, seed).places
         trust = projection.trustworthiness(found.vectors, places)
         layouts[method] = places, f"{title}, trustworthiness {trust:.2f}"
     out = []

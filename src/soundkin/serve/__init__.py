@@ -78,6 +78,9 @@ def create_app(
     hosts: Iterable[str] = (),
     root_path: str = "",
     needs_login: bool = False,
+    record: str | None = None,
+    qdrant: str | None = None,
+    api_key: str | None = None,
 ) -> FastAPI:
     """Make the application that serves one library.
 
@@ -93,6 +96,9 @@ def create_app(
         Path under which a reverse proxy shows it, such as ``/music``.
     needs_login : bool
         Whether to want a login though there is no user: for a server that others can reach.
+    record, qdrant, api_key : str, optional
+        URLs of a PostgreSQL database and of a Qdrant server that many servers share, and the key of the latter; see
+        `Library.open`.
 
     Returns
     -------
@@ -100,7 +106,8 @@ def create_app(
         An ASGI application.
     """
     root = root_path.rstrip("/")
-    shared = State(Path(library or default_folder()).expanduser(), music, needs_login)
+    folder = Path(library or default_folder()).expanduser()
+    shared = State(folder, music, needs_login, record=record, qdrant=qdrant, api_key=api_key)
     metrics = Metrics()
 
     @asynccontextmanager

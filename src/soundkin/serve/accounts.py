@@ -1,6 +1,7 @@
 """Who may ask: users, tokens and sessions; and the playlists that each of them keeps.
 
-All of it lies in one small SQLite file beside the record, readable by its owner alone. Passwords are kept as scrypt
+All of it lies in one small SQLite file beside the record, readable by its owner alone; or with the record in
+PostgreSQL, where who logs in at one server is known to all. Passwords are kept as scrypt
 makes them, tokens and sessions as their SHA-256: who steals the file cannot log in with it.
 """
 
@@ -12,11 +13,14 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from soundkin.errors import InputError, NotFound, StoreError
+from soundkin.record.copying import copy_table
+from soundkin.record.database import Place, engine_of
 from soundkin.record.feedback import OWNS, clean_name
 
 FILE_NAME = "server.sqlite"
@@ -105,13 +109,32 @@ class Accounts:
 
     Parameters
     ----------
-    folder : Path
-        The library.
+    place : Path or str
+        Where the record of the library is.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / FILE_NAME
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._nobody = secrets.token_bytes(16)
+
+    def throttle(self, kind: str, free: int = 5, longest: float = 900.0) -> "Throttle":
+        """Return what slows guessing down, shared where the accounts are.
+
+        Parameters
+        ----------
+        kind : str
+            What is counted.
+        free, longest : int, float
+            As for `Throttle`.
+
+        Returns
+        -------
+        Throttle
+            Of this server alone where the accounts are in a file.
+        """
+        if isinstance(self._place, str):
+            return SharedThrottle(self._place, kind, free, longest)
+        return Throttle(free, longest)
 
     # ---- users
 
@@ -119,14 +142,14 @@ class Accounts:
         """Return every user, by name."""
         with self._open() as db:
             labels: dict[str, list[str]] = {}
-            for user, label in db.execute("SELECT user, label FROM tokens ORDER BY created"):
+            for user, label in db.execute('SELECT "user", label FROM tokens ORDER BY created'):
                 labels.setdefault(user, []).append(label)
             rows = db.execute("SELECT name, created FROM users ORDER BY name").fetchall()
         return [User(name, created, tuple(labels.get(name, ()))) for name, created in rows]
 
     def any(self) -> bool:
         """Tell whether there is a user."""
-        if not self._file.exists():
+        if isinstance(self._place, Path) and not (self._place / FILE_NAME).exists():
             return False
         with self._open() as db:
             return db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is not None
@@ -161,13 +184,13 @@ class Accounts:
         salt = secrets.token_bytes(16)
         row = name, salt, _stretched(password, salt), time.time()
         with self._open() as db:
-            if db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
+            first = not db.execute("SELECT 1 FROM users LIMIT 1").fetchone()
+            if not db.execute("INSERT INTO users VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row).rowcount:
                 raise InputError(
                     f"there is a user {name!r} already: remove them first, or choose another name"
                 )
-            if not db.execute("SELECT 1 FROM users LIMIT 1").fetchone():
-                db.execute("UPDATE playlists SET user = ? WHERE user = ''", (name,))
-            db.execute("INSERT INTO users VALUES (?, ?, ?, ?)", row)
+            if first:
+                db.execute('UPDATE playlists SET "user" = ? WHERE "user" = \'\'', (name,))
         return name
 
     def remove(self, name: str) -> None:
@@ -176,8 +199,8 @@ class Accounts:
         with self._open() as db:
             if not db.execute("DELETE FROM users WHERE name = ?", (name,)).rowcount:
                 raise NotFound(f"there is no user {name!r}")
-            db.execute("DELETE FROM tokens WHERE user = ?", (name,))
-            db.execute("DELETE FROM sessions WHERE user = ?", (name,))
+            db.execute('DELETE FROM tokens WHERE "user" = ?', (name,))
+            db.execute('DELETE FROM sessions WHERE "user" = ?', (name,))
 
     def token(self, name: str, label: str) -> str:
         """Make a token for a program that asks in somebody's name.
@@ -238,32 +261,34 @@ class Accounts:
         """Return whose session this is, or None."""
         with self._open() as db:
             found = db.execute(
-                "SELECT user FROM sessions WHERE hash = ? AND expires > ?", (_hash(secret), time.time())
+                'SELECT "user" FROM sessions WHERE hash = ? AND expires > ?', (_hash(secret), time.time())
             ).fetchone()
         return _still(found)
 
     def of_token(self, token: str) -> str | None:
         """Return whose token this is, or None."""
         with self._open() as db:
-            found = db.execute("SELECT user FROM tokens WHERE hash = ?", (_hash(token),)).fetchone()
+            found = db.execute('SELECT "user" FROM tokens WHERE hash = ?', (_hash(token),)).fetchone()
         return _still(found)
 
     # ---- playlists: of one user; of all of them where nobody has to log in
 
     def playlists(self, user: str | None = None) -> list[Kept]:
         """Return every playlist of a user, by name."""
+        mine, values = _mine(user)
         with self._open() as db:
             rows = db.execute(
-                f"SELECT id, name, tracks, changed FROM playlists WHERE {_MINE} ORDER BY name COLLATE NOCASE, id",
-                (user, user),
+                f"SELECT id, name, tracks, changed FROM playlists WHERE {mine} ORDER BY lower(name), id",
+                values,
             )
             return [_kept(row) for row in rows]
 
     def playlist(self, id_: str, user: str | None = None) -> Kept:
         """Return a playlist of a user; raise NotFound when there is none."""
+        mine, values = _mine(user)
         with self._open() as db:
             row = db.execute(
-                f"SELECT id, name, tracks, changed FROM playlists WHERE id = ? AND {_MINE}", (id_, user, user)
+                f"SELECT id, name, tracks, changed FROM playlists WHERE id = ? AND {mine}", (id_, *values)
             ).fetchone()
         if row is None:
             raise _no_playlist(id_)
@@ -297,41 +322,50 @@ class Accounts:
         """
         kept = Kept(id_ or secrets.token_hex(8), name.strip(), tuple(tracks), time.time())
         row = kept.name, json.dumps(kept.tracks), kept.changed, kept.id
+        mine, values = _mine(user)
         with self._open() as db:
             if id_ is None:
                 db.execute(
-                    "INSERT INTO playlists (name, tracks, changed, id, user) VALUES (?, ?, ?, ?, ?)",
+                    'INSERT INTO playlists (name, tracks, changed, id, "user") VALUES (?, ?, ?, ?, ?)',
                     (*row, user or ""),
                 )
             elif not db.execute(
-                f"UPDATE playlists SET name = ?, tracks = ?, changed = ? WHERE id = ? AND {_MINE}",
-                (*row, user, user),
+                f"UPDATE playlists SET name = ?, tracks = ?, changed = ? WHERE id = ? AND {mine}",
+                (*row, *values),
             ).rowcount:
                 raise _no_playlist(id_)
         return kept
 
     def drop_playlist(self, id_: str, user: str | None = None) -> None:
         """Forget a playlist of a user; raise NotFound when there is none."""
+        mine, values = _mine(user)
         with self._open() as db:
-            if not db.execute(f"DELETE FROM playlists WHERE id = ? AND {_MINE}", (id_, user, user)).rowcount:
+            if not db.execute(f"DELETE FROM playlists WHERE id = ? AND {mine}", (id_, *values)).rowcount:
                 raise _no_playlist(id_)
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """Open the file; what is done inside is done whole or not at all."""
+    def _open(self) -> Iterator[Any]:
+        """Open what all lies in; what is done inside is done whole or not at all."""
+        if isinstance(self._place, str):
+            with engine_of(self._place).session(self._place) as session:
+                yield session
+            return
+        file = self._place / FILE_NAME
         try:
-            if not self._file.exists():
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))  # before anything is in it
-            with closing(sqlite3.connect(self._file, timeout=10)) as db, db:
+            if not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # before anything is in it
+            with closing(sqlite3.connect(file, timeout=10)) as db, db:
                 if _version(db) < _VERSION:
                     _bring_up(db)
                 yield db
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{self._file}: {error}; can this folder be written?") from error
+            raise StoreError(f"{file}: {error}; can this folder be written?") from error
 
 
-_MINE = "(? IS NULL OR user = ?)"
+def _mine(user: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the condition that a playlist is of a user, and its values."""
+    return ("TRUE", ()) if user is None else ('"user" = ?', (user,))
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -374,6 +408,26 @@ def _kept(row: tuple[str, str, str, float]) -> Kept:
     return Kept(row[0], row[1], tuple(json.loads(row[2])), row[3])
 
 
+def copy_accounts(source: Accounts, target: Accounts) -> None:
+    """Copy users, tokens, sessions and playlists to where there are none.
+
+    Parameters
+    ----------
+    source, target : Accounts
+        Of two libraries.
+
+    Raises
+    ------
+    StoreError
+        There is a user or a playlist at the target already, or it cannot be written.
+    """
+    with source._open() as old, target._open() as new:
+        if any(new.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in ("users", "playlists")):
+            raise StoreError("there are users or playlists there already: name a place where there are none")
+        for table in ("users", "tokens", "sessions", "playlists"):
+            copy_table(table, old, new)
+
+
 class Throttle:
     """Makes guessing slow: after a few failures one has to wait, each time twice as long.
 
@@ -391,10 +445,12 @@ class Throttle:
 
     def wait(self, who: str) -> float:
         """Return how many seconds somebody has to wait before they may try again."""
-        count, last = self._failed.get(who, (0, 0.0))
+        return self._left(*self._failed.get(who, (0, 0.0)), time.monotonic())
+
+    def _left(self, count: int, last: float, now: float) -> float:
         if count < self._free:
             return 0.0
-        return max(0.0, last + min(2.0 ** (count - self._free), self._longest) - time.monotonic())
+        return max(0.0, last + min(2.0 ** (count - self._free), self._longest) - now)
 
     def failed(self, who: str) -> None:
         """Note a failure."""
@@ -408,4 +464,54 @@ class Throttle:
         self._failed.pop(who, None)
 
 
+class SharedThrottle(Throttle):
+    """One that many servers share, so that guessing at all of them is no faster than at one.
+
+    Parameters
+    ----------
+    url : str
+        Of the record.
+    kind : str
+        What is counted, to tell it from others.
+    free, longest : int, float
+        As for `Throttle`.
+    """
+
+    def __init__(self, url: str, kind: str, free: int = 5, longest: float = 900.0) -> None:
+        super().__init__(free, longest)
+        self._url, self._kind = url, kind
+
+    def wait(self, who: str) -> float:
+        """Return how many seconds somebody has to wait before they may try again."""
+        with self._open() as db:
+            sql = "SELECT failed, at FROM attempts WHERE who = ?"
+            found = db.execute(sql, (self._key(who),)).fetchone()
+        failed, at = found or (0, 0.0)
+        return self._left(failed, at, time.time())
+
+    def failed(self, who: str) -> None:
+        """Note a failure, and forget those that nobody has to wait for any more."""
+        now = time.time()
+        with self._open() as db:
+            db.execute("DELETE FROM attempts WHERE at < ?", (now - _REMEMBERED,))
+            db.execute(
+                "INSERT INTO attempts VALUES (?, 1, ?) "
+                "ON CONFLICT (who) DO UPDATE SET failed = attempts.failed + 1, at = excluded.at",
+                (self._key(who), now),
+            )
+
+    def passed(self, who: str) -> None:
+        """Forget the failures of somebody."""
+        with self._open() as db:
+            db.execute("DELETE FROM attempts WHERE who = ?", (self._key(who),))
+
+    def _open(self) -> AbstractContextManager[Any]:
+        session: AbstractContextManager[Any] = engine_of(self._url).session(self._url)
+        return session
+
+    def _key(self, who: str) -> str:
+        return _hash(f"{self._kind}:{who}")
+
+
 _MOST_KNOWN = 10_000
+_REMEMBERED = 3600.0  # seconds; longer than anybody has to wait

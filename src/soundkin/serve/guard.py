@@ -17,6 +17,7 @@ from anyio.to_thread import run_sync
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from soundkin.errors import StoreError
 from soundkin.serve.metrics import Metrics
 from soundkin.serve.state import State
 from soundkin.serve.web import STYLE_HASH
@@ -153,15 +154,21 @@ class Guard:
             raise Refused(403, "forbidden", "another site is asking")
         if not safe and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise Refused(403, "forbidden", "another site is asking")
-        user, by_cookie = (
-            await run_sync(self._known, headers) if headers.keys() & _SAYS_WHO else (None, False)
-        )
+        try:
+            user, by_cookie = (
+                await run_sync(self._known, headers) if headers.keys() & _SAYS_WHO else (None, False)
+            )
+            is_in = user is not None or await self._state.open_now()
+        except StoreError as error:  # where it is, only the log tells: nobody knows yet who is asking
+            log.warning("%s", error)
+            raise Refused(
+                503, "unavailable", "who may ask cannot be read now: try again in a moment"
+            ) from error
         if by_cookie and not safe and origin is None and headers.get("sec-fetch-site") != "same-origin":
             raise Refused(
                 403, "forbidden", "a request with a cookie has to say where it comes from: send Origin"
             )
         scope["soundkin.user"] = user
-        is_in = user is not None or await self._state.open_now()
         if not is_in and not self._is_open_path(path, scope["method"]):
             raise Refused(401, "login", "log in first")
 

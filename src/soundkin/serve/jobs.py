@@ -5,13 +5,11 @@ ago is worth more than none.
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from soundkin.errors import SoundkinError, StoreError
 from soundkin.explore import projection
 from soundkin.explore.clusters import names, words_of
 from soundkin.library import Library
+from soundkin.record.database import Place
 from soundkin.serve.pool import Busy, Pool
 
 log = logging.getLogger(__name__)
@@ -39,12 +38,12 @@ class Jobs:
 
     Parameters
     ----------
-    folder : Path
-        The library.
+    library : dict
+        What `Library.open` takes to open it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        arguments = ("soundkin.serve.jobs", "work", (os.fspath(folder),))
+    def __init__(self, library: dict[str, str | None]) -> None:
+        arguments = ("soundkin.serve.jobs", "work", (library,))
         self._pool = Pool(
             "soundkin.serve.pool:numbered", arguments, 1, _WAITING, lambda task: _PATIENCE_SECONDS
         )
@@ -109,8 +108,19 @@ class Jobs:
                 del self._kept[next(iter(self._kept))]
 
 
-def work(folder: str) -> Callable[[tuple[Any, ...]], Any]:
-    """Make the function of one task, in a worker: (what, ...) -> what came of it, or the error that did."""
+def work(opens: dict[str, Any]) -> Callable[[tuple[Any, ...]], Any]:
+    """Make the function of one task, in a worker: (what, ...) -> what came of it, or the error that did.
+
+    Parameters
+    ----------
+    opens : dict
+        What `Library.open` takes.
+
+    Returns
+    -------
+    callable
+        It opens the library for each task.
+    """
     kinds: dict[str, Callable[..., Any]] = {
         "map": map_of,
         "clusters": clusters_of,
@@ -119,7 +129,7 @@ def work(folder: str) -> Callable[[tuple[Any, ...]], Any]:
 
     def one(task: tuple[Any, ...]) -> Any:
         try:
-            with Library.open(folder) as library:
+            with Library.open(**opens) as library:
                 return kinds[task[0]](library, *task[1:])
         except SoundkinError as error:
             return error  # its class and its line; those that hold more are not raised here
@@ -127,13 +137,13 @@ def work(folder: str) -> Callable[[tuple[Any, ...]], Any]:
     return one
 
 
-def best_method(folder: Path, space: str, count: int) -> str:
+def best_method(record_at: Place, space: str, count: int) -> str:
     """Choose how to lay a library out.
 
     Parameters
     ----------
-    folder : Path
-        The library.
+    record_at : Path or str
+        Where the record of the library is.
     space : str
         Id of the space.
     count : int
@@ -144,7 +154,7 @@ def best_method(folder: Path, space: str, count: int) -> str:
     str
         A method whose layout is kept, else the best that this machine makes in a few minutes.
     """
-    kept = projection.kept(folder, space)
+    kept = projection.kept(record_at, space)
     if "tsne" in kept and find_spec("openTSNE"):
         return "tsne"
     if find_spec("umap") and (count > _MANY or "umap" in kept):
@@ -174,7 +184,7 @@ def map_of(library: Library, space: str, method: str) -> dict[str, Any]:
     if not all(map(known.__contains__, ids)):  # a track went while we looked
         there = [place for place, id_ in enumerate(ids) if id_ in known]
         ids, vectors = [ids[place] for place in there], vectors[there]
-    layout = projection.keep_up(library.folder, ids, vectors, space, method)
+    layout = projection.keep_up(library.place, ids, vectors, space, method)
     tracks = [known[id_] for id_ in ids]
     groups = _groups(library, space)
     number = {id_: place for place, (_, members) in enumerate(groups) for id_ in members}

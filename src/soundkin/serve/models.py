@@ -216,6 +216,9 @@ class TasteStatus(BaseModel):
     height: int = Field(0, description="How many of those there were")
     tracks: int = Field(0, description="Tracks that they have played")
     vectors: int = Field(0, description="Tracks with a taste vector, played or guessed")
+    ranker: bool = Field(
+        False, description="Whether a learned order is used in place of the transparent score"
+    )
 
 
 class PathRequest(Asked):

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from soundkin import workers
@@ -40,16 +39,16 @@ class Scanning:
 
     Parameters
     ----------
-    folder : Path
-        The library.
+    library : Library
+        Which.
     music : sequence of str
         Folders to look into; without any, no scan can be started.
     after : callable
         Called when a scan has ended.
     """
 
-    def __init__(self, folder: Path, music: Sequence[str], after: Callable[[], None]) -> None:
-        self._folder, self._music, self._after = folder, [os.path.abspath(path) for path in music], after
+    def __init__(self, library: Library, music: Sequence[str], after: Callable[[], None]) -> None:
+        self._library, self._music, self._after = library, [os.path.abspath(path) for path in music], after
         self._guard = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._told: dict[str, Any] = {"state": "idle"}
@@ -63,7 +62,7 @@ class Scanning:
     def state(self) -> ScanState:
         """Return where the scan stands."""
         running = self._child is not None
-        writer = "" if running else writer_of(self._folder)
+        writer = "" if running else writer_of(self._library.place)
         told: dict[str, Any] = {"state": "elsewhere", "message": writer} if writer else dict(self._told)
         return ScanState(
             can_start=bool(self._music) and not running and not writer, folders=self._music, **told
@@ -87,10 +86,16 @@ class Scanning:
                 raise Conflict("a scan is running already")
             if not self._music:
                 raise Conflict("the server knows no folders to scan: start it with soundkin serve FOLDER")
-            start = workers.python(
-                "from soundkin.serve.scanning import main; main()", os.fspath(self._folder), *self._music
+            start = workers.python("from soundkin.serve.scanning import main; main()", *self._music)
+            self._child = subprocess.Popen(
+                **start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
             )
-            self._child = subprocess.Popen(**start, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            assert self._child.stdin is not None
+            with (
+                contextlib.suppress(OSError),
+                self._child.stdin as told,
+            ):  # passwords are for nobody else to see
+                json.dump(self._library.opened_with, told)
             self._told, self._stopped = {"state": "running"}, False
             threading.Thread(
                 target=self._read, args=(self._child,), name="soundkin-scan", daemon=True
@@ -137,8 +142,8 @@ class Scanning:
 
 
 def main() -> None:
-    """Be the child: scan the library `argv[1]` for the folders after it."""
-    folder, *music = sys.argv[1:]
+    """Be the child: scan the library that stdin tells of for the folders in `argv`."""
+    music = sys.argv[1:]
     last = 0.0
 
     def step(at: Progress) -> None:
@@ -148,7 +153,7 @@ def main() -> None:
             _tell(asdict(at))
 
     try:
-        with Library.open(folder) as library:
+        with Library.open(**json.load(sys.stdin)) as library:
             report = library.add(music, ScanOptions(), step)
         _tell({"state": "done", **{name: getattr(report, name) for name in _TOLD}})
     except SoundkinError as error:

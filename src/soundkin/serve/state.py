@@ -20,7 +20,7 @@ from soundkin.library import Library
 from soundkin.recommend import Variety
 from soundkin.record import Record
 from soundkin.record.feedback import DEFAULT_PROFILE, OWNS, NoProfile, Profile, clean_name
-from soundkin.serve.accounts import Accounts, Throttle
+from soundkin.serve.accounts import Accounts
 from soundkin.serve.jobs import Jobs
 from soundkin.serve.media import Media
 from soundkin.serve.models import VarietyRules
@@ -51,18 +51,21 @@ class State:
         Folders that a scan looks into.
     needs_login : bool
         Whether to want a login though there is no user.
+    **shared
+        Where what many servers share is: `record`, `qdrant` and `api_key` of `Library.open`.
     """
 
-    def __init__(self, folder: str | Path, music: Sequence[str], needs_login: bool) -> None:
+    def __init__(self, folder: str | Path, music: Sequence[str], needs_login: bool, **shared: Any) -> None:
         self.ears = Ears(max(1, cores() // 2), _WAITING_UPLOADS)
-        self.library = Library.open(folder, listener=self.ears.listen)
+        self.library = Library.open(folder, listener=self.ears.listen, **shared)
         # Lists take their time at a large library: with a connection of their own no question waits for them.
-        self.browser = Library.open(folder)
-        self.accounts = Accounts(self.library.folder)
+        self.browser = Library.open(folder, **shared)
+        self.accounts = Accounts(self.library.place)
         self.media = Media(self.library.folder / "cache")
-        self.scanning = Scanning(self.library.folder, music, self.after_scan)
-        self.jobs = Jobs(self.library.folder)
-        self.by_address, self.by_name = Throttle(), Throttle(free=20, longest=60.0)
+        self.scanning = Scanning(self.library, music, self.after_scan)
+        self.jobs = Jobs(self.library.opened_with)
+        self.by_address = self.accounts.throttle("address")
+        self.by_name = self.accounts.throttle("name", free=20, longest=60.0)
         self.logins = anyio.Semaphore(1)  # one password is stretched at a time: each takes a core and 32 MB
         self.closing = asyncio.Event()  # for answers that never end by themselves
         self.uploads = 0
@@ -131,7 +134,7 @@ class State:
         self._welcomed[user] = until
 
     def _has_profile(self, name: str) -> bool:
-        with Record.open(self.library.folder) as record:
+        with Record.open(self.library.place) as record:
             try:
                 record.profile(name)
             except NoProfile:
@@ -140,7 +143,7 @@ class State:
 
     def profiles(self, user: str | None) -> list[Profile]:
         """Return the profiles of a user, or all where nobody has to log in."""
-        with Record.open(self.library.folder) as record:
+        with Record.open(self.library.place) as record:
             return record.profiles(user)
 
     def delete_profile(self, user: str | None, kept: str) -> None:

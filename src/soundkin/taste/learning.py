@@ -9,6 +9,7 @@ from soundkin.taste.cold import NOBODY, Guess, directions, guess
 from soundkin.taste.fusing import PERSON, Parts, Weights, standard
 from soundkin.taste.matrix import Plays
 from soundkin.taste.models import Model, Progress, fit
+from soundkin.taste.ranker import Ranker
 
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -45,12 +46,20 @@ class Taste:
         How many rows have each track.
     weights : Weights
         Of the parts of a score.
+    ranker : Ranker or None
+        Who orders candidates in place of that score, where that was found to be better.
     """
 
     model: Model
     guess: Guess
     listeners: Ints
     weights: Weights = field(default_factory=Weights)
+    ranker: Ranker | None = None
+
+    @property
+    def ranks(self) -> bool:
+        """Whether there is a ranker that can be asked."""
+        return self.ranker is not None and not self.ranker.is_stale
 
     def taste(self, items: Ints, weights: Array) -> Array:
         """Score all tracks by taste alone.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from soundkin.embed import Space
 from soundkin.recommend import Hit
+from soundkin.taste.candidates import Listener, features
 from soundkin.taste.cold import DIMS
 from soundkin.taste.fusing import Parts, fuse, share
 from soundkin.taste.training import Trained
@@ -31,8 +32,8 @@ class TasteOfOne:
         What the library has learned.
     played : mapping of int to float
         What the person has played and liked, by the numbers of an index, with weights.
-    usual : (float, float)
-        Mean and deviation of the scores that sound gives to tracks drawn at random.
+    usual, usual_nearest : (float, float)
+        Mean and deviation, among tracks drawn at random, of what speaks for them by sound, and of the nearest's part.
     name : callable
         Given the number of a track, what people call it.
     """
@@ -42,9 +43,10 @@ class TasteOfOne:
         trained: Trained,
         played: Mapping[int, float],
         usual: tuple[float, float],
+        usual_nearest: tuple[float, float],
         name: Callable[[int], str],
     ) -> None:
-        self._trained, self._usual, self._name = trained, usual, name
+        self._trained, self._usual, self._usual_nearest, self._name = trained, usual, usual_nearest, name
         self._order = np.argsort(trained.numbers, kind="stable")
         self._sorted = trained.numbers[self._order]
         places = self._places(list(played))
@@ -54,6 +56,9 @@ class TasteOfOne:
         taste = trained.taste
         silent = np.zeros(len(trained.numbers), np.float32)
         self._parts = taste.parts(silent, self._items, self._weights, trained.artists)
+        self._listener = Listener.of(
+            taste, self._parts.popularity, self._items, self._weights, trained.artists
+        )
         self._told: dict[int, list[float]] = {}
 
     @property
@@ -71,12 +76,15 @@ class TasteOfOne:
         best = np.argpartition(-said, count - 1)[:count]
         return frozenset(self._trained.numbers[best[np.isfinite(said[best])]].tolist())
 
-    def fuse(self, numbers: Sequence[int], scores: Floats) -> Floats:
+    def fuse(self, numbers: Sequence[int], scores: Floats, nearest: Floats) -> Floats:
         """Weigh what sound says and what taste says; see `Second`."""
         weights = self._trained.taste.weights
-        mean, deviation = self._usual
-        parts = self._of(numbers, ((scores - mean) / deviation).astype(np.float32))
+        parts = self._of(numbers, _standing(scores, self._usual))
         both, w = fuse(parts, weights), share(parts, weights)
+        ranker = self._trained.taste.ranker
+        if ranker is not None and self._trained.taste.ranks:
+            near = _standing(nearest, self._usual_nearest)
+            both = ranker.scores(features(parts, both, near, self._vectors(numbers), self._listener))
         said = np.stack(
             [(1 - w) * parts.sound, w * parts.taste + parts.person * weights.popularity * parts.popularity,
              parts.person * weights.artist * parts.artist], axis=1,
@@ -110,6 +118,11 @@ class TasteOfOne:
         )
         return Parts(sound, taste, artist, popularity, trust, parts.person)
 
+    def _vectors(self, numbers: Sequence[int]) -> Array:
+        """Return taste vectors of some tracks, 0 for those that came since the training."""
+        places = self._places(numbers)
+        return np.where(places[:, None] >= 0, self._trained.taste.guess.vectors[places], np.float32(0))
+
     def _places(self, numbers: Sequence[int]) -> Ints:
         """Return where tracks stand in what was learned, -1 for those that were not there."""
         wanted = np.array(numbers, np.uint64)
@@ -117,3 +130,8 @@ class TasteOfOne:
             return np.full(len(wanted), -1)
         at = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
         return np.where(self._sorted[at] == wanted, self._order[at], -1).astype(np.int64)
+
+
+def _standing(values: Floats, usual: tuple[float, float]) -> Array:
+    mean, deviation = usual
+    return ((values - mean) / deviation).astype(np.float32)

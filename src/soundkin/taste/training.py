@@ -14,21 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.errors import InputError, StoreError
-from soundkin.recommend import Closeness
-from soundkin.taste.cold import Guess, has_any
-from soundkin.taste.fusing import Parts, Weights, fuse, standard
+from soundkin.taste.candidates import Hearing, Question
+from soundkin.taste.cold import Guess
+from soundkin.taste.dividing import hold_out
+from soundkin.taste.fusing import Parts, Weights, fuse
 from soundkin.taste.learning import Collection, Taste, learn
 from soundkin.taste.matrix import Plays
 from soundkin.taste.models import Model, Progress, method_for
+from soundkin.taste.ranker import Ranker
 
 Array = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-HIDDEN = 0.2
-"""Share of what each row has played that is held out."""
 K = 20
 _MOST_ASKED = 300
-_SPEAK = 32  # of what somebody has played, so many are compared with every track
 _SHARES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.5, 3.0)
 _MORE = (0.0, 0.1, 0.3)
 FILE = "model.npz"
@@ -61,37 +60,7 @@ def has_extra() -> bool:
     return find_spec("implicit") is not None
 
 
-def hears(sound: Array) -> Closeness:
-    """Return what is usual among the vectors of a collection, float32 (n, d); those without one are passed over."""
-    rows = sound[has_any(sound)]
-    return Closeness.of(rows[:: max(1, len(rows) // 4000)], len(rows))
-
-
-def by_sound(usual: Closeness, sound: Array, items: Ints, weights: Array) -> Array:
-    """Score all tracks by how they sound like what somebody has played.
-
-    Parameters
-    ----------
-    usual : Closeness
-        Of the collection.
-    sound : float32 (n, d)
-        Of unit length; 0 where there is none.
-    items, weights : (k,)
-        What was played, and how much; the first 32 by weight speak.
-
-    Returns
-    -------
-    float32 (n,)
-        z-scores of what speaks for each, as `recommend.blend` adds it up.
-    """
-    own = items[np.argsort(-weights, kind="stable")]
-    own = own[has_any(sound[own])][:_SPEAK]
-    if not len(own):
-        return np.zeros(len(sound), np.float32)
-    return standard(usual.evidence(sound, sound[own]).sum(axis=1), has_any(sound))
-
-
-def train(
+def weighed(
     plays: Plays,
     collection: Collection,
     method: str = "auto",
@@ -128,7 +97,7 @@ def train(
         The method needs the extra ``cf``.
     """
     chosen = method_for(plays, has_extra()) if method == "auto" else method
-    step = _steps(progress, 3)
+    step = steps(progress, 3)
     hidden = hold_out(plays, seed)
     questions = _questions(plays, hidden, seed)
     if not len(questions):
@@ -140,17 +109,6 @@ def train(
     weights, figures = _weigh(trial, plays, hidden, collection, questions, step(1))
     taste = learn(plays, collection, chosen, seed, step(2))
     return replace(taste, weights=weights), {"method": chosen, "questions": len(questions), **figures}
-
-
-def hold_out(plays: Plays, seed: int) -> NDArray[np.bool_]:
-    """Choose entries to hide, a fifth of each row that has three or more; bool (m,)."""
-    rng = np.random.default_rng(seed)
-    order = rng.random(len(plays.items))
-    place = np.lexsort((order, plays.rows))
-    rank = np.empty(len(place), np.int64)
-    rank[place] = np.arange(len(place)) - np.repeat(plays.starts[:-1], plays.sizes)
-    most = np.maximum(1, (HIDDEN * plays.sizes).astype(np.int64)) * (plays.sizes >= 3)
-    return rank < np.repeat(most, plays.sizes)
 
 
 def _questions(plays: Plays, hidden: NDArray[np.bool_], seed: int) -> Ints:
@@ -167,13 +125,12 @@ def _weigh(
     progress: Progress | None,
 ) -> tuple[Weights, dict[str, float]]:
     """Choose weights one after the other, and say what each part reaches alone."""
-    usual = hears(collection.sound)
+    hearing = Hearing.of(collection.sound)
     known, wanted = plays.only(~hidden), plays.only(hidden)
     asked: list[tuple[Parts, Ints, Ints]] = []
     for number, row in enumerate(questions):
-        items, heard = known.row(row)
-        sound = by_sound(usual, collection.sound, items, heard)
-        asked.append((trial.parts(sound, items, heard, collection.artists), items, wanted.row(row)[0]))
+        question = Question.of(trial, hearing, collection.artists, *known.row(row))
+        asked.append((question.parts, question.items, wanted.row(row)[0]))
         if progress:
             progress(number, len(questions))
 
@@ -205,8 +162,8 @@ def ndcg(scores: NDArray[np.floating], known: Ints, right: Ints, k: int = K) -> 
     return float(discount[: len(best)][np.isin(best, right)].sum() / discount[: min(k, len(right))].sum())
 
 
-def _steps(progress: Progress | None, n: int) -> Callable[[int], Progress | None]:
-    """Divide progress into n equal steps."""
+def steps(progress: Progress | None, n: int) -> Callable[[int], Progress | None]:
+    """Divide progress into n equal steps; return a function from their numbers to the progress of each."""
 
     def of(step: int) -> Progress | None:
         if progress is None:
@@ -238,6 +195,8 @@ def save(trained: Trained, folder: Path) -> None:
         "by_sound": guess.by_sound, "by_artist": guess.by_artist, "told": trained.told,
     }  # fmt: skip
     arrays: dict[str, Any] = {f"model_{name}": values for name, values in taste.model.arrays.items()}
+    if taste.ranker is not None:
+        arrays |= {f"ranker_{name}": values for name, values in taste.ranker.arrays().items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         new = folder / f"{FILE}.new"
@@ -260,9 +219,14 @@ def load(folder: Path) -> Trained | None:
             found = {name: kept[name] for name in kept.files}
         about = json.loads(str(found["about"]))
         guess = Guess(found["vectors"], found["trust"], about["by_sound"], about["by_artist"])
-        arrays = {name.removeprefix("model_"): a for name, a in found.items() if name.startswith("model_")}
-        model = Model(about["method"], about["width"], arrays)
-        taste = Taste(model, guess, found["listeners"], Weights(**about["weights"]))
+        model = Model(about["method"], about["width"], _below("model_", found))
+        trees = _below("ranker_", found)
+        ranker = Ranker.of_arrays(trees) if trees else None
+        taste = Taste(model, guess, found["listeners"], Weights(**about["weights"]), ranker)
         return Trained(found["numbers"], found["artists"], taste, about["told"])
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, TypeError):
         return None
+
+
+def _below(begin: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(begin): values for name, values in arrays.items() if name.startswith(begin)}

@@ -190,11 +190,19 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         batch = self.batch()
-        n = len(batch.first)
         both = torch.cat([batch.first, batch.second]).to(self.device)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=has_fast_bf16(self.device)):
             features = self.encoder.features(both)
-        features = features.float()
+        loss = self.loss(features.float(), batch)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.step += 1
+        return loss.item()
+
+    def loss(self, features: Tensor, batch: Batch) -> Tensor:
+        """Return what a step makes smaller, nats, from the features (2n, pooled) of both views."""
+        n = len(batch.first)
         z = self.encoder.dense(features)
         if self.projector is not None:
             z = self.projector(z)
@@ -205,11 +213,7 @@ class Trainer:
         if self.pupil is not None and batch.taught is not None:
             error = functional.mse_loss(self.pupil(features), batch.taught.to(self.device))
             loss = loss + self.recipe.teaching * error
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        self.step += 1
-        return loss.item()
+        return loss
 
     def batch(self) -> Batch:
         """Return the batch of the current step."""

@@ -47,17 +47,18 @@ async def log_in(asked: models.Login, shared: Shared, request: Request, response
         )
     address = request.client.host if request.client else ""
     name = asked.name.strip().casefold()
-    wait = max(shared.by_address.wait(address), shared.by_name.wait(name))
+    watched = (shared.by_address, address), (shared.by_name, name)
+    wait = await anyio.to_thread.run_sync(lambda: max(throttle.wait(who) for throttle, who in watched))
     if wait > 0 or shared.logins.statistics().tasks_waiting >= _MOST_WAITING:
         raise Busy("too many attempts to log in: wait a little", max(1, math.ceil(wait)))
     async with shared.logins:
         user = await anyio.to_thread.run_sync(shared.accounts.knows, asked.name, asked.password)
     if user is None:
-        shared.by_address.failed(address)
-        shared.by_name.failed(name)
+        for throttle, who in watched:
+            await anyio.to_thread.run_sync(throttle.failed, who)
         raise Refused(401, "login", "the name or the password is wrong")
-    shared.by_address.passed(address)
-    shared.by_name.passed(name)
+    for throttle, who in watched:
+        await anyio.to_thread.run_sync(throttle.passed, who)
     secret = await anyio.to_thread.run_sync(shared.accounts.log_in, user)
     response.set_cookie(
         COOKIE,

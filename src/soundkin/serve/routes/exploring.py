@@ -48,7 +48,7 @@ async def map_(
     def answer() -> bytes | None:
         library = shared.browser
         chosen, revision = library.space(space).id, library.revision
-        how = method or best_method(library.folder, chosen, library.page(limit=0)[0])
+        how = method or best_method(library.place, chosen, library.page(limit=0)[0])
         verdicts, played = library.verdicts(who), library.played(who)
         found = shared.jobs.get(revision, "map", chosen, how)
         return None if found is None else _packed(found, revision, verdicts, played)

@@ -52,9 +52,8 @@ async def taste_status(
     """Say what was learned from plays, and whether it speaks to a profile."""
     # of the library that answers, so that what was learned is held in memory once
     told = await shared.ask(shared.library.taste_status, profile_of(request, profile))
-    return models.TasteStatus(
-        **{name: told[name] for name in models.TasteStatus.model_fields if name in told}
-    )
+    shown = {name: told[name] for name in models.TasteStatus.model_fields if name in told}
+    return models.TasteStatus(**shown | {"ranker": told["ranker"]["used"]})
 
 
 @router.get("/profiles")

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from soundkin.browsing import FACETS
 from soundkin.record import Track
@@ -22,6 +24,21 @@ FilterParameter = Annotated[
 Order = Literal["artist", "title", "album", "year", "added", "duration", "bpm", "energy"]
 Field = Literal["genre", "decade", "tempo", "energy", "key", "format", "feedback", "artist", "album"]
 _DAY = "private, max-age=86400"
+
+
+class Sound(FileResponse):
+    """A file in parts; a Range that it does not have is refused in the shape of every other error."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what was asked for; raise HTTPException when that cannot be."""
+
+        async def passed(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                ranges = {k.decode(): v.decode() for k, v in message["headers"] if k == b"content-range"}
+                raise HTTPException(message["status"], "the file has no such Range", ranges)
+            await send(message)
+
+        await super().__call__(scope, receive, passed)
 
 
 @router.get("/tracks")
@@ -88,11 +105,12 @@ async def track(
     return await shared.browse(answer)
 
 
-@router.get("/tracks/{track_id}/audio", response_class=FileResponse)
-async def audio(track_id: TrackId, shared: Shared) -> FileResponse:
+@router.head("/tracks/{track_id}/audio", response_class=Sound, include_in_schema=False)
+@router.get("/tracks/{track_id}/audio", response_class=Sound)
+async def audio(track_id: TrackId, shared: Shared) -> Sound:
     """Stream a track, with Range; what browsers do not play comes as FLAC."""
     path, kind = await shared.media.audio(await _track(shared, track_id))
-    return FileResponse(path, media_type=kind, headers={"cache-control": "private, no-cache"})
+    return Sound(path, media_type=kind, headers={"cache-control": "private, no-cache"})
 
 
 @router.get("/tracks/{track_id}/cover", response_class=Response)

@@ -1,17 +1,17 @@
-"""Opening the file of a record: its tables and their versions, its one writer, its errors in plain words."""
+"""A record in a file of SQLite's: its tables and their versions, its one writer, its errors in plain words."""
 
 import json
 import os
 import socket
 import sqlite3
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from soundkin.errors import NotFound, StoreError
+from soundkin.record.database import Database, about_me, in_words
+from soundkin.record.rows import stem_of
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -110,7 +110,53 @@ _PATIENCE = (
 _LONG_PATIENCE = 60.0
 
 
-def open_to_read(folder: Path) -> sqlite3.Connection:
+_BATCH = 8192
+
+
+class SQLite(sqlite3.Connection, Database):
+    """An open file; see `Database`."""
+
+    folder: Path
+    lock: "BaseFileLock | None" = None
+
+    def begin(self, writing: bool) -> None:
+        """Begin a transaction, which for `writing` waits for that of another connection."""
+        self.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    def line_up(self, alone: bool) -> None:
+        """Do nothing, `alone` or not: one transaction writes at a time."""
+
+    def next_revision(self) -> int:
+        """Take the next revision."""
+        self.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+        return int(self.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
+
+    def batches(self, sql: str, values: Sequence[Any]) -> Iterator[list[Any]]:
+        """Yield the rows of a query with these `values`, some at a time."""
+        cursor = self.execute(sql, values)
+        while rows := cursor.fetchmany(_BATCH):
+            yield rows
+
+    def stored_bytes(self) -> int:
+        """Return how large the file is when all that is committed stands in it."""
+        (pages,), (size,) = (self.execute(f"PRAGMA page_{what}").fetchone() for what in ("count", "size"))
+        return int(pages * size)
+
+    def go_on_numbering(self) -> None:
+        """Do nothing: the next number is one more than the largest."""
+
+    def in_plain_words(self) -> AbstractContextManager[None]:
+        """Turn what SQLite says into one line that names the cause."""
+        return plain_words(self.folder)
+
+    def close(self) -> None:
+        """Let go of the file, and of the lock of its one writer."""
+        super().close()
+        if self.lock is not None:
+            unlock(self.folder, self.lock)
+
+
+def open_to_read(folder: Path) -> SQLite:
     """Open an existing record without changing anything; see `Record.open`."""
     file = folder / FILE_NAME
     nothing = NotFound(f"there is no library in {folder}: make one with `soundkin index PATH...`")
@@ -142,7 +188,7 @@ def open_to_read(folder: Path) -> sqlite3.Connection:
         return db
 
 
-def open_to_note(folder: Path) -> sqlite3.Connection:
+def open_to_note(folder: Path) -> SQLite:
     """Open an existing record to add feedback to it, while another process may be writing the rest."""
     open_to_read(folder).close()  # says what is wrong, and brings the tables up to date
     with plain_words(folder):
@@ -154,19 +200,26 @@ def open_to_note(folder: Path) -> sqlite3.Connection:
 def _renew(folder: Path) -> None:
     """Bring the tables of an older Soundkin up to date, which is adding a few empty ones."""
     try:
-        lock = lock_for_writing(folder)
-        try:
-            open_to_write(folder).close()
-        finally:
-            unlock(folder, lock)
+        open_to_write(folder).close()
     except StoreError as error:
         raise StoreError(
             f"the library in {folder} is of an older Soundkin and could not be renewed: {error}"
         ) from error
 
 
-def open_to_write(folder: Path) -> sqlite3.Connection:
-    """Open or create a record and bring its tables up to date; the lock is held."""
+def open_to_write(folder: Path) -> SQLite:
+    """Become the only writer, open or create the record, and bring its tables up to date."""
+    lock = lock_for_writing(folder)
+    try:
+        db = _open_to_write(folder)
+    except BaseException:
+        unlock(folder, lock)
+        raise
+    db.lock = lock
+    return db
+
+
+def _open_to_write(folder: Path) -> SQLite:
     with plain_words(folder):
         db, version = _connect(folder / FILE_NAME, "mode=rwc")
         try:
@@ -182,10 +235,13 @@ def open_to_write(folder: Path) -> sqlite3.Connection:
         return db
 
 
-def _connect(file: Path, mode: str, patience: float = _PATIENCE) -> tuple[sqlite3.Connection, int]:
+def _connect(file: Path, mode: str, patience: float = _PATIENCE) -> tuple[SQLite, int]:
     db = sqlite3.connect(
-        f"{file.as_uri()}?{mode}", patience, isolation_level=None, check_same_thread=False, uri=True
-    )
+        f"{file.as_uri()}?{mode}", patience, isolation_level=None, check_same_thread=False, uri=True,
+        factory=SQLite,
+    )  # fmt: skip
+    db.folder = file.parent
+    db.create_function("stem_of", 1, stem_of, deterministic=True)
     try:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(MIGRATIONS):
@@ -204,16 +260,10 @@ def lock_for_writing(folder: Path) -> "BaseFileLock":
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / "writer.lock", timeout=0, thread_local=False)
-    holder = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
-    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-        (folder / "writer.json").write_text(json.dumps(holder))
+        (folder / "writer.json").write_text(about_me())
     except Timeout:
         holder_now = writer_of(folder) or "another process, which has not said who it is yet,"
         raise StoreError(f"{holder_now} is writing to {folder}: wait for it, or stop it") from None
@@ -241,7 +291,7 @@ def writer_of(folder: Path) -> str:
         if host == socket.gethostname() and os.name == "posix":
             with suppress(PermissionError):  # it lives, and is another user's
                 os.kill(pid, 0)
-        return f"process {pid} on {host} (since {found['since']}: {found['command']})"
+        return in_words(found)
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
