@@ -96,9 +96,9 @@ def test_it_follows_what_changes_whether_it_has_read_a_space_or_not(record):
     same(index, record)
 
 
-def test_one_process_builds_and_others_see_it(record, monkeypatch):
-    index = record.folder / "index"
-    builder = Builder(record.folder, index)
+def test_one_process_builds_and_others_see_it(record, tmp_path, monkeypatch):
+    index = tmp_path / "index"
+    builder = Builder(tmp_path, index)
     started: list[int] = []
     monkeypatch.setattr(builder, "_start", started.append)
     assert not being_built(index)
@@ -112,8 +112,8 @@ def test_one_process_builds_and_others_see_it(record, monkeypatch):
 
 
 def test_who_waits_for_a_build_has_an_index_or_a_reason(record, tmp_path):
-    index = record.folder / "index"
-    Builder(record.folder, index).run()
+    index = tmp_path / "index"
+    Builder(tmp_path, index).run()
     state = read_state(index)
     assert state is not None
     assert (state.optimized, state.mark.revision) == (60, record.revision)
