@@ -68,16 +68,13 @@ class Builder:
             self._guard.release()
 
     def _begin(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None:
             return
-        try:
-            self._ended()
-        except StoreError as error:
-            log.warning("%s", error)
         if time.monotonic() - self._failed < _TRY_AGAIN_SECONDS:
             return
         if not being_built(self._index):
             self._start(10)
+            threading.Thread(target=self._put_away, args=(self._process,), daemon=True).start()
         if not self._told:
             log.warning("the index is being built; until it is there, answers take longer")
             self._told = True
@@ -117,6 +114,16 @@ class Builder:
             raise StoreError(f"the index could not be built: {error.strerror}") from error
         finally:
             told.close()
+
+    def _put_away(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait for a process that nobody else waits for, and tell what it failed with."""
+        process.wait()
+        with self._guard:
+            if self._process is process:
+                try:
+                    self._ended()
+                except StoreError as error:
+                    log.warning("%s", error)
 
     def _ended(self) -> None:
         """Put away a process that has ended, and raise what it failed with."""
