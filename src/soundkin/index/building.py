@@ -74,7 +74,6 @@ class Builder:
             return
         if not being_built(self._index):
             self._start(10)
-            threading.Thread(target=self._put_away, args=(self._process,), daemon=True).start()
         if not self._told:
             log.warning("the index is being built; until it is there, answers take longer")
             self._told = True
@@ -114,6 +113,8 @@ class Builder:
             raise StoreError(f"the index could not be built: {error.strerror}") from error
         finally:
             told.close()
+        if nice:
+            threading.Thread(target=self._put_away, args=(self._process,), daemon=True).start()
 
     def _put_away(self, process: "subprocess.Popen[bytes]") -> None:
         """Wait for a process that nobody else waits for, and tell what it failed with."""
