@@ -2,7 +2,7 @@
 
     python benchmarks/bench_recommend.py [--real LIBRARY]
 
-The library is made up: clustered vectors as in bench_index.py, twelve windows a track, 12 tracks an artist. Each track
+The library is made up: clustered vectors as in filling.py, twelve windows a track, 12 tracks an artist. Each track
 has a fingerprint whose pieces are those of one track of the demo's music, or of LIBRARY, in an order of its own, so
 that what sounds alike and is as long has to be compared; told is how many comparisons a question costs. A profile
 likes tracks of some clusters; where it dislikes 1,000, they are of the clusters of a third of its likes, and told is
@@ -20,51 +20,14 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from common import Prints, Targets, table  # isort: skip - it pins threads before numpy
+from common import Targets, table  # isort: skip - it pins threads before numpy
 import numpy as np
-from bench_index import clustered
-from numpy.typing import NDArray
+from filling import fill
 
-from soundkin.embed import Embedded, FileState, Space
-from soundkin.encoders.descriptors import Analysis
 from soundkin.fingerprint import compare
 from soundkin.library import Library
 from soundkin.recommend.copies import CUT_SECONDS
 from soundkin.record import Record, Track
-from soundkin.tags import Tags
-
-DIMS, WINDOWS = 128, 12
-SPACE = Space("made", "0" * 64, "none", 3.0, 3.0, "12x3s", "mean", DIMS)
-
-
-def fill(
-    folder: Path, n: int, seed: int, space: Space = SPACE, real: Path | None = None
-) -> tuple[list[str], NDArray[np.int64]]:
-    """Make the record of a library: ids in order, and the cluster of each."""
-    prints = Prints.of(real) if real else Prints.made(seed)
-    rows, cluster = clustered(n, DIMS, seed)
-    rng = np.random.default_rng(seed + 1)  # not that of the clusters, or the years would go along with them
-    year = rng.integers(1950, 2030, size=n)
-    starts = np.arange(WINDOWS, dtype=np.float32) * 15
-    noise = rng.normal(size=(64, WINDOWS, DIMS)).astype(np.float32) * 0.05
-    ids = []
-    with Record.open(folder, write=True) as record:
-        record.add_space(space)
-        with record.batch(every=20_000, seconds=1e9):
-            for i, row in enumerate(rows):
-                tags = Tags(
-                    title=f"track {i}", artist=f"artist {i // 12}", album=f"album {i // 12}",
-                    genres=(f"genre {cluster[i] % 10}",), year=int(year[i]),
-                )  # fmt: skip
-                analysis = Analysis(bpm=60.0 + i % 120, key="", energy=(i % 100) / 100, loudness=-14.0)
-                seconds = float(rng.uniform(120, 420))
-                made = Embedded(
-                    FileState(f"/music/{i // 12}/{i}.mp3", 1, 1), f"{i:032x}", seconds, 44100, 2, "mp3", tags,
-                    analysis, {space.id: row}, {space.id: (starts, row + noise[i % 64])},
-                    fingerprint=prints.draw(rng, seconds),
-                )  # fmt: skip
-                ids.append(record.put(made))
-    return ids, cluster
 
 
 class Cost(NamedTuple):

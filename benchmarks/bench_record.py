@@ -70,7 +70,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tracks", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if reason := cluster.missing():
         sys.exit(reason)
@@ -82,7 +81,7 @@ def main() -> int:
         rows: dict[str, list[float]] = {put: []}
         for place in (file, url):
             begin = time.perf_counter()
-            bench_scan.make_library(place, files, asked.seed)
+            bench_scan.filled(place, len(files), files)
             rows[put].append((time.perf_counter() - begin) * 1000)
         rows["copy all of it from the file to PostgreSQL"] = [
             0.0, ms_of(lambda: copy_record(file, copied), 1),

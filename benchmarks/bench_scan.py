@@ -21,19 +21,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import common
 import numpy as np
+from filling import fill, tiny_files
 
 from soundkin.audio import DEFAULT_LISTENING
-from soundkin.embed import Embedded, FileState, space_of
+from soundkin.embed import FileState, space_of
 from soundkin.encoders import load_encoder
-from soundkin.encoders.descriptors import Analysis
 from soundkin.library import Library
-from soundkin.record import Record
-from soundkin.tags import Tags
 
 RESCAN_SECONDS, MEMORY_MB, SIMILAR_SECONDS = 5.0, 600.0, 1.0
 FLAT = 1.15
@@ -44,28 +42,11 @@ PARTS = {
     "python, numpy": "import numpy",
     "python, all imports": "import soundkin.cli, soundkin.library, soundkin.index.edge",
 }
-GENRES = ("ambient", "baroque", "chiptune", "dub", "electro", "folk", "gamelan", "house")
 
 
-def make_library(folder: Path | str, files: Sequence[FileState], seed: int) -> list[str]:
-    """Fill a record, in a folder or at a URL, with made tracks; return their ids."""
-    rng = np.random.default_rng(seed)
-    space = space_of(load_encoder(), DEFAULT_LISTENING)
-    with Record.open(folder, write=True) as record:
-        record.add_space(space)
-        with record.batch(every=5000, seconds=60):
-            return [record.put(_made(file, i, space.id, space.dims, rng)) for i, file in enumerate(files)]
-
-
-def _made(file: FileState, i: int, space: str, dims: int, rng: np.random.Generator) -> Embedded:
-    vector = rng.standard_normal(dims, np.float32)
-    tags = Tags(
-        f"title {i}", f"artist {i // 30}", f"album {i // 12}", genres=(GENRES[i % 8],), year=1950 + i % 70
-    )
-    analysis = Analysis(float(rng.integers(110, 400)) / 2, "A minor", float(rng.random()), -20.0)
-    vectors = {space: vector / np.linalg.norm(vector)}
-    seconds = float(rng.uniform(120, 360))
-    return Embedded(file, f"{i:032x}", seconds, 44_100, 2, "mp3", tags, analysis, vectors, {})
+def filled(folder: Path | str, n: int, files: Iterable[FileState] | None = None) -> list[str]:
+    """Make the record of a library in the space of the built-in encoder; return the ids of its tracks."""
+    return fill(folder, n, 0, space_of(load_encoder(), DEFAULT_LISTENING), whole=False, files=files)[0]
 
 
 def index_command(library: Path, music: Path, *options: str) -> list[str]:
@@ -78,7 +59,7 @@ def rescan(n: int, repeats: int, targets: common.Targets) -> None:
     first, again = common.Runs(), common.Runs()
     with tempfile.TemporaryDirectory() as temporary:
         music, library = Path(temporary, "music"), Path(temporary, "library")
-        make_library(library, list(_tiny_files(music, n)), 0)
+        filled(library, n, files=tiny_files(music, n))
         for runs in [first] + [again] * repeats:
             done = json.loads(runs.run(index_command(library, music)))
             assert done["unchanged"] == n, done
@@ -88,23 +69,13 @@ def rescan(n: int, repeats: int, targets: common.Targets) -> None:
     again.judge(targets, f"scanning {n} unchanged files again", RESCAN_SECONDS)
 
 
-def _tiny_files(music: Path, n: int) -> Iterator[FileState]:
-    for i in range(n):
-        path = music / f"artist {i // 120}" / f"album {i // 12}" / f"{i:05}.mp3"
-        if i % 12 == 0:
-            path.parent.mkdir(parents=True)
-        path.write_bytes(b"no music")
-        status = path.stat()
-        yield FileState(str(path), status.st_size, status.st_mtime_ns)
-
-
 def memory(counts: Sequence[int], jobs: int, seconds: float, targets: common.Targets) -> None:
     """Measure the peak of memory while indexing so many tracks."""
     peaks, rows = {}, []
     for n in counts:
         with tempfile.TemporaryDirectory() as temporary:
             music = Path(temporary, "music")
-            _make_music(music, n, seconds)
+            make_music(music, n, seconds)
             command = index_command(Path(temporary, "library"), music, "--jobs", str(jobs))
             process = subprocess.Popen(command, env=common.environment(), stdout=subprocess.PIPE)
             peak = Peak(process.pid)
@@ -122,7 +93,7 @@ def memory(counts: Sequence[int], jobs: int, seconds: float, targets: common.Tar
             targets.at_most(f"memory of a scan of {n} / of 1000", total / peaks[1000][0], FLAT)
 
 
-def _make_music(folder: Path, n: int, seconds: float) -> None:
+def make_music(folder: Path, n: int, seconds: float) -> None:
     """Write one mp3 of noise under n names, each with a title of its own at the end, so that no two are the same."""
     folder.mkdir()
     samples = np.random.default_rng(0).standard_normal((round(seconds * 44_100), 2), np.float32)
@@ -180,14 +151,13 @@ def similar(n: int, repeats: int, targets: common.Targets) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         begin = time.monotonic()
-        files = [FileState(f"/music/{i // 12}/{i}.mp3", i, i) for i in range(n)]
-        ids = make_library(folder, files, 0)
-        filled = time.monotonic()
+        ids = filled(folder, n)
+        full = time.monotonic()
         with Library.open(folder) as library:
             library.similar(ids[0])
         built = time.monotonic()
         print(
-            f"{n} tracks: the record filled in {filled - begin:.0f} s, the index built in {built - filled:.0f} s\n"
+            f"{n} tracks: the record filled in {full - begin:.0f} s, the index built in {built - full:.0f} s\n"
         )
         runs, steps, parts = common.Runs(), [], {name: common.Runs() for name in PARTS}
         for i in range(repeats):

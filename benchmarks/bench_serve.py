@@ -27,8 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from bench_recommend import fill
 from common import Bystanders, Targets, table, write_audio
+from filling import fill
 from served import running
 
 from soundkin.embed import Embedder

@@ -1,5 +1,6 @@
 """Every benchmark runs, on next to nothing: what nobody runs rots."""
 
+import json
 import math
 import os
 import subprocess
@@ -122,6 +123,29 @@ def test_scan() -> None:
     out = run("bench_scan", "--files", 20, "--memory", 1, "--seconds", 1, "--tracks", 30, "--repeats", 1)
     assert 20 < figure(out, "memory of a scan of 1") < 2000  # numpy alone takes more, nothing takes this
     assert "soundkin similar ID" in out
+
+
+def test_the_index_of_a_large_library(tmp_path: Path) -> None:
+    for _ in range(2):  # the second time it measures what it finds
+        out = run(
+            "bench_index", "--tracks", 300, "--dims", 16, "--queries", 20, "--folder", tmp_path / "library"
+        )
+        assert figure(out, "genre, 10 %, recall@10") == pytest.approx(1)  # so few are compared one by one
+        assert figure(out, "resident") > 20  # numpy alone takes more
+
+
+def test_growth(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    where = ("--folder", tmp_path, "--out", tmp_path / "scale.json", "--plot", tmp_path / "scale.svg")
+    run("scale", "--sizes", 12, "--questions", 5, *where)
+    out = run("scale", "--sizes", 24, "--questions", 5, *where)
+    assert [row["tracks"] for row in json.loads((tmp_path / "scale.json").read_text())] == [12, 24]
+    (head, recall) = [
+        line.split("|") for line in out.splitlines() if line.startswith(("| tracks", "| recall"))
+    ]
+    assert [float(cell) for cell in head[2:4]] == [12, 24]
+    assert [float(cell) for cell in recall[2:4]] == [1, 1]
+    assert (tmp_path / "scale.svg").read_text().count("<path") > 20
 
 
 def test_recommending_hubs_and_tastes(tmp_path: Path) -> None:

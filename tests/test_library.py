@@ -24,9 +24,10 @@ from soundkin.embed import Embedded, Failure, FileState
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
 from soundkin.index import RebuildNeeded
-from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, point_of
+from soundkin.index.generations import read_state
 from soundkin.index.points import check_points
+from soundkin.index.recorded import RecordIndex
 from soundkin.library import Ambiguous, Library
 from soundkin.record import Record
 from soundkin.record.rows import to_track
@@ -384,13 +385,85 @@ def test_while_another_process_holds_the_index_the_answers_are_the_same(library,
     with python(code, library.folder / "index") as holder:
         assert holder.stdout.readline() == "open\n"
         assert answers(library) == expected
-        assert isinstance(library._current_index(), ExactIndex)
+        assert isinstance(library._current_index(), RecordIndex)
         holder.communicate("")
     assert holder.returncode == 0
-    assert isinstance(library._current_index(), ExactIndex)  # not tried again at once
+    assert isinstance(library._current_index(), RecordIndex)  # not tried again at once
     library._try_again = time.monotonic()
     assert answers(library) == expected
-    assert not isinstance(library._current_index(), ExactIndex)
+    assert not isinstance(library._current_index(), RecordIndex)
+
+
+def test_while_a_large_index_is_built_the_record_answers_the_same(library, expected, monkeypatch, caplog):
+    library.close()
+    shutil.rmtree(library.folder / "index")
+    monkeypatch.setattr(library_module, "_SMALL", 1)
+    assert answers(library) == expected
+    assert isinstance(library._current_index(), RecordIndex)
+    assert caplog.text.count("the index is being built") == 1
+    until = time.monotonic() + 60
+    while isinstance(library._current_index(), RecordIndex) and time.monotonic() < until:
+        library._try_again = time.monotonic()
+        time.sleep(0.05)
+    assert not isinstance(library._current_index(), RecordIndex)
+    assert answers(library) == expected
+    assert "could not be built" not in caplog.text
+
+
+def test_an_index_that_cannot_be_built_is_said_once_and_the_record_answers(
+    library, expected, monkeypatch, caplog
+):
+    library.close()
+    shutil.rmtree(library.folder / "index")
+    (library.folder / "index").write_text("in the way")
+    monkeypatch.setattr(library_module, "_SMALL", 1)
+    until = time.monotonic() + 60
+    while "could not be built" not in caplog.text and time.monotonic() < until:
+        library._try_again = time.monotonic()
+        assert answers(library) == expected
+    for _ in range(3):
+        library._try_again = time.monotonic()
+        assert answers(library) == expected
+    assert caplog.text.count("could not be built") == 1
+
+
+def test_a_change_builds_a_large_index_before_it_is_done(library, made, monkeypatch):
+    shutil.rmtree(library.folder / "index")
+    monkeypatch.setattr(library_module, "_SMALL", 1)
+    put(library, "new.mp3")
+    assert library.remove([made.tracks[0][0]]) == 1
+    state = read_state(library.folder / "index")
+    assert state is not None
+    assert state.optimized == 30
+    assert not isinstance(library._current_index(), RecordIndex)
+
+
+def test_the_values_of_a_field_are_read_once_for_all_filters_until_a_track_changes(library, monkeypatch):
+    read, values = list[str](), Record._values
+
+    def counted(record, field):
+        read.append(field)
+        return values(record, field)
+
+    monkeypatch.setattr(Record, "_values", counted)
+    track = next(track for track in library.tracks() if track.artist)
+    for _ in range(3):
+        assert library.page(f'artist="{track.artist.upper()}"')[0] >= 1
+    assert read == ["artist"]
+    put(library, "new.mp3", artist="Somebody Else")
+    assert library.page("artist=somebody else")[0] == 1
+    assert read == ["artist", "artist"]
+
+
+def test_in_a_large_library_only_artists_are_suggested(library, monkeypatch):
+    put(library, "new.mp3", artist="Zzyzx Quartet", title="Wwvwvw Qqjqjq")
+    with pytest.raises(NotFound, match="nearest: Wwvwvw Qqjqjq"):
+        library.find("Wwvwvw Qqjqjx")
+    monkeypatch.setattr(library_module, "_MANY_TITLES", 1)
+    with pytest.raises(NotFound, match="nearest: Zzyzx Quartet"):
+        library.find("Zzyzx Quartex")
+    with pytest.raises(NotFound, match=r"no words$"):
+        library.find("Wwvwvw Qqjqjx")
 
 
 def test_during_a_scan_of_another_process_it_is_named(library, tmp_path):
@@ -493,7 +566,7 @@ def test_every_track_the_record_can_hold_is_a_point_the_index_takes(tags, bpm, s
 
 
 def test_an_index_of_another_record_asks_to_be_rebuilt(library, tmp_path):
-    index = ExactIndex({"s": 4})
+    index = RecordIndex(library._reader(), lambda where: [])
     with Record.open(library.folder) as record:
         catch_up(index, record)
         assert index.count() == 30

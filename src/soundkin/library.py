@@ -12,7 +12,6 @@ from the vectors in the record, exactly, only slower.
 
 import contextlib
 import difflib
-import json
 import logging
 import math
 import os
@@ -20,7 +19,6 @@ import re
 import resource
 import shlex
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -33,9 +31,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin import exchange, fusion, recommend, workers
+from soundkin import exchange, fusion, recommend
 from soundkin.audio import DEFAULT_LISTENING, MIN_SECONDS, WHOLE, Listening, Passage, is_audio_name
-from soundkin.browsing import Browsing
+from soundkin.browsing import Browsing, where_of
 from soundkin.cluster import ClusterOptions, ClusterReport, LoadReport, embed_with_ray, load, sources_of
 from soundkin.embed import (
     Embedded,
@@ -51,17 +49,19 @@ from soundkin.embed import (
 )
 from soundkin.encoders import DEFAULT, FOLDER_FILES, find
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
-from soundkin.filters import Filter, glob, parse
+from soundkin.filters import Filter, Values, glob, parse
 from soundkin.index import Index, Mark, RebuildNeeded, open_index
-from soundkin.index.exact import ExactIndex
-from soundkin.index.follow import catch_up, dims_of, is_foreign, rebuild_from
+from soundkin.index.building import Builder
+from soundkin.index.follow import catch_up, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
+from soundkin.index.recorded import RecordIndex
 from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
 from soundkin.mixing import Mixing
 from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
 from soundkin.record import Record, Summary, Track, writer_of
 from soundkin.record.database import Place, shown, url_of
 from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile
+from soundkin.record.listing import Where
 from soundkin.record.rows import fold, to_track
 from soundkin.record.runs import Run
 from soundkin.scan import (
@@ -92,6 +92,10 @@ log = logging.getLogger(__name__)
 ENVIRONMENT = "SOUNDKIN_LIBRARY"
 # Up to here searching without a graph is as fast as with one, and building it not worth a process of its own.
 _SMALL = 10_000
+# An index is built anew when one in so many of its points is outside the graph: at a million tracks that costs less
+# than half of what embedding those took.
+_OUTSIDE = 50
+_MANY_TITLES = 100_000
 _ID = re.compile("[0-9a-f]{16}")  # of a track
 # How long answers come from the record after the index could not be had, before it is tried again.
 _TRY_AGAIN_SECONDS = 10.0
@@ -194,13 +198,15 @@ class Library(Mixing, Browsing, Tasting):
         self._is_remote = qdrant is not None
         self._record: Record | None = None
         self._index: Index | None = None
-        self._fallback: ExactIndex | None = None  # the vectors of the record, while the index cannot be had
+        self._fallback: RecordIndex | None = None  # while the index cannot be had
+        self._builder = Builder(self.place, folder / "index")
         self._try_again = 0.0  # when to look for the index again, on the monotonic clock
         self._embedders: dict[str, Embedder] = {}
         self._counted: tuple[int, dict[str, int]] = (
             -1,
             {},
         )  # vectors in each space, with the revision of the record
+        self._valued: dict[str, tuple[int, Values]] = {}  # with the revision of the record
         self._closeness: dict[str, tuple[int, Closeness]] = {}  # with the revision of the record
 
     @classmethod
@@ -698,8 +704,10 @@ class Library(Mixing, Browsing, Tasting):
         return f"nothing in the library matches {shown!r}: no id, no file, no words{near}{self.scanning()}"
 
     def _names_like(self, text: str) -> list[str]:
-        """Return up to three titles or artists that are spelled much like some words."""
-        names = {fold(name): name for field in ("artist", "title") for name in self._reader().distinct(field)}
+        """Return up to three artists or titles, of a large library artists, that are spelled much like some words."""
+        # to compare a million titles takes ten seconds
+        fields = ("artist",) if self._reader().count(Where()) > _MANY_TITLES else ("artist", "title")
+        names = {fold(name): name for field in fields for name in self._reader().distinct(field)}
         return [names[near] for near in difflib.get_close_matches(fold(text), names, 3)]
 
     def asked(self, names: str | None = None, text: str | None = None) -> list[Space]:
@@ -890,9 +898,10 @@ class Library(Mixing, Browsing, Tasting):
         StoreError
             It could not be; the index there is as true as before, only slower.
         """
-        if self._current_index().outside_graph() < _SMALL:
+        record = self._reader()
+        if self._current_index().outside_graph() < _most_outside(record):
             return False
-        self._rebuild(self._reader())
+        self._rebuild(record)
         with self._guard:
             self._close_index()
         return True
@@ -1097,6 +1106,7 @@ class Library(Mixing, Browsing, Tasting):
         """Let go of the files."""
         with self._guard:
             self._close_index()
+            self._fallback = None
             if self._record is not None:
                 self._record.close()
             self._record = None
@@ -1193,10 +1203,10 @@ class Library(Mixing, Browsing, Tasting):
             return filters
         record = self._reader()
 
-        def known(name: str) -> list[str]:
+        def known(name: str) -> Sequence[str]:
             if name == "path":
                 return sorted({part for path in record.paths().values() for part in Path(path).parts[1:-1]})
-            return record.distinct("genre" if name == "subgenre" else name)
+            return self._values("genre" if name == "subgenre" else name)
 
         def ids_of(name: str, value: str) -> frozenset[int]:
             if name == "path":
@@ -1205,6 +1215,13 @@ class Library(Mixing, Browsing, Tasting):
             return frozenset(int(id_, 16) for id_ in record.tracks_that_are(name, profile or DEFAULT_PROFILE))
 
         return parse([filters] if isinstance(filters, str) else filters, known, ids_of)
+
+    def _values(self, field: str) -> Values:
+        """Return the values that a field has; of a large library they take longer than a question."""
+        revision = self._reader().revision
+        if self._valued.get(field, (-1, ()))[0] != revision:
+            self._valued[field] = revision, Values(self._reader().distinct(field))
+        return self._valued[field][1]
 
     def _query(self, query: str | os.PathLike[str] | Track | Query | Array, space: Space) -> Query:
         if isinstance(query, Query):
@@ -1406,11 +1423,10 @@ class Library(Mixing, Browsing, Tasting):
                 self._close_index()
                 self._try_again = time.monotonic() + _TRY_AGAIN_SECONDS
         try:
-            self._fallback = self._fallback or ExactIndex(dims_of(record))
+            self._fallback = self._fallback or _record_index(record)
             catch_up(self._fallback, record)
         except RebuildNeeded:  # an older copy of the record was put in its place
-            self._fallback = ExactIndex(dims_of(record))
-            catch_up(self._fallback, record)
+            self._fallback = _record_index(record)
         return self._fallback
 
     def _real_index(self, record: Record) -> Index:
@@ -1418,8 +1434,11 @@ class Library(Mixing, Browsing, Tasting):
             self._index = self._index or open_index(self._where, **self._server(record))
             catch_up(self._index, record)
         except RebuildNeeded as error:
-            log.info("building the index: %s", error)
             self._close_index()
+            if not self._is_remote and _is_large(record):
+                self._builder.begin()
+                raise StoreError(f"{error}; that is under way") from error
+            log.info("building the index: %s", error)
             self._rebuild(record)
             self._index = open_index(self._where, **self._server(record))
             catch_up(self._index, record)
@@ -1450,23 +1469,10 @@ class Library(Mixing, Browsing, Tasting):
             self._index = None
 
     def _rebuild(self, record: Record) -> None:
-        if self._is_remote or record.counts().tracks < _SMALL:
+        if self._is_remote or not _is_large(record):
             rebuild_from(self.place, self._where, **self._server(record))
-            return
-        # The engine holds the interpreter's lock for the whole build: a process of its own keeps this one responsive.
-        # It is told of the record in private: what stands behind a command, everybody on the machine can read.
-        code = (
-            "import json, sys; from soundkin.index.follow import rebuild_from; "
-            "rebuild_from(json.load(sys.stdin), sys.argv[1])"
-        )
-        start = workers.python(code, os.fspath(self.folder / "index"))
-        told = json.dumps(os.fspath(self.place))
-        done = subprocess.run(
-            **start, input=told, capture_output=True, text=True, errors="replace", check=False
-        )
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise StoreError(f"the index could not be built: {last}")
+        else:
+            self._builder.run()
 
     def _renew_index(self, changed: int = 0) -> None:
         """After a change: bring the index up to date, and rebuild it when much of it is outside the graph.
@@ -1481,18 +1487,38 @@ class Library(Mixing, Browsing, Tasting):
                 index.loading(),
             ):
                 catch_up(index, record)
-        elif changed >= _SMALL:
-            self._close_index()
-            self._rebuild(record)
         known = None if self._is_remote else read_state(self.folder / "index")
         if known and known.mark == Mark(record.uuid, record.revision):
             return  # seen without opening it, which a large one takes a second for
-        if self._current_index().outside_graph() >= _SMALL:
+        most = _most_outside(record)
+        if self._is_remote or not _is_large(record):
+            anew = False
+        else:  # what is far behind is not caught up with first
+            anew = (
+                known is None
+                or is_foreign(known.mark, record)
+                or record.revision - known.mark.revision >= most
+            )
+        if anew or self._current_index().outside_graph() >= most:
             self._close_index()
             try:
                 self._rebuild(record)
+                self._try_again = 0.0
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
+
+
+def _is_large(record: Record) -> bool:
+    return record.count(Where()) >= _SMALL
+
+
+def _most_outside(record: Record) -> int:
+    """Return how many points outside the graph are too many."""
+    return max(_SMALL, record.count(Where()) // _OUTSIDE)
+
+
+def _record_index(record: Record) -> RecordIndex:
+    return RecordIndex(record, lambda where: record.ids(where_of(where)))
 
 
 def _known(record: Record, spaces: Sequence[str], retry: bool) -> dict[FileState, set[str]]:

@@ -4,7 +4,7 @@
 their engine's own filters, and the tests hold them to `matches`.
 """
 
-from soundkin.filters.language import FLAGS, glob, parse
+from soundkin.filters.language import FLAGS, Values, glob, parse
 from soundkin.filters.nodes import (
     FIELDS,
     And,
@@ -20,6 +20,6 @@ from soundkin.filters.nodes import (
 )
 
 __all__ = [
-    "FIELDS", "FLAGS", "And", "Filter", "HasId", "Match", "Not", "Or", "Range", "clean_text", "glob", "matches",
-    "parse", "payload_key",
+    "FIELDS", "FLAGS", "And", "Filter", "HasId", "Match", "Not", "Or", "Range", "Values", "clean_text", "glob",
+    "matches", "parse", "payload_key",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import NoReturn
 
 from soundkin.errors import InputError
@@ -52,6 +53,18 @@ Ids = Callable[[str, str], Collection[int]]
 
 def _nobody(field: str, value: str) -> Collection[int]:
     return ()
+
+
+class Values(tuple[str, ...]):
+    """The values that a field has, which are folded once for however many filters."""
+
+    @cached_property
+    def spellings(self) -> dict[str, list[str]]:
+        """Folded value -> how tracks spell it."""
+        found: dict[str, list[str]] = {}
+        for spelling in self:
+            found.setdefault(_fold(spelling), []).append(spelling)
+        return found
 
 
 def parse(texts: Sequence[str], known_values: Known, ids_of: Ids = _nobody) -> Filter | None:
@@ -249,9 +262,7 @@ class _Reader:
 
 def _resolve(text: str, field: str, value: str, known: Iterable[str]) -> list[str]:
     """Turn typed values into the spellings tracks have; a comma inside a known value is part of it."""
-    spellings: dict[str, list[str]] = {}
-    for spelling in known:
-        spellings.setdefault(_fold(spelling), []).append(spelling)
+    spellings = (known if isinstance(known, Values) else Values(known)).spellings
     pieces, resolved, start = value.split(","), list[str](), 0
     while start < len(pieces):
         # the longest run of pieces that is a known value: "Earth, Wind & Fire,ABBA" names two artists

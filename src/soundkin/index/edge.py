@@ -4,8 +4,9 @@ Three habits of the engine shape this file. One process at a time may open a sha
 holds the interpreter's lock until it is done. And a graph search under a filter misses neighbours when the
 filter goes along with the sound, as a genre does; the engine's extra links for payloads help only in part and make a
 build much longer. So a filtered search here sees which of the nearest points pass when the filter is broad; when it
-is not, or too few of them do, it looks at every point that passes. benchmarks/bench_index.py prints what both kinds
-cost, and their recall.
+is not, or too few of them do, it looks at every point that passes: in a large index at a copy of the vectors of a byte
+a number, which is a quarter of the memory, and the best of those are scored again in full. benchmarks/bench_index.py
+prints what each kind of question costs, and its recall; docs/scale.md compares settings.
 """
 
 import errno
@@ -31,9 +32,17 @@ from soundkin.index.generations import (
 )
 from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_points, check_spaces
 
-# A filter is broad when more than one point in so many passes; of the nearest points, half more are then looked at than
-# should be enough, and all that pass only where the filter goes along with the sound.
-_BROAD, _HALF_MORE = 8, 1.5
+# A filter is broad when more points pass than are looked at faster than the graph is asked, and so few of the nearest
+# have to be fetched; half more of them than should be enough, and all that pass only where the filter goes along with
+# the sound.
+_QUICKLY, _FETCHED, _HALF_MORE = 30_000, 500, 1.5
+# The copies find twice as many as are wanted, which makes up for what rounding loses.
+_COPIES = engine.QuantizationSearchParams(rescore=True, oversampling=2.0)
+_ROUGHLY = engine.QuantizationSearchParams(rescore=False)
+# Below 10 MB of vectors looking at each is as fast as a graph. In a larger index a filter may pass half of all points
+# before the engine follows its graph under it; were it more, so would it without one after some points were removed.
+_SMALL_KB, _LARGEST_SCAN = 10_000, 1 / 2
+_CANDIDATES = 256  # of the graph, at least: with 128 recall@10 among a million is 0.9845
 _OS_ERROR = re.compile(r"os error (\d+)")
 # what stands in the way from outside, so that building again would not help
 _ENVIRONMENT = {
@@ -145,12 +154,17 @@ class EdgeIndex(Index):
         if where is None or exact:
             return self._query(space, target, k, where, exact)
         passing, total = self._about(where), self._about(None)
-        if _BROAD * passing <= total:
-            return self._query(space, target, k, where, exact=True)
-        # Of the nearest of all points, those that pass are the nearest that pass: a broad filter needs no more.
-        near = self._query(space, target, math.ceil(_HALF_MORE * k * total / passing), None, exact=False)
-        found = self._query(space, target, k, And((HasId(frozenset(i for i, _ in near)), where)), exact=True)
-        return found if len(found) == k else self._query(space, target, k, where, exact=True)
+        fetched = math.ceil(_HALF_MORE * k * total / max(passing, 1))
+        if passing > _QUICKLY and fetched <= _FETCHED:
+            # Of the nearest of all points, those that pass are the nearest that pass.
+            near = self._query(space, target, fetched, None, exact=False, copies=_ROUGHLY)
+            found = self._query(
+                space, target, k, And((HasId(frozenset(i for i, _ in near)), where)), exact=True
+            )
+            if len(found) == k:
+                return found
+        # what is estimated may be somewhat more: above the half the engine would follow the graph
+        return self._query(space, target, k, where, exact=passing > 0.8 * _LARGEST_SCAN * total)
 
     def _about(self, where: Filter | None) -> int:
         """Estimate how many points pass, from the indexes of the payload alone."""
@@ -159,13 +173,13 @@ class EdgeIndex(Index):
             return self._shard.count(engine.CountRequest(filter=passing, exact=False))
 
     def _query(
-        self, space: str, target: Target, k: int, where: Filter | None, exact: bool
+        self, space: str, target: Target, k: int, where: Filter | None, exact: bool, copies: Any = _COPIES
     ) -> list[tuple[int, float]]:
         request = engine.QueryRequest(
             limit=k,
             query=_query(space, target),
             filter=None if where is None else engine.Filter(must=[_condition(where)]),
-            params=engine.SearchParams(exact=exact),
+            params=engine.SearchParams(max(_CANDIDATES, k), exact, copies),
             with_payload=False,
             with_vector=False,
         )
@@ -221,27 +235,36 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
     with one_line(path):
         shard = engine.EdgeShard.create(str(path), _config(spaces))
     try:
-        with one_line(path):
-            # before the points: an index that comes later is not used to the full
-            for key in sorted(map(payload_key, FIELDS)):
-                shard.update(engine.UpdateOperation.create_field_index(key, _field_index(PAYLOAD[key])))
         for batch in batched(points, BATCH):
             checked = check_points(batch, spaces)
             with one_line(path):
                 _write(shard, checked)
         with one_line(path):
+            count = shard.count(engine.CountRequest(exact=True))
+            shard.close()  # how many there are decides how they are searched
+            shard = engine.EdgeShard.load(str(path), _config(spaces, count))
             shard.optimize()
+            # after the points, which would all be in memory otherwise: the graph has no links for them
+            for key in sorted(map(payload_key, FIELDS)):
+                shard.update(engine.UpdateOperation.create_field_index(key, _field_index(PAYLOAD[key])))
             shard.flush()
-            return shard.count(engine.CountRequest(exact=True))
+            return count
     finally:
         shard.close()
 
 
-def _config(spaces: Mapping[str, int]) -> engine.EdgeConfig:
-    vectors = {space: engine.EdgeVectorParams(dims, engine.Distance.Cosine) for space, dims in spaces.items()}
-    # Qdrant's own defaults, said aloud: below 10 MB of vectors looking at each is as fast as a graph
-    graph = engine.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=10_000)
-    return engine.EdgeConfig(vectors=vectors, hnsw_config=graph)
+def _config(spaces: Mapping[str, int], count: int = 0) -> engine.EdgeConfig:
+    vectors = {}
+    for space, dims in spaces.items():
+        scanned = int(_LARGEST_SCAN * count * dims * 4 / 1024)  # KB of float32
+        # m and ef_construct are Qdrant's own defaults, said aloud
+        graph = engine.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=max(_SMALL_KB, scanned))
+        # in full they are needed only to score the best again: an index that is opened does not read them all
+        vectors[space] = engine.EdgeVectorParams(
+            dims, engine.Distance.Cosine, hnsw_config=graph, memory=engine.Memory.Cold
+        )
+    copies = engine.ScalarQuantizationConfig(engine.ScalarType.Int8, quantile=0.99)
+    return engine.EdgeConfig(vectors=vectors, quantization_config=copies)
 
 
 def _field_index(kind: str) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin.index import Index, Mark, Point, RebuildNeeded, rebuild
+from soundkin.index.points import batched
 from soundkin.record import Record, Track
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from soundkin.index.settings import QdrantSettings
 
 Array = NDArray[np.float32]
+
+_AT_ONCE = 5000  # changes held in memory, 20 MB: there may be a million
 
 
 def catch_up(index: Index, record: Record) -> None:
@@ -47,7 +50,8 @@ def catch_up(index: Index, record: Record) -> None:
     if changes is None:
         return
     index.delete(int(id_, 16) for id_ in changes.removed)
-    index.upsert(point_of(*change) for change in changes.changed)
+    for some in batched(changes.changed, _AT_ONCE):
+        index.upsert(point_of(*change) for change in some)
     index.flush(Mark(record.uuid, changes.revision))
 
 

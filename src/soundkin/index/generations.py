@@ -25,6 +25,7 @@ from soundkin.index.points import LAYOUT, Mark
 
 log = logging.getLogger(__name__)
 
+_LOCK = "build.lock"
 _GENERATION = re.compile(r"edge-(\d{4,})(\.building|\.old)?")
 
 
@@ -110,7 +111,7 @@ def next_generation(folder: Path, in_use: Callable[[Path], bool]) -> Iterator[Pa
     StoreError
         The folder cannot be written.
     """
-    lock = FileLock(folder / "build.lock")
+    lock = FileLock(folder / _LOCK)
     with one_line(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -134,6 +135,29 @@ def next_generation(folder: Path, in_use: Callable[[Path], bool]) -> Iterator[Pa
         _sweep(folder, in_use)
     finally:
         lock.release()
+
+
+def being_built(folder: Path) -> bool:
+    """Tell whether a process is building the next generation of an index.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the index.
+
+    Returns
+    -------
+    bool
+        It may be ready, or have failed, the moment after.
+    """
+    lock = FileLock(folder / _LOCK)
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # nothing was ever built here, or nothing can be
+        return False
 
 
 def write_state(generation: Path, state: State) -> None:

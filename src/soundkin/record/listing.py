@@ -128,6 +128,10 @@ class ListingTables(Connection):
         with self._snapshot():
             return int(self._rows(f"SELECT count(*) FROM tracks t WHERE {where.sql}", where.values)[0][0])
 
+    def ids(self, where: Where) -> list[str]:
+        """Return the ids of the tracks for which a condition holds, in no order."""
+        return [row[0] for row in self._rows(f"SELECT t.id FROM tracks t WHERE {where.sql}", where.values)]
+
     def count_values(self, field: str, where: Where) -> list[tuple[Any, int]]:
         """Count the tracks that have each value of a field.
 

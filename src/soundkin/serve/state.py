@@ -36,7 +36,8 @@ _THREADS = 2  # questions at once: the index answers one at a time, and threads 
 _WAITING_UPLOADS = 8
 _LOOK_SECONDS = 1.0  # how long a new user may stay unseen
 _AGAIN_SECONDS = 60.0  # after which a profile that could not be written is tried again
-_SECONDS = 10.0  # how long the status, which looks at every file, is not asked for again
+# How long the status, which looks at every file, is not asked for again: and for so many times what it took.
+_SECONDS, _PATIENCE = 10.0, 20
 
 
 class State:
@@ -155,11 +156,13 @@ class State:
     # ---- after changes
 
     def status(self) -> Any:
-        """Return the status of the library, at most ten seconds old."""
-        at, known = self._status
-        if known is None or time.monotonic() - at > _SECONDS:
+        """Return the status of the library, at most ten seconds old; where it takes long, as old as that is worth."""
+        until, known = self._status
+        begin = time.monotonic()
+        if known is None or begin > until:
             known = self.browser.status()
-            self._status = time.monotonic(), known
+            now = time.monotonic()
+            self._status = now + max(_SECONDS, _PATIENCE * (now - begin)), known
         return known
 
     def after_scan(self) -> None:

@@ -1,0 +1,140 @@
+"""Building the index of a large library in a process of its own, while questions are answered without it."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+from soundkin import workers
+from soundkin.errors import StoreError
+from soundkin.index.generations import being_built
+
+log = logging.getLogger(__name__)
+
+# What made a build fail, a full disk say, is still there the moment after.
+_TRY_AGAIN_SECONDS = 600.0
+# The engine holds the interpreter's lock for most of a build: only another process keeps this one responsive.
+_KIND = re.compile(r"^soundkin[\w.]*: ")  # of an error of ours, in the last line of a traceback
+_CODE = """
+import json, os, sys
+from soundkin.index.follow import rebuild_from
+if hasattr(os, "nice"):
+    os.nice(int(sys.argv[2]))
+rebuild_from(json.load(sys.stdin), sys.argv[1])
+"""
+
+
+class Builder:
+    """Builds the index of one library from its record, in another process.
+
+    Parameters
+    ----------
+    record_at : str or Path
+        Where its record is, for `Record.open`.
+    index : Path
+        Folder of the index.
+    """
+
+    def __init__(self, record_at: str | Path, index: Path) -> None:
+        self._record_at, self._index = record_at, index
+        self._guard = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+        self._failed = float("-inf")  # when, on the monotonic clock
+        self._told = False
+
+    def begin(self) -> None:
+        """See to it that the index is being built, by whatever process, and do not wait for it.
+
+        It goes on when this process ends, so that somebody who only asks one question at a time has an index at last;
+        and it gives way to other programs. What made it fail is logged, and it is tried again after a while.
+
+        Raises
+        ------
+        StoreError
+            No process can be started.
+        """
+        if not self._guard.acquire(blocking=False):  # another thread waits for a build
+            return
+        try:
+            self._begin()
+        finally:
+            self._guard.release()
+
+    def _begin(self) -> None:
+        if self._process is not None:
+            return
+        if time.monotonic() - self._failed < _TRY_AGAIN_SECONDS:
+            return
+        if not being_built(self._index):
+            self._start(10)
+        if not self._told:
+            log.warning("the index is being built; until it is there, answers take longer")
+            self._told = True
+
+    def run(self) -> None:
+        """Build the index, and wait for it.
+
+        Raises
+        ------
+        StoreError
+            It could not be built, or another process is building it; the one there is as it was.
+        """
+        with self._guard:
+            if self._process is None:
+                self._start(0)
+            assert self._process is not None
+            self._process.wait()
+            self._ended()
+
+    def _start(self, nice: int) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        start = workers.python(_CODE, os.fspath(self._index), str(nice))
+        # in private: what stands behind a command, everybody on the machine can read
+        told = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        told.write(json.dumps(os.fspath(self._record_at)).encode())
+        told.seek(0)
+        try:
+            self._process = subprocess.Popen(
+                **start,
+                stdin=told,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=nice > 0,
+            )
+        except OSError as error:
+            self._failed = time.monotonic()
+            raise StoreError(f"the index could not be built: {error.strerror}") from error
+        finally:
+            told.close()
+        if nice:
+            threading.Thread(target=self._put_away, args=(self._process,), daemon=True).start()
+
+    def _put_away(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait for a process that nobody else waits for, and tell what it failed with."""
+        process.wait()
+        with self._guard:
+            if self._process is process:
+                try:
+                    self._ended()
+                except StoreError as error:
+                    log.warning("%s", error)
+
+    def _ended(self) -> None:
+        """Put away a process that has ended, and raise what it failed with."""
+        process, errors, self._process, self._errors = self._process, self._errors, None, None
+        if process is None or errors is None:
+            return
+        with errors:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+        if process.returncode:
+            self._failed = time.monotonic()
+            last = _KIND.sub("", lines[-1]) if lines else f"exit status {process.returncode}"
+            raise StoreError(f"the index could not be built: {last}")
