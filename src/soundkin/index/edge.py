@@ -33,9 +33,9 @@ from soundkin.index.generations import (
 from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_points, check_spaces
 
 # A filter is broad when more points pass than are looked at faster than the graph is asked, and so few of the nearest
-# have to be fetched; half more of them than should be enough, and all that pass only where the filter goes along with
-# the sound.
-_QUICKLY, _FETCHED, _HALF_MORE = 30_000, 500, 1.5
+# have to be fetched. So many times more of them than should be enough, that where a filter has nothing to do with the
+# sound one question in some thousands finds too few (of 25 expected, less than 10): then all that pass are looked at.
+_QUICKLY, _FETCHED, _SPARE = 30_000, 500, 2.5
 # The copies find twice as many as are wanted, which makes up for what rounding loses.
 _COPIES = engine.QuantizationSearchParams(rescore=True, oversampling=2.0)
 _ROUGHLY = engine.QuantizationSearchParams(rescore=False)
@@ -154,7 +154,7 @@ class EdgeIndex(Index):
         if where is None or exact:
             return self._query(space, target, k, where, exact)
         passing, total = self._about(where), self._about(None)
-        fetched = math.ceil(_HALF_MORE * k * total / max(passing, 1))
+        fetched = math.ceil(_SPARE * k * total / max(passing, 1))
         if passing > _QUICKLY and fetched <= _FETCHED:
             # Of the nearest of all points, those that pass are the nearest that pass.
             near = self._query(space, target, fetched, None, exact=False, copies=_ROUGHLY)
