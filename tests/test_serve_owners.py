@@ -87,6 +87,7 @@ def naming_a_profile(house):
         ("GET", "/tracks/{track_id}"): {},
         ("GET", "/facets"): {},
         ("GET", "/map"): {},
+        ("GET", "/taste"): {},
         ("GET", "/profiles/{name}/history"): {},
         ("DELETE", "/profiles/{name}"): {},
         ("POST", "/similar"): {"query": track},

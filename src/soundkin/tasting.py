@@ -171,7 +171,14 @@ class Tasting(Opened):
         dict
             "learned", a bool; "why_not" as `why_no_taste` says it; where something was learned, what
             `train_taste` returned then; and "ranker": whether a learned order is "used", if not "why".
+
+        Raises
+        ------
+        NotFound
+            There is no such profile.
         """
+        if profile is not None:
+            self._reader().profile(profile)
         trained, why_not = self._kept_taste(), self.why_no_taste(profile)
         if trained is None:
             return {"learned": False, "why_not": why_not, "ranker": {"used": False, "why": why_not}}
