@@ -389,6 +389,30 @@ def test_a_load_in_bulk_ends_with_an_index_of_all(
         assert len(library.similar("/3", k=7)) == 7
 
 
+def test_a_load_into_a_server_that_has_tracks_writes_each_new_one_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qdrant_client import QdrantClient
+
+    from soundkin.index.server import ServerIndex
+
+    monkeypatch.setattr("soundkin.library._SMALL", 3)
+    written: list[int] = []
+    write = ServerIndex._upsert
+
+    def noted(index: ServerIndex, points: list[Any]) -> None:
+        written.extend(point.id for point in points)
+        write(index, points)
+
+    monkeypatch.setattr(ServerIndex, "_upsert", noted)
+    with Library.open(tmp_path / "library", QdrantClient(":memory:")) as library:
+        for part in range(2):
+            tracks = [embedded(f"/{part}/{i}", f"{8 * part + i:032x}") for i in range(8)]
+            put(Place(str(tmp_path / str(part))), "one", *tracks)
+            library.load(tmp_path / str(part))
+    assert len(written) == len(set(written)) == 16
+
+
 # ---- before Ray starts
 
 

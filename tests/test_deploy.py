@@ -1,5 +1,6 @@
 """What `deploy/` runs is what there is: commands, ports and variables agree with the code, files with their schemas."""
 
+import asyncio
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import click
 import httpx
 import pytest
 import served
+import uvicorn
 import yaml
 from made import Made, copied
 from serving import PATIENCE, until
@@ -180,6 +182,25 @@ def test_qdrant_is_where_it_is_looked_for() -> None:
         if one["name"] == "SOUNDKIN_QDRANT"
     }
     assert urls == {f"http://qdrant:{QDRANT_PORT}"}
+
+
+def test_servers_learn_from_the_proxy_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = kind_of("Deployment", "soundkin")["template"]["spec"]["containers"][0]
+    told = [{one["name"]: one.get("value") for one in pod["env"]}]
+    told += [SERVICES[name]["environment"] for name in ("soundkin-1", "soundkin-2")]
+    for environment in told:
+        monkeypatch.setenv("FORWARDED_ALLOW_IPS", environment["FORWARDED_ALLOW_IPS"])
+        passed: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any, passed: list[Any] = passed) -> None:
+            passed.append((scope["client"][0], scope["scheme"]))
+
+        config = uvicorn.Config(app, log_config=None)
+        config.load()
+        headers = [(b"x-forwarded-for", b"203.0.113.7"), (b"x-forwarded-proto", b"https")]
+        scope = {"type": "http", "client": ("10.1.2.3", 4), "scheme": "http", "headers": headers}
+        asyncio.run(config.loaded_app(scope, None, None))
+        assert passed == [("203.0.113.7", "https")]
 
 
 def test_selectors_find_what_they_look_for() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -50,6 +51,8 @@ def record(url):
             "postgresql:///music?host=/run&password=secret&x=1",
             "postgresql:///music?host=/run&password=***&x=1",
         ),
+        ("postgresql://me:se@cr/et@host/music?x=1", "postgresql://me:***@host/music?x=1"),
+        ("postgresql://me:sec?ret@host/music", "postgresql://me:***@host/music"),
         (Path("/a:b@c/d"), "/a:b@c/d"),
     ],
 )
@@ -61,6 +64,29 @@ def test_nor_are_they_told_to_the_next_writer(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/soundkin", "index", "--record", NOWHERE, "/music"])
     assert "secret" not in database.about_me()
     assert "soundkin index --record postgresql://me:***@127.0.0.1:1/music /music" in database.about_me()
+
+
+@pytest.mark.parametrize("option", [["--api-key", "secret"], ["--api-key=secret"]])
+def test_nor_are_keys(monkeypatch, option):
+    monkeypatch.setattr(sys, "argv", ["soundkin", "index", *option, "/music"])
+    assert "secret" not in database.about_me()
+    assert "*** /music" in database.about_me()
+
+
+@pytest.mark.parametrize("password", ["se/cret", "se@cret", "sec%ret", "sec ret"])
+def test_a_password_that_is_no_part_of_a_url_is_refused_without_showing_it(tmp_path, password):
+    with pytest.raises(InputError, match="%40") as refused:
+        Library.open(tmp_path, record=f"postgresql://me:{password}@host/music")
+    assert "cret" not in str(refused.value).replace("secret", "")
+    assert "ret@" not in str(refused.value)
+    written = f"postgresql://me:{quote(password, safe='')}@host/music?user=a@b"
+    assert database.place_of(written) == written
+
+
+def test_what_is_taken_for_a_folder_is_not_shown_either(tmp_path):
+    with pytest.raises(InputError) as refused:
+        Library.open(tmp_path, record="host=db password=secret")
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["mysql://me@host/music", "s3://bucket/music"])
@@ -242,6 +268,18 @@ def test_a_server_that_was_restarted_is_found_again(postgres, record, url):
             next_one.put(song("/b.mp3", B))
 
 
+@pytest.mark.postgres
+def test_who_begins_to_write_needs_no_session_from_before_a_restart(postgres, url):
+    with Record.open(url, write=True) as record:
+        record.put(song("/a.mp3", A, spaces=()))
+    Record.open(url).close()  # leaves a session to whoever comes next
+    postgres.stop()
+    postgres.start()
+    with Record.open(url, write=True) as record:
+        record.put(song("/b.mp3", B, spaces=()))
+        assert len(record.files()) == 2
+
+
 # ---- accounts
 
 
@@ -322,6 +360,12 @@ def test_a_library_moves_to_a_server_and_back(made, url, tmp_path, capsys):
     assert Accounts(home).playlists() == Accounts(url).playlists() == Accounts(back).playlists() != []
     with pytest.raises(StoreError, match="already"):
         copy_record(home, url)
+    Accounts(taken := tmp_path / "taken").keep_playlist("Mine", ["a"])
+    with pytest.raises(SystemExit) as ended:  # at once, not when the record is there
+        cli.main(["copy", str(taken), "--library", str(home)])
+    assert ended.value.code == 1
+    with pytest.raises(NotFound):
+        Record.open(taken)
     for place in (url, back):  # numbers go on where they stood
         with Record.open(place, write=True) as record:
             id_ = record.put(song("/new.mp3", "e" * 32, spaces=()))

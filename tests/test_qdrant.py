@@ -141,6 +141,26 @@ def test_a_space_that_comes_later_lies_like_the_others(fake: FakeQdrant) -> None
     assert patched == [{"late": {"on_disk": True}}]
 
 
+def test_a_space_that_another_server_has_added_is_there(fake: FakeQdrant) -> None:
+    rebuild(fake.url, MARK, SPACES, random_points(2))
+    with open_index(fake.url) as here, open_index(fake.url) as there:
+        there.add_space("late", 3)
+        here.add_space("late", 3)
+        assert here.spaces == there.spaces == {**SPACES, "late": 3}
+    assert len(fake.sent("PUT", "/vectors/late")) == 1
+
+
+def test_a_space_comes_to_the_generation_that_answers(fake: FakeQdrant) -> None:
+    rebuild(fake.url, Mark("0b7c", 20), SPACES, random_points(3))
+    with open_index(fake.url) as writer:
+        rebuild(fake.url, Mark("0b7c", 18), SPACES, random_points(2))
+        writer.add_space("late", 3)
+        writer.upsert([Point(9, {"late": np.ones(3, np.float32)}, {})])
+        assert [id_ for id_, _ in writer.search("late", np.ones(3, np.float32), k=1)] == [9]
+        writer.flush(Mark("0b7c", 21))
+        assert writer.mark == Mark("0b7c", 18)  # 19 and 20 are still to come
+
+
 # ---- loading
 
 
@@ -390,7 +410,7 @@ def test_what_is_no_qdrant_is_said_to_be_none(fake: FakeQdrant) -> None:
 
 def test_a_server_that_cannot_add_a_space_asks_for_a_rebuild(fake: FakeQdrant) -> None:
     with open_index_when_built(fake, []) as index:
-        fake.trouble = [404]  # as servers before 1.18 answer
+        fake.trouble = [None, None, 404]  # after two looks, as servers before 1.18 answer
         with pytest.raises(RebuildNeeded, match=r"1\.18"):
             index.add_space("late", 3)
         assert index.spaces == SPACES

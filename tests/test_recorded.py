@@ -1,5 +1,7 @@
 """The index that reads the record answers like the one that holds every point in memory; and who builds the other."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,20 @@ def test_it_follows_what_changes_whether_it_has_read_a_space_or_not(record):
     record.add_vectors(more.id, ids[5:8], np.eye(2, dtype=np.float32)[[0, 1, 0]])
     same(index, record)
     index.close()
+    same(index, record)
+
+
+def test_what_comes_while_another_thread_takes_in_what_came_is_not_lost(record):
+    index = indexed(record)
+    index.search(SOUND.id, np.ones(8), 1)
+    put(record, 70, 70)
+    other = threading.Thread(target=catch_up, args=(index, record))
+    with index._guard:  # as a search holds it, which forgets at the end what it has taken in
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()
+        assert not index._new
+    other.join(60)
     same(index, record)
 
 

@@ -271,3 +271,6 @@ def test_waiting_doubles_with_every_failure_and_ends(monkeypatch):
     throttle.passed("a")
     throttle.failed("a")
     assert throttle.wait("a") == 0
+    for _ in range(2000):  # a day of tries, more than a power of two may count
+        throttle.failed("a")
+    assert throttle.wait("a") == 8

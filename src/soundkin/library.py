@@ -1481,6 +1481,7 @@ class Library(Mixing, Browsing, Tasting):
         """
         record = self._reader()
         if changed >= _SMALL and self._is_remote:
+            self._close_index()  # one that stands where the load began would take all of it again
             with (
                 contextlib.suppress(RebuildNeeded),
                 open_index(self._where, **self._server(record)) as index,

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import click
 
 from soundkin.cli import (  # noqa: F401  (importing them adds their commands)
-    cluster,
-    clustering,
     collection,
     encoders,
     encoding,
     exploring,
     journeys,
     judging,
+    qdrant,
     questions,
+    ray,
     serving,
     sharing,
     taste,

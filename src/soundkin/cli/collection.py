@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from soundkin.cli import cluster
-from soundkin.cli.clustering import index_with_ray
 from soundkin.cli.common import (
     cli,
     count_of,
@@ -35,6 +33,8 @@ from soundkin.cli.common import (
     space_option,
     steps_progress,
 )
+from soundkin.cli.qdrant import ask_collection
+from soundkin.cli.ray import index_with_ray
 from soundkin.errors import SoundkinError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def status(folder: str | None, failed: bool, qdrant: str | None, api_key: str | 
             _print_failures(library, as_json)
             return
         state = library.status()
-        collection, collection_told = cluster.asked(library)
+        collection, collection_told = ask_collection(library)
     spaces = [
         {"id": space.id, "encoder": space.encoder, "dims": space.dims, "tracks": n, "active": active}
         for space, n, active in state.spaces

@@ -21,8 +21,11 @@ def copy(target: str, folder: str | None) -> None:
 
     to = place_of(target)
     with open_library(folder) as library, rows_progress("rows") as progress:
+        here, there = Accounts(library.place), Accounts(to)
+        kept = not here.empty()
+        if kept:
+            there.check_empty()  # before gigabytes are there that nobody wants
         done = copy_record(library.place, to, lambda _, n: progress(n) if progress else None)
-        accounts = Accounts(library.place)
-        if accounts.any() or accounts.playlists():
-            copy_accounts(accounts, Accounts(to))
+        if kept:
+            copy_accounts(here, there)
     say(f"{count_of(done, 'track')} copied to {shown(to)}")

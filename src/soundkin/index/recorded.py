@@ -48,7 +48,7 @@ class RecordIndex(Index):
             int, Point
         ] = {}  # what came since, and goes in with the next search: each time copies all
         self._gone: set[int] = set()
-        self._guard = threading.Lock()  # several threads ask at once; one reads
+        self._guard = threading.Lock()  # several threads ask at once, or bring what came since; one reads
 
     @property
     def spaces(self) -> dict[str, int]:
@@ -82,20 +82,23 @@ class RecordIndex(Index):
 
     def close(self) -> None:
         """Let go of the vectors."""
-        self._read.clear()
-        self._new.clear()
-        self._gone.clear()
+        with self._guard:
+            self._read.clear()
+            self._new.clear()
+            self._gone.clear()
 
     def _add_space(self, space: str, dims: int) -> None:
         self._spaces[space] = dims
 
     def _upsert(self, points: list[Point]) -> None:
-        self._new.update((point.id, point) for point in points)
+        with self._guard:
+            self._new.update((point.id, point) for point in points)
 
     def _delete(self, ids: list[int]) -> None:
-        self._gone.update(ids)
-        for point_id in ids:
-            self._new.pop(point_id, None)
+        with self._guard:
+            self._gone.update(ids)
+            for point_id in ids:
+                self._new.pop(point_id, None)
 
     def _search(
         self, space: str, target: Target, k: int, where: Filter | None, exact: bool

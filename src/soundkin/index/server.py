@@ -178,16 +178,24 @@ class ServerIndex(Index):
             self._client.close()
 
     def _add_space(self, space: str, dims: int) -> None:
+        # Another server may have added it, or moved the alias. If so `flush` finds out, and what the new one lacks.
+        generation = self._generations.current() or self._generation
+        there = self._call(lambda: self._client.get_collection(generation)).config.params.vectors
+        if not (isinstance(there, dict) and space in there):
+            self._make_space(generation, space, dims)
+        self._spaces[space] = dims
+
+    def _make_space(self, generation: str, space: str, dims: int) -> None:
         config = models.DenseVectorConfig(size=dims, distance=models.Distance.COSINE)
         try:
             self._call(
                 lambda: self._client.create_vector_name(
-                    self._generation, space, models.DenseVectorNameConfig(dense=config)
+                    generation, space, models.DenseVectorNameConfig(dense=config)
                 )
             )
             if self._layout.on_disk:
                 placed = {space: models.VectorParamsDiff(on_disk=True)}
-                self._call(lambda: self._client.update_collection(self._generation, vectors_config=placed))
+                self._call(lambda: self._client.update_collection(generation, vectors_config=placed))
         except StoreError as error:
             refused = error.__cause__
             if isinstance(refused, UnexpectedResponse) and refused.status_code in (404, 405):
@@ -196,7 +204,6 @@ class ServerIndex(Index):
                 )
                 raise RebuildNeeded(message) from refused
             raise
-        self._spaces[space] = dims
 
     def _upsert(self, points: list[Point]) -> None:
         structs = [

@@ -90,10 +90,16 @@ def place_of(where: str | os.PathLike[str]) -> Place:
     Raises
     ------
     InputError
-        It is a URL of something else.
+        It is a URL of something else, or one that would be taken for another.
     """
     text = os.fspath(where)
     if text.startswith(SCHEMES):
+        user, _, _ = text.partition("://")[2].partition("?")[0].rpartition("@")
+        if re.search(r"[/@\s]|%(?![0-9a-fA-F]{2})", user):
+            raise InputError(
+                f"record {shown(text)}: its name or password has a letter that a URL cannot have; write / as %2F, "
+                "@ as %40, % as %25 and a space as %20"
+            )
         return text
     if re.match(r"[a-z][a-z0-9+]*://", text):
         raise InputError(f"record {shown(text)}; wanted postgresql://USER@HOST/DATABASE")
@@ -105,7 +111,7 @@ def url_of(text: str) -> str:
     place = place_of(text)
     if isinstance(place, Path):
         raise InputError(
-            f"record {text!r}; wanted postgresql://USER@HOST/DATABASE, or none for the library's own file"
+            f"record {_hidden(text)!r}; wanted postgresql://USER@HOST/DATABASE, or none for the library's own file"
         )
     return place
 
@@ -118,8 +124,10 @@ def shown(place: Place) -> str:
 
 
 def _hidden(text: str) -> str:
-    """Replace the passwords in what a person typed."""
-    return re.sub(r"(?<=password=)[^&\s]*", "***", re.sub(r"(?<=://)([^:/@\s]*):[^/@\s]*@", r"\1:***@", text))
+    """Replace the passwords in a word that a person typed."""
+    return re.sub(
+        r"(?<=password=)[^&]*", "***", re.sub(r"(?<=://)([^:/@]*):(?:[^?]*|[^/@]*)@", r"\1:***@", text)
+    )
 
 
 def engine_of(place: Place) -> ModuleType:
@@ -162,12 +170,13 @@ def writer_of(place: Place) -> str:
 
 def about_me() -> str:
     """Return what the next one is told who wants to write while this process does."""
+    command = " ".join(map(_hidden, [Path(sys.argv[0]).name, *sys.argv[1:]]))
     return json.dumps(
         {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "command": _hidden(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))[:200],
+            "command": re.sub(r"(?<=--api-key[ =])\S+", "***", command)[:200],
         }
     )
 

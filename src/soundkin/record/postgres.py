@@ -180,7 +180,8 @@ class Postgres(Database):
 
     def __init__(self, url: str, holds_lock: bool = False) -> None:
         self._url, self._holds_lock = url, holds_lock
-        self._session = _take(url)
+        # The writer's is never one that lay idle: should that have been lost, it could not come back.
+        self._session = _connect(url) if holds_lock else _take(url)
 
     @property
     def in_transaction(self) -> bool:
@@ -290,7 +291,8 @@ def open_to_read(url: str) -> Postgres:
         raise StoreError(
             f"the library in {shown(url)} is of an older Soundkin and could not be renewed: {error}"
         ) from error
-    return Postgres(url)
+    with plain_words(url):
+        return Postgres(url)
 
 
 def open_to_note(url: str) -> Postgres:

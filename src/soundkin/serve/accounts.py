@@ -154,6 +154,17 @@ class Accounts:
         with self._open() as db:
             return db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is not None
 
+    def empty(self) -> bool:
+        """Tell whether there is neither a user nor a playlist."""
+        with self._open() as db:
+            tables = ("users", "playlists")
+            return not any(db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in tables)
+
+    def check_empty(self) -> None:
+        """Raise StoreError where there is a user or a playlist."""
+        if not self.empty():
+            raise StoreError("there are users or playlists there already: name a place where there are none")
+
     def add(self, name: str, password: str) -> str:
         """Let somebody in from now on.
 
@@ -421,9 +432,8 @@ def copy_accounts(source: Accounts, target: Accounts) -> None:
     StoreError
         There is a user or a playlist at the target already, or it cannot be written.
     """
+    target.check_empty()
     with source._open() as old, target._open() as new:
-        if any(new.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in ("users", "playlists")):
-            raise StoreError("there are users or playlists there already: name a place where there are none")
         for table in ("users", "tokens", "sessions", "playlists"):
             copy_table(table, old, new)
 
@@ -450,7 +460,7 @@ class Throttle:
     def _left(self, count: int, last: float, now: float) -> float:
         if count < self._free:
             return 0.0
-        return max(0.0, last + min(2.0 ** (count - self._free), self._longest) - now)
+        return max(0.0, last + min(2.0 ** min(count - self._free, _DOUBLED), self._longest) - now)
 
     def failed(self, who: str) -> None:
         """Note a failure."""
@@ -514,4 +524,5 @@ class SharedThrottle(Throttle):
 
 
 _MOST_KNOWN = 10_000
+_DOUBLED = 64  # times at most: who tries for a day comes to numbers too large to be a power of two
 _REMEMBERED = 3600.0  # seconds; longer than anybody has to wait

@@ -112,7 +112,7 @@ def _copies(replicas: int) -> str:
     return "1 copy of each" if replicas == 1 else f"{replicas} copies of each"
 
 
-def asked(library: "Library") -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
+def ask_collection(library: "Library") -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
     """Ask how the collection is, for `status`: for --json and for people; trouble is told, not raised."""
     try:
         state = library.collection()

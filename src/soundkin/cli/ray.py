@@ -1,4 +1,4 @@
-"""Commands about many machines: embed on a Ray cluster, load what came of it."""
+"""Commands of a Ray cluster: embed on it, load what came of it."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
