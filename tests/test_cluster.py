@@ -313,6 +313,40 @@ def test_a_second_space_comes_to_tracks_that_are_there(empty: Library, tmp_path:
     assert [n for _, n, _ in empty.status().spaces] == [1, 1]
 
 
+def test_a_second_space_comes_to_copies_that_are_there(empty: Library, tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    one = embedded("/a")
+    copy = Same(FileState("/b", 100, 6), one.content)
+    put(place, "a", one, copy)
+    assert empty.load(tmp_path).copies == 1
+    put(place, "b", embedded("/a", spaces=(OTHER,)), copy, spaces=(OTHER,))
+    report = empty.load(tmp_path)
+    assert (report.updated, report.copies, report.left_out) == (2, 0, 0)
+    assert [n for _, n, _ in empty.status().spaces] == [2, 2]
+    for space in (SPACE.id, OTHER.id):
+        _, vectors = empty.vectors(space)
+        assert np.array_equal(*vectors)
+    assert empty.load(tmp_path).updated == 0
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])  # parts come in any order
+def test_a_copy_of_what_was_replaced_since_is_not_lost(names: str, empty: Library, tmp_path: Path) -> None:
+    """A file was moved, and another one took its place: the only row with vectors is that of the old place."""
+    place = Place(str(tmp_path))
+    old = embedded("/a", "1" * 32, mtime_ns=5, spaces=(SPACE, OTHER))
+    put(place, names[0], old, spaces=(SPACE, OTHER))
+    moved = Same(FileState("/moved", 100, 5), old.content)
+    put(place, names[1], embedded("/a", "2" * 32, mtime_ns=9), moved)
+    report = empty.load(tmp_path)
+    assert (report.copies, [line for line in report.reasons if "/moved" in line]) == (1, [])
+    assert {track.path: track.content for track in empty.tracks()} == {"/a": "2" * 32, "/moved": "1" * 32}
+    ids, vectors = empty.vectors(OTHER.id)
+    (track,) = (track for track in empty.tracks() if track.path == "/moved")
+    assert np.array_equal(vectors[ids.index(track.id)], old.vectors[OTHER.id])
+    again = empty.load(tmp_path)
+    assert (again.added, again.updated, again.copies) == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("text", b"no Parquet at all"), ("empty", b""), ("foreign", None)],
