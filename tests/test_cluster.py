@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from made import Made
 
 from soundkin.cli import cli
-from soundkin.cluster import ClusterOptions, embed_with_ray, sources_of
+from soundkin.cluster import ClusterOptions, ClusterReport, embed_with_ray, sources_of
 from soundkin.cluster.actors import MOST_DEATHS, Ledger
 from soundkin.cluster.child import Child, Look
-from soundkin.cluster.parts import Done, PartFile, settled_in, write_manifest, write_part
+from soundkin.cluster.parts import Done, PartFile, Settled, settled_in, write_manifest, write_part
 from soundkin.cluster.places import Place, listed
+from soundkin.cluster.running import _Run
 from soundkin.embed import Embedded, Failure, FileState, Same, Space, Task, content_hash, is_gone, is_url
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import InputError, MissingExtra, StoreError
@@ -161,6 +162,15 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(MissingExtra, match=r"pip install 'soundkin\[ray\]'"):
         listed(["s3://bucket/music"])
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@example.org/", "s3://key:secret@bucket/x"])
+def test_a_url_with_a_password_is_refused_without_telling_it(url: str) -> None:
+    pytest.importorskip("fsspec")
+    for door in (Place, lambda given: listed([given])):
+        with pytest.raises(InputError, match="has a password in it") as caught:
+            door(url)
+        assert "secret" not in str(caught.value)
 
 
 def test_buckets_are_listed_like_folders(tmp_path: Path) -> None:
@@ -447,6 +457,20 @@ def test_a_load_into_a_server_that_has_tracks_writes_each_new_one_once(
     assert len(written) == len(set(written)) == 16
 
 
+def test_what_was_removed_does_not_come_back_with_the_next_run(
+    empty: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(given: list[str], out: Path, *_: Any) -> ClusterReport:
+        put(Place(str(out)), given[0].strip("/"), embedded(given[0]))
+        return ClusterReport(str(out))
+
+    monkeypatch.setattr("soundkin.library.embed_with_ray", run)
+    for path in ("/a", "/b"):
+        assert empty.add_with_ray(path)[1].added == 1
+        empty.remove(["/a"] if path == "/a" else [])
+    assert [track.path for track in empty.tracks()] == ["/b"]
+
+
 # ---- before Ray starts
 
 
@@ -459,6 +483,20 @@ def test_files_that_cannot_be_opened_are_results_and_nothing_is_done_twice(tmp_p
     again = embed_with_ray([tmp_path / "music"], tmp_path / "out", options)
     assert (again.found, again.failed, again.known_bad) == (1, 0, 1)
     assert [one.kind for one in outcomes_in(tmp_path / "out")] == ["decode"]
+
+
+@pytest.mark.parametrize(("kind", "failed"), [("decode", ["/b"]), ("vanished", []), ("unreadable", [])])
+def test_copies_of_what_failed_fail_too_unless_the_file_was_to_blame(
+    kind: str, failed: list[str], tmp_path: Path
+) -> None:
+    ids, content = (SPACE.id,), "1" * 32
+    run = _Run(Place(str(tmp_path)), ("descriptors",), (SPACE,), ClusterOptions(), None)
+    one, copy = FileState("/a", 1, 2), FileState("/b", 1, 2)
+    run._take("parts/a", [Settled(one, "failed", content, ids, Failure(one, kind, "no"))])
+    run._take("parts/b", [Settled(copy, "copy", content, ids)])
+    run._settle_copies()
+    assert [one.file.path for one in settled_in(Place(str(tmp_path)))] == failed
+    assert (run.report.copies, run.report.failed) == (1 - len(failed), 1 + len(failed))
 
 
 def test_options_of_the_other_engine_are_refused(tmp_path: Path) -> None:

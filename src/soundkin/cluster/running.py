@@ -51,6 +51,7 @@ _PARTS_PER_WORKER = 8  # at least, so that all are busy to the end
 _BLOCKS = 10_000
 _NOTED = 20_000  # files that one file of the manifest is about
 
+_OF_THE_FILE = ("vanished", "unreadable")  # such failures say nothing of a copy
 _KNOCK_SECONDS = 10.0
 
 # The children of the actors; tests put others here.
@@ -216,7 +217,7 @@ class _Run:
                 tasks.append((file, lacking))
         self._note_failures([f for f in found.failures if f.file not in failed or self._options.retry])
         self.report.known_bad += sum(f.file in failed and not self._options.retry for f in found.failures)
-        self._at.total = len(tasks)
+        self._at.total = self._at.done + len(tasks)
         begin = time.monotonic()
         if tasks:
             # Ray tells on stdout which workers died; that is for the answer alone.
@@ -323,7 +324,7 @@ class _Run:
             report.audio_seconds += one.seconds
             if one.outcome == COPY:
                 self._copies.append(one)
-            elif one.failure is not None and one.content:
+            elif one.failure is not None and one.content and one.failure.kind not in _OF_THE_FILE:
                 self._failures[one.content] = one.failure
         self._at.done += len(settled)
         self._at.failed, self._at.audio_seconds = report.failed, report.audio_seconds
