@@ -485,6 +485,11 @@ def test_files_that_cannot_be_opened_are_results_and_nothing_is_done_twice(tmp_p
     assert [one.kind for one in outcomes_in(tmp_path / "out")] == ["decode"]
 
 
+def test_the_address_of_a_ray_client_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="wanted HOST:PORT, or auto"):
+        embed_with_ray([tmp_path], tmp_path / "out", ClusterOptions(address="ray://127.0.0.1:10001"))
+
+
 @pytest.mark.parametrize(("kind", "failed"), [("decode", ["/b"]), ("vanished", []), ("unreadable", [])])
 def test_copies_of_what_failed_fail_too_unless_the_file_was_to_blame(
     kind: str, failed: list[str], tmp_path: Path

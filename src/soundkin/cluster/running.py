@@ -37,11 +37,9 @@ from soundkin.cluster.parts import (
 from soundkin.cluster.places import Place, listed
 from soundkin.embed import Embedder, Failure, FileState, Listenings, Space, is_light
 from soundkin.encoders import DEFAULT
-from soundkin.errors import MissingExtra, SoundkinError, StoreError
+from soundkin.errors import InputError, MissingExtra, SoundkinError, StoreError
 from soundkin.scan import Progress
 from soundkin.spaces import spaces_of
-
-log = logging.getLogger(__name__)
 
 # So many files at most make a part: half a minute of work on one core, which is what a killed worker costs.
 _MOST_FILES = 64
@@ -69,7 +67,7 @@ class ClusterOptions:
     listening : Listening, or mapping of str to Listening, optional
         As for `embed.Embedder`.
     address : str or None
-        Of the cluster: "host:port", "ray://host:port", "auto"; None starts one on this machine alone.
+        Of the cluster: "host:port", "auto"; None starts one on this machine alone.
     jobs : int or None
         Actors; None for one per CPU that Ray has.
     device : str
@@ -159,7 +157,7 @@ def embed_with_ray(
     Raises
     ------
     InputError
-        A path is not there, or the results are damaged.
+        A path is not there, the results are damaged, or the address is one of a Ray Client.
     MissingExtra
         A package is not installed.
     ModelError
@@ -169,6 +167,11 @@ def embed_with_ray(
     """
     begin = time.monotonic()
     options = options or ClusterOptions()
+    if "://" in (options.address or ""):
+        raise InputError(
+            f"address {options.address!r}; wanted HOST:PORT, or auto, on a machine of the cluster: Ray Data does not "
+            "run through a Ray Client"
+        )
     arrow()
     names = options.encoders or (DEFAULT,)
     if options.listening == DEFAULT_LISTENING:  # the best for each
@@ -411,7 +414,7 @@ def _ray(options: ClusterOptions) -> Iterator[Any]:
 
 def _knock(address: str) -> None:
     """Raise StoreError when nobody answers at an address: Ray itself would try for a quarter of an hour."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host:  # "auto", and others that Ray looks up
         return
     try:
