@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from made import Made
 
 from soundkin.cli import cli
-from soundkin.cluster import ClusterOptions, embed_with_ray, sources_of
+from soundkin.cluster import ClusterOptions, ClusterReport, embed_with_ray, sources_of
 from soundkin.cluster.actors import MOST_DEATHS, Ledger
 from soundkin.cluster.child import Child, Look
-from soundkin.cluster.parts import Done, PartFile, settled_in, write_manifest, write_part
+from soundkin.cluster.parts import Done, PartFile, Settled, settled_in, write_manifest, write_part
 from soundkin.cluster.places import Place, listed
+from soundkin.cluster.running import _Run
 from soundkin.embed import Embedded, Failure, FileState, Same, Space, Task, content_hash, is_gone, is_url
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import InputError, MissingExtra, StoreError
@@ -161,6 +162,15 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(MissingExtra, match=r"pip install 'soundkin\[ray\]'"):
         listed(["s3://bucket/music"])
+
+
+@pytest.mark.parametrize("url", ["https://me:secret@example.org/", "s3://key:secret@bucket/x"])
+def test_a_url_with_a_password_is_refused_without_telling_it(url: str) -> None:
+    pytest.importorskip("fsspec")
+    for door in (Place, lambda given: listed([given])):
+        with pytest.raises(InputError, match="has a password in it") as caught:
+            door(url)
+        assert "secret" not in str(caught.value)
 
 
 def test_buckets_are_listed_like_folders(tmp_path: Path) -> None:
@@ -313,6 +323,40 @@ def test_a_second_space_comes_to_tracks_that_are_there(empty: Library, tmp_path:
     assert [n for _, n, _ in empty.status().spaces] == [1, 1]
 
 
+def test_a_second_space_comes_to_copies_that_are_there(empty: Library, tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    one = embedded("/a")
+    copy = Same(FileState("/b", 100, 6), one.content)
+    put(place, "a", one, copy)
+    assert empty.load(tmp_path).copies == 1
+    put(place, "b", embedded("/a", spaces=(OTHER,)), copy, spaces=(OTHER,))
+    report = empty.load(tmp_path)
+    assert (report.updated, report.copies, report.left_out) == (2, 0, 0)
+    assert [n for _, n, _ in empty.status().spaces] == [2, 2]
+    for space in (SPACE.id, OTHER.id):
+        _, vectors = empty.vectors(space)
+        assert np.array_equal(*vectors)
+    assert empty.load(tmp_path).updated == 0
+
+
+@pytest.mark.parametrize("names", ["ab", "ba"])  # parts come in any order
+def test_a_copy_of_what_was_replaced_since_is_not_lost(names: str, empty: Library, tmp_path: Path) -> None:
+    """A file was moved, and another one took its place: the only row with vectors is that of the old place."""
+    place = Place(str(tmp_path))
+    old = embedded("/a", "1" * 32, mtime_ns=5, spaces=(SPACE, OTHER))
+    put(place, names[0], old, spaces=(SPACE, OTHER))
+    moved = Same(FileState("/moved", 100, 5), old.content)
+    put(place, names[1], embedded("/a", "2" * 32, mtime_ns=9), moved)
+    report = empty.load(tmp_path)
+    assert (report.copies, [line for line in report.reasons if "/moved" in line]) == (1, [])
+    assert {track.path: track.content for track in empty.tracks()} == {"/a": "2" * 32, "/moved": "1" * 32}
+    ids, vectors = empty.vectors(OTHER.id)
+    (track,) = (track for track in empty.tracks() if track.path == "/moved")
+    assert np.array_equal(vectors[ids.index(track.id)], old.vectors[OTHER.id])
+    again = empty.load(tmp_path)
+    assert (again.added, again.updated, again.copies) == (0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("text", b"no Parquet at all"), ("empty", b""), ("foreign", None)],
@@ -413,6 +457,20 @@ def test_a_load_into_a_server_that_has_tracks_writes_each_new_one_once(
     assert len(written) == len(set(written)) == 16
 
 
+def test_what_was_removed_does_not_come_back_with_the_next_run(
+    empty: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(given: list[str], out: Path, *_: Any) -> ClusterReport:
+        put(Place(str(out)), given[0].strip("/"), embedded(given[0]))
+        return ClusterReport(str(out))
+
+    monkeypatch.setattr("soundkin.library.embed_with_ray", run)
+    for path in ("/a", "/b"):
+        assert empty.add_with_ray(path)[1].added == 1
+        empty.remove(["/a"] if path == "/a" else [])
+    assert [track.path for track in empty.tracks()] == ["/b"]
+
+
 # ---- before Ray starts
 
 
@@ -425,6 +483,25 @@ def test_files_that_cannot_be_opened_are_results_and_nothing_is_done_twice(tmp_p
     again = embed_with_ray([tmp_path / "music"], tmp_path / "out", options)
     assert (again.found, again.failed, again.known_bad) == (1, 0, 1)
     assert [one.kind for one in outcomes_in(tmp_path / "out")] == ["decode"]
+
+
+def test_the_address_of_a_ray_client_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="wanted HOST:PORT, or auto"):
+        embed_with_ray([tmp_path], tmp_path / "out", ClusterOptions(address="ray://127.0.0.1:10001"))
+
+
+@pytest.mark.parametrize(("kind", "failed"), [("decode", ["/b"]), ("vanished", []), ("unreadable", [])])
+def test_copies_of_what_failed_fail_too_unless_the_file_was_to_blame(
+    kind: str, failed: list[str], tmp_path: Path
+) -> None:
+    ids, content = (SPACE.id,), "1" * 32
+    run = _Run(Place(str(tmp_path)), ("descriptors",), (SPACE,), ClusterOptions(), None)
+    one, copy = FileState("/a", 1, 2), FileState("/b", 1, 2)
+    run._take("parts/a", [Settled(one, "failed", content, ids, Failure(one, kind, "no"))])
+    run._take("parts/b", [Settled(copy, "copy", content, ids)])
+    run._settle_copies()
+    assert [one.file.path for one in settled_in(Place(str(tmp_path)))] == failed
+    assert (run.report.copies, run.report.failed) == (1 - len(failed), 1 + len(failed))
 
 
 def test_options_of_the_other_engine_are_refused(tmp_path: Path) -> None:

@@ -308,6 +308,18 @@ def test_a_ranker_orders_what_is_recommended_and_reasons_stay(ranked):
     assert "soundkin taste train" in ranked.taste_status()["ranker"]["why"]
 
 
+def test_what_was_learned_before_there_was_an_order_says_so(ranked):
+    trained = ranked._kept_taste()
+    save(
+        replace(trained, told={k: v for k, v in trained.told.items() if k != "ranker"}),
+        ranked.folder / "taste",
+    )
+    ranked._trained = None
+    told = ranked.taste_status()["ranker"]
+    assert told["used"] is False
+    assert "soundkin taste train" in told["why"]
+
+
 def test_serving_tells_a_ranker_what_training_told_it(ranked):
     trained = ranked._kept_taste()
     tracks = in_order(ranked)

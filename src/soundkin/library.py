@@ -489,7 +489,11 @@ class Library(Mixing, Browsing, Tasting):
         out = self.folder / "ray"
         how = replace(options, encoders=tuple(names), listening=listening)
         report = embed_with_ray(given, out, how, progress, known)
-        return report, self.load(out) if (out / "parts").is_dir() else LoadReport()
+        loaded = self.load(out) if (out / "parts").is_dir() else LoadReport()
+        shutil.rmtree(
+            out, ignore_errors=True
+        )  # else what is removed from the library would come back from there
+        return report, loaded
 
     def load(
         self,

@@ -183,7 +183,8 @@ class Tasting(Opened):
         if trained is None:
             return {"learned": False, "why_not": why_not, "ranker": {"used": False, "why": why_not}}
         ranker = trained.taste.ranker
-        told = {"why": ""} | trained.told.get("ranker", {}) | {"used": trained.taste.ranks}
+        before = {"why": "this was learned before there was one: soundkin taste train"}
+        told = trained.told.get("ranker", before) | {"used": trained.taste.ranks}
         if ranker is not None and not trained.taste.ranks:
             told["why"] = (
                 "it was learned by another version of Soundkin: soundkin taste train learns it again"

@@ -74,7 +74,7 @@ _PRUNE = "soundkin index FOLDER --prune forgets them"
 )  # fmt: skip
 @click.option(
     "--address", metavar="HOST:PORT",
-    help="Of the Ray cluster; also auto, or ray://HOST:PORT.  [default: one started on this machine alone]",
+    help="Of the Ray cluster; also auto.  [default: one started on this machine alone]",
 )  # fmt: skip
 @click.option(
     "--out", metavar="FOLDER|URL",

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from soundkin import workers
@@ -176,11 +177,17 @@ class _Line:
 
 
 class _Worker:
-    """What the actors have in common."""
+    """What the actors have in common.
+
+    What may be missing on a machine is made at the first part: what a constructor raises, Ray wraps in pages of text.
+    """
 
     def __init__(self, job: Job, ledger: Any) -> None:
         self._job, self._ledger = job, ledger
-        self._place = Place(job.where)
+
+    @cached_property
+    def _place(self) -> Place:
+        return Place(self._job.where)
 
     def _ask_ledger(self, method: str, *arguments: Any) -> Any:
         import ray
@@ -295,8 +302,11 @@ class Encoding(_Worker):
 
     def __init__(self, job: Job, ledger: Any) -> None:
         super().__init__(job, ledger)
-        self._embedder = Embedder(job.apart, job.listening, job.device)
         self._line: _Line | None = None
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder(self._job.apart, self._job.listening, self._job.device)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[bytes]]:
         """Encode a part, and write it."""

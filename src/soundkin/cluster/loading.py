@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from soundkin import exchange
 from soundkin.cluster.parts import PARTS, PartFile, arrow
@@ -132,6 +132,11 @@ def load(
             progress(done, len(sources))
     with record.batch():
         loading.take_copies()
+    for place, name in sources if loading.orphans else ():
+        with PartFile(place, name) as part, record.batch():
+            for outcome in part.outcomes():
+                loading.take_original(outcome)
+    loading.leave_out_orphans()
     return loading.report
 
 
@@ -145,6 +150,8 @@ class _Loading:
         self._failed = record.failed_files()
         self._lacking: dict[str, set[str]] = {}  # space -> paths without a vector in it
         self._copies: list[Same] = []
+        self.orphans: dict[str, list[Same]] = defaultdict(list)  # by content, which no file of the record has
+        self._adopted: set[str] = set()
 
     def add_spaces(self, spaces: Sequence[Space]) -> None:
         for space in spaces:
@@ -173,6 +180,7 @@ class _Loading:
             assert known is not None
             if file.mtime_ns > known.mtime_ns:
                 self._record.touch(file)
+                self._files[file.path] = FileRow(known.track_id, file.size, file.mtime_ns, known.content)
             report.known += 1
             return False
         id_ = self._record.put(new)
@@ -202,7 +210,7 @@ class _Loading:
         """Give copies what the record has of those whose bytes are the same."""
         by_content = defaultdict(list)
         for path, row in self._files.items():
-            by_content[row.content].append((path, row.track_id))
+            by_content[row.content].append((self._lacks(path), path, row.track_id))
         damage = {
             one.failure.file.path: one.failure.reason
             for one in self._record.failures()
@@ -211,15 +219,33 @@ class _Loading:
         for copy in self._copies:
             path = copy.file.path
             known = self._files.get(path)
-            if known is not None and known.content == copy.content:
+            originals = [one for one in by_content[copy.content] if one[1] != path]
+            if known is not None and known.content == copy.content and not (originals and self._lacks(path)):
                 self.report.known += 1
-            elif originals := by_content.get(copy.content):
-                original, id_ = originals[0]
+            elif originals:
+                _, original, id_ = min(originals)
                 self.report.copies += self._put(self._as(id_, copy.file, damage.get(original, "")))
             elif path in self._failed:  # as did that of which it is one
                 self.report.known += 1
             else:
-                self.report._leave_out(path, "a copy of a file that is in none of these results")
+                self.orphans[copy.content].append(copy)
+
+    def take_original(self, outcome: Outcome) -> None:
+        """Give copies the vectors of a file that has since been replaced by another, so that the record has none."""
+        if isinstance(outcome, Embedded) and outcome.content in self.orphans:
+            self._adopted.add(outcome.content)
+            for copy in self.orphans[outcome.content]:
+                self.report.copies += self._put(replace(outcome, file=copy.file))
+
+    def leave_out_orphans(self) -> None:
+        """Report the copies of which no original was found."""
+        for content in self.orphans.keys() - self._adopted:
+            for copy in self.orphans[content]:
+                self.report._leave_out(copy.file.path, "a copy of a file that is in none of these results")
+
+    def _lacks(self, path: str) -> int:
+        """Count the spaces in which a file has no vector yet."""
+        return sum(path in paths for paths in self._lacking.values())
 
     def _as(self, id_: str, file: FileState, damage: str) -> Embedded:
         """Return a track of the record as if it had been embedded at another path."""

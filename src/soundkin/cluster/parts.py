@@ -112,7 +112,7 @@ def write_part(place: Place, name: str, rows: Sequence[Done], spaces: Sequence[S
     place : Place
         Of the results.
     name : str
-        From `part_name`.
+        Of the file, below `PARTS`.
     rows : sequence of Done
         One per file.
     spaces : sequence of Space
@@ -149,7 +149,7 @@ def write_manifest(place: Place, name: str, settled: Sequence[Settled], parts: S
     place : Place
         Of the results.
     name : str
-        From `manifest_name`.
+        Of the file, below `MANIFEST`.
     settled : sequence of Settled
         Of all the parts.
     parts : sequence of str

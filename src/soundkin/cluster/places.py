@@ -1,6 +1,7 @@
 """Folders and buckets: where music is read from, and where results are kept. What is not here, fsspec opens."""
 
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
@@ -45,9 +46,14 @@ def opened(url: str) -> tuple[Any, str]:
     MissingExtra
         A package for URLs of this kind is not installed.
     InputError
-        Nobody knows such URLs.
+        Nobody knows such URLs, or it has a password.
     """
     scheme = url.partition("://")[0].lower()
+    if re.search(r"://[^/?#\s]*:[^/?#]*@", url):  # the URL of a track is its path, which anybody may see
+        raise InputError(
+            f"a URL of {scheme}:// has a password in it, which would be written into every result: leave it out, and "
+            "give it in the environment, as fsspec reads it"
+        )
     try:
         import fsspec
     except ImportError as error:

@@ -37,11 +37,9 @@ from soundkin.cluster.parts import (
 from soundkin.cluster.places import Place, listed
 from soundkin.embed import Embedder, Failure, FileState, Listenings, Space, is_light
 from soundkin.encoders import DEFAULT
-from soundkin.errors import MissingExtra, SoundkinError, StoreError
+from soundkin.errors import InputError, MissingExtra, SoundkinError, StoreError
 from soundkin.scan import Progress
 from soundkin.spaces import spaces_of
-
-log = logging.getLogger(__name__)
 
 # So many files at most make a part: half a minute of work on one core, which is what a killed worker costs.
 _MOST_FILES = 64
@@ -51,6 +49,7 @@ _PARTS_PER_WORKER = 8  # at least, so that all are busy to the end
 _BLOCKS = 10_000
 _NOTED = 20_000  # files that one file of the manifest is about
 
+_OF_THE_FILE = ("vanished", "unreadable")  # such failures say nothing of a copy
 _KNOCK_SECONDS = 10.0
 
 # The children of the actors; tests put others here.
@@ -68,7 +67,7 @@ class ClusterOptions:
     listening : Listening, or mapping of str to Listening, optional
         As for `embed.Embedder`.
     address : str or None
-        Of the cluster: "host:port", "ray://host:port", "auto"; None starts one on this machine alone.
+        Of the cluster: "host:port", "auto"; None starts one on this machine alone.
     jobs : int or None
         Actors; None for one per CPU that Ray has.
     device : str
@@ -158,7 +157,7 @@ def embed_with_ray(
     Raises
     ------
     InputError
-        A path is not there, or the results are damaged.
+        A path is not there, the results are damaged, or the address is one of a Ray Client.
     MissingExtra
         A package is not installed.
     ModelError
@@ -168,6 +167,11 @@ def embed_with_ray(
     """
     begin = time.monotonic()
     options = options or ClusterOptions()
+    if "://" in (options.address or ""):
+        raise InputError(
+            f"address {options.address!r}; wanted HOST:PORT, or auto, on a machine of the cluster: Ray Data does not "
+            "run through a Ray Client"
+        )
     arrow()
     names = options.encoders or (DEFAULT,)
     if options.listening == DEFAULT_LISTENING:  # the best for each
@@ -216,7 +220,7 @@ class _Run:
                 tasks.append((file, lacking))
         self._note_failures([f for f in found.failures if f.file not in failed or self._options.retry])
         self.report.known_bad += sum(f.file in failed and not self._options.retry for f in found.failures)
-        self._at.total = len(tasks)
+        self._at.total = self._at.done + len(tasks)
         begin = time.monotonic()
         if tasks:
             # Ray tells on stdout which workers died; that is for the answer alone.
@@ -323,7 +327,7 @@ class _Run:
             report.audio_seconds += one.seconds
             if one.outcome == COPY:
                 self._copies.append(one)
-            elif one.failure is not None and one.content:
+            elif one.failure is not None and one.content and one.failure.kind not in _OF_THE_FILE:
                 self._failures[one.content] = one.failure
         self._at.done += len(settled)
         self._at.failed, self._at.audio_seconds = report.failed, report.audio_seconds
@@ -410,7 +414,7 @@ def _ray(options: ClusterOptions) -> Iterator[Any]:
 
 def _knock(address: str) -> None:
     """Raise StoreError when nobody answers at an address: Ray itself would try for a quarter of an hour."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     if not host:  # "auto", and others that Ray looks up
         return
     try:

@@ -125,7 +125,11 @@ def train(
             return taste, told | {"ranker": {"adopted": False, "why": why, "splits": _told(compared)}}
     ranker = learned(taste, plays, collection, told["method"], seed, latest, step(len(SPLITS) + 1))
     return replace(taste, ranker=ranker), told | {
-        "ranker": {"adopted": ranker is not None, "why": "", "splits": _told(compared)}
+        "ranker": {
+            "adopted": ranker is not None,
+            "why": "" if ranker else "of all plays together, too few candidates were right to learn from",
+            "splits": _told(compared),
+        }
     }
 
 
