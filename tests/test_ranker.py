@@ -14,11 +14,12 @@ from soundkin.taste.cold import NOBODY, unit
 from soundkin.taste.dividing import divide, warm_split
 from soundkin.taste.learning import Collection, learn
 from soundkin.taste.matrix import Plays
-from soundkin.taste.ranker import FEATURES, Examples, Ranker, fit
+from soundkin.taste.ranker import FEATURES, Examples, Ranker, fit, has_lightgbm
 from soundkin.taste.serving import TasteOfOne
 from soundkin.taste.training import save
 
-pytest.importorskip("lightgbm")
+if not has_lightgbm():
+    pytest.skip("needs LightGBM and OpenMP", allow_module_level=True)
 WIDTH = len(FEATURES)
 
 

@@ -110,7 +110,7 @@ def train(
     taste, told = weighed(plays, collection, method, seed, step(0))
     if not ranks:
         why = (
-            "it needs LightGBM: pip install 'soundkin[rank]'"
+            "it needs LightGBM and OpenMP: pip install 'soundkin[rank]', and libgomp of the system"
             if enough(plays)
             else f"it takes {LEAST_PLAYS} plays by {LEAST_ROWS} people or sessions to learn one"
         )

@@ -5,7 +5,7 @@ others, and of 500 candidates all are walked at once.
 """
 
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any, Self
 
 import numpy as np
@@ -148,8 +148,12 @@ def _within(numbers: NDArray[Any], n: int) -> bool:
 
 
 def has_lightgbm() -> bool:
-    """Tell whether the extra ``rank`` is installed."""
-    return find_spec("lightgbm") is not None
+    """Tell whether a ranker can be learned here: LightGBM is installed, and finds the system's OpenMP."""
+    try:
+        import_module("lightgbm")
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def fit(examples: Examples, seed: int = 0) -> Ranker:
