@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from contract_index import best
+from exact_index import ExactIndex
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
@@ -12,7 +13,6 @@ from soundkin.embed import Space
 from soundkin.errors import InputError
 from soundkin.filters import parse
 from soundkin.index import Index, open_index
-from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of, rebuild_from
 from soundkin.recommend import STRATEGIES, Closeness, Query, Seeds, Variety, recommend, similar
 from soundkin.recommend.tastes import condense, speakers, taste_of, tastes_of

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact_index import ExactIndex
 from test_blend import SPACE, unit
 from test_fingerprint import taken, tune
 from test_record import song
 
 from soundkin.embed import FileState
-from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of
 from soundkin.recommend import Closeness, Query, Seeds, Variety, recommend, similar
 from soundkin.recommend.copies import is_copy

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contract_index import SPACES, IndexContract, cosines, random_points
+from exact_index import ExactIndex
 from qdrant_client import QdrantClient, models
 
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import Match
 from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, open_index, rebuild
-from soundkin.index.exact import ExactIndex
 from soundkin.index.generations import read_state
 from soundkin.index.points import LAYOUT
 
@@ -72,7 +72,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_importing_the_interface_imports_no_engine() -> None:
-    code = "import sys, soundkin.index, soundkin.index.exact, soundkin.index.generations; print(*sys.modules)"
+    code = (
+        "import sys, soundkin.index, soundkin.index.recorded, soundkin.index.generations; print(*sys.modules)"
+    )
     loaded = set(run(code).split())
     assert "soundkin.index" in loaded
     assert not {"qdrant_client", "qdrant_edge"} & loaded

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from exact_index import ExactIndex
 from hypothesis import given
 from hypothesis import strategies as st
 from test_blend import SPACE, D, World, fill, unit
@@ -12,7 +13,6 @@ from test_record import song
 
 from soundkin.errors import InputError
 from soundkin.filters import HasId, Match, matches
-from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of
 from soundkin.recommend import Closeness, Query, Seeds, Variety, recommend
 from soundkin.recommend.journeys import LONGEST, travel

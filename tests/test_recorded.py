@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from exact_index import ExactIndex
 
 from soundkin.browsing import where_of
 from soundkin.embed import Embedded, FileState, Space
@@ -11,7 +12,6 @@ from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import StoreError
 from soundkin.filters import And, HasId, Match, Not, Range
 from soundkin.index.building import Builder
-from soundkin.index.exact import ExactIndex
 from soundkin.index.follow import catch_up, dims_of
 from soundkin.index.generations import being_built, next_generation, read_state
 from soundkin.index.recorded import RecordIndex

@@ -203,8 +203,7 @@ class _Worker:
         for file, lacking in part.files:
             task, content = Task(file, lacking=lacking), ""
             if file.path in given_up:
-                reason = f"{MOST_DEATHS} workers died while they were at it"
-                outcome: Any = Failure(file, "crash", reason)
+                outcome: Any = _given_up(file)
             else:
                 self._ask_ledger("at", work, file.path)
                 outcome = line.ask(Look(file))
@@ -252,10 +251,8 @@ class Embedding(_Worker):
     def _do(self, part: Part) -> tuple[str, list[Settled]]:
         if self._place.exists(part.name):  # an actor died between writing it and saying so
             return part.name, settled_of(self._place, part.name)
-        rows = []
-        for outcome, task, content in self._through(self._line, part, part.name):
-            rows.append(_done(outcome, content, task))
-        settled = self._write(part, rows)
+        looked = self._through(self._line, part, part.name)
+        settled = self._write(part, [_done(outcome, content, task) for outcome, task, content in looked])
         self._ask_ledger("end", part.name)
         return part.name, settled
 
@@ -327,7 +324,7 @@ class Encoding(_Worker):
         for outcome, task, content in heard:
             path = task.file.path
             if path in given_up:
-                outcome = Failure(task.file, "crash", f"{MOST_DEATHS} workers died while they were at it")
+                outcome = _given_up(task.file)
             if isinstance(outcome, Heard):
                 waiting.append((task, outcome))
                 continue
@@ -354,6 +351,10 @@ class Encoding(_Worker):
         outcome: Outcome = looked if isinstance(looked, Failure) else self._line.ask(task)
         self._line.clear()
         return outcome
+
+
+def _given_up(file: FileState) -> Failure:
+    return Failure(file, "crash", f"{MOST_DEATHS} workers died while they were at it")
 
 
 def _told(work: Callable[[Any], Any], given: Any) -> bytes:

@@ -2,7 +2,7 @@
 
 The index is derived: everything in it comes from the record, so it may be deleted or rebuilt at any time.
 Three engines fulfil one interface: Qdrant Edge in a folder (`edge`), a Qdrant server (`server`), and plain
-numpy in memory (`exact`), which is also what the tests believe.
+numpy over the vectors of the record (`recorded`), which answers while the others cannot.
 
     rebuild("library/index", Mark(record, 17), {"cnn-1f3a9c02": 128}, points)
     with open_index("library/index") as index:
@@ -64,7 +64,7 @@ _EQUALS = 8
 
 
 class IndexLocked(StoreError):
-    """Another process holds the index; read the record through `exact.ExactIndex` instead, or try later."""
+    """Another process holds the index; read the record through `recorded.RecordIndex` instead, or try later."""
 
 
 class RebuildNeeded(StoreError):

@@ -1,7 +1,6 @@
 """The index in memory, by numpy: every search looks at every point.
 
-It is what the tests hold the other indexes to, and what a process reads with while another one holds the
-folder.
+It is what the tests hold the other indexes to.
 """
 
 import numpy as np
@@ -13,7 +12,7 @@ from soundkin.index.points import Mark, Point, check_spaces
 
 
 class ExactIndex(Index):
-    """An index that is never wrong and never on disk; benchmarks/bench_index.py has numpy as baseline.
+    """An index that is never wrong, filters included, and never on disk.
 
     Parameters
     ----------
