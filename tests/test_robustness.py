@@ -95,17 +95,16 @@ def test_what_is_no_audio_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_made_tracks_keep_their_place(made: Any) -> None:
     with Library.open(made.library) as library:
-        (table,) = evaluate(library, Options(("robustness",), spaces=("descriptors", "cnn"), tracks=12))
-    assert (table.reason, table.questions) == ("", 12)
+        (table,) = evaluate(library, Options(("robustness",), spaces=("descriptors", "cnn"), tracks=28))
+    assert (table.reason, table.questions) == ("", 28)
     figures: Any = {row.system: {name: f.mean for name, f in row.figures.items()} for row in table.rows}
     # a mix of both channels is what is heard anyway
     same = figures["descriptors: mono for stereo, stereo for mono"]
     assert same["cosine"] == pytest.approx(1, abs=0.01)
     assert (same[HEADLINE], same["found first"]) == (1, 1)
     every, other = figures["descriptors: all of these"], figures["descriptors: the nearest other track"]
-    assert every["cosine"] == pytest.approx(
-        min(every["cosine"], *(f["cosine"] for name, f in figures.items() if "nearest" not in name)), abs=1e-9
-    )
+    # the mean of each track's worst change is no better than the worst mean
+    assert every["cosine"] <= min(figures[f"descriptors: {name}"]["cosine"] for name in CHANGES) + 1e-6
     assert other["cosine"] < same["cosine"]
     assert "found first" not in other
     # a change of the second space is compared with the same of the first
@@ -114,8 +113,11 @@ def test_made_tracks_keep_their_place(made: Any) -> None:
         if name == "cnn" and "nearest" not in what:
             apart = figures[row.system][HEADLINE] - figures[f"descriptors: {what}"][HEADLINE]
             assert row.difference == pytest.approx(apart, abs=2e-6)
-            assert row.p is not None
-            assert 0 < row.p <= 1
+            if what == "44.1 kHz":  # all but one are at that rate, and one cannot be compared
+                assert row.p is None
+            else:
+                assert row.p is not None
+                assert 0 < row.p <= 1
         else:
             assert row.p is None
 
