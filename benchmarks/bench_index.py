@@ -30,8 +30,7 @@ import numpy.typing as npt
 from filling import SPACE, fill
 
 from soundkin import workers
-from soundkin.browsing import where_of
-from soundkin.filters import Filter, Match, Range
+from soundkin.filters import Filter, Match, Range, where_of
 from soundkin.index import open_index
 from soundkin.index.recorded import RecordIndex
 from soundkin.record import Record
@@ -47,11 +46,12 @@ SERVE = """
 import sys, time
 begin = time.process_time()
 from soundkin.library import Library
+from soundkin.record.listing import Where
 imported = time.process_time()
 library = Library.open(sys.argv[1])
 hits = library.similar(sys.argv[2])
 print(time.time() - float(sys.argv[3]), time.process_time(), imported, flush=True)
-ids = library._reader().ids(sys.modules["soundkin.library"].Where("t.number % 1000 = 0"))[:200]
+ids = library._reader().ids(Where("t.number % 1000 = 0"))[:200]
 for id_ in ids:
     library.similar(id_)
     library.similar(id_, filters="year=1960..1967")

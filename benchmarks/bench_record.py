@@ -19,9 +19,8 @@ import bench_scan
 import cluster
 import common
 
-from soundkin.browsing import where_of
 from soundkin.embed import FileState
-from soundkin.filters import parse
+from soundkin.filters import parse, where_of
 from soundkin.library import Library
 from soundkin.record import Record
 from soundkin.record.copying import copy_record

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soundkin.browsing import FACETS, filter_for, where_of
+from soundkin.browsing import FACETS, filter_for
 from soundkin.errors import InputError
-from soundkin.filters import FIELDS, And, HasId, Match, Not, Or, Range, matches, parse
+from soundkin.filters import FIELDS, And, HasId, Match, Not, Or, Range, matches, parse, where_of
 from soundkin.index.follow import point_of
 
 

@@ -424,7 +424,7 @@ def test_a_load_in_bulk_ends_with_an_index_of_all(
 ) -> None:
     from qdrant_client import QdrantClient
 
-    monkeypatch.setattr("soundkin.library._SMALL", 3)
+    monkeypatch.setattr("soundkin.holding._SMALL", 3)
     put(Place(str(tmp_path)), "one", *[embedded(f"/{i}", f"{i:032x}") for i in range(8)])
     with Library.open(tmp_path / "library", QdrantClient(":memory:") if remote else None) as library:
         for added in (8, 0):
@@ -440,7 +440,7 @@ def test_a_load_into_a_server_that_has_tracks_writes_each_new_one_once(
 
     from soundkin.index.server import ServerIndex
 
-    monkeypatch.setattr("soundkin.library._SMALL", 3)
+    monkeypatch.setattr("soundkin.holding._SMALL", 3)
     written: list[int] = []
     write = ServerIndex._upsert
 
@@ -464,7 +464,7 @@ def test_what_was_removed_does_not_come_back_with_the_next_run(
         put(Place(str(out)), given[0].strip("/"), embedded(given[0]))
         return ClusterReport(str(out))
 
-    monkeypatch.setattr("soundkin.library.embed_with_ray", run)
+    monkeypatch.setattr("soundkin.filling.embed_with_ray", run)
     for path in ("/a", "/b"):
         assert empty.add_with_ray(path)[1].added == 1
         empty.remove(["/a"] if path == "/a" else [])

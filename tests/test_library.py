@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
-from soundkin import library as library_module
+import soundkin
+from soundkin.asking import Ambiguous
 from soundkin.embed import Embedded, Failure, FileState
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import DecodeError, InputError, ModelError, NotFound, StoreError
@@ -28,7 +29,7 @@ from soundkin.index.follow import catch_up, point_of
 from soundkin.index.generations import read_state
 from soundkin.index.points import check_points
 from soundkin.index.recorded import RecordIndex
-from soundkin.library import Ambiguous, Library
+from soundkin.library import Library
 from soundkin.record import Record
 from soundkin.record.rows import to_track
 from soundkin.scan import PruneRefused, ScanOptions
@@ -389,7 +390,7 @@ def test_while_another_process_holds_the_index_the_answers_are_the_same(library,
         holder.communicate("")
     assert holder.returncode == 0
     assert isinstance(library._current_index(), RecordIndex)  # not tried again at once
-    library._try_again = time.monotonic()
+    library._held._try_again = time.monotonic()
     assert answers(library) == expected
     assert not isinstance(library._current_index(), RecordIndex)
 
@@ -397,13 +398,13 @@ def test_while_another_process_holds_the_index_the_answers_are_the_same(library,
 def test_while_a_large_index_is_built_the_record_answers_the_same(library, expected, monkeypatch, caplog):
     library.close()
     shutil.rmtree(library.folder / "index")
-    monkeypatch.setattr(library_module, "_SMALL", 1)
+    monkeypatch.setattr("soundkin.holding._SMALL", 1)
     assert answers(library) == expected
     assert isinstance(library._current_index(), RecordIndex)
     assert caplog.text.count("the index is being built") == 1
     until = time.monotonic() + 60
     while isinstance(library._current_index(), RecordIndex) and time.monotonic() < until:
-        library._try_again = time.monotonic()
+        library._held._try_again = time.monotonic()
         time.sleep(0.05)
     assert not isinstance(library._current_index(), RecordIndex)
     assert answers(library) == expected
@@ -416,20 +417,20 @@ def test_an_index_that_cannot_be_built_is_said_once_and_the_record_answers(
     library.close()
     shutil.rmtree(library.folder / "index")
     (library.folder / "index").write_text("in the way")
-    monkeypatch.setattr(library_module, "_SMALL", 1)
+    monkeypatch.setattr("soundkin.holding._SMALL", 1)
     until = time.monotonic() + 60
     while "could not be built" not in caplog.text and time.monotonic() < until:
-        library._try_again = time.monotonic()
+        library._held._try_again = time.monotonic()
         assert answers(library) == expected
     for _ in range(3):
-        library._try_again = time.monotonic()
+        library._held._try_again = time.monotonic()
         assert answers(library) == expected
     assert caplog.text.count("could not be built") == 1
 
 
 def test_a_change_builds_a_large_index_before_it_is_done(library, made, monkeypatch):
     shutil.rmtree(library.folder / "index")
-    monkeypatch.setattr(library_module, "_SMALL", 1)
+    monkeypatch.setattr("soundkin.holding._SMALL", 1)
     put(library, "new.mp3")
     assert library.remove([made.tracks[0][0]]) == 1
     state = read_state(library.folder / "index")
@@ -459,7 +460,7 @@ def test_in_a_large_library_only_artists_are_suggested(library, monkeypatch):
     put(library, "new.mp3", artist="Zzyzx Quartet", title="Wwvwvw Qqjqjq")
     with pytest.raises(NotFound, match="nearest: Wwvwvw Qqjqjq"):
         library.find("Wwvwvw Qqjqjx")
-    monkeypatch.setattr(library_module, "_MANY_TITLES", 1)
+    monkeypatch.setattr("soundkin.asking._MANY_TITLES", 1)
     with pytest.raises(NotFound, match="nearest: Zzyzx Quartet"):
         library.find("Zzyzx Quartex")
     with pytest.raises(NotFound, match=r"no words$"):
@@ -828,7 +829,7 @@ def make_encoder(folder, variant):
     """Write an encoder folder: the built-in network, marked so that its hash is its own."""
     import hashlib
 
-    built_in = Path(library_module.__file__).parent / "encoders" / "cnn"
+    built_in = Path(soundkin.__file__).parent / "encoders" / "cnn"
     folder.mkdir(parents=True)
     # field 6 of an ONNX model, a string that documents it, may be said again at the end
     graph = (built_in / "encoder.onnx").read_bytes() + b"\x32" + bytes([len(variant)]) + variant

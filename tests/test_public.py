@@ -198,7 +198,7 @@ def both(library: Library, here: EncoderInfo, monkeypatch: pytest.MonkeyPatch, m
         yield from inside(*arguments, **named)
 
     monkeypatch.setattr("soundkin.scan.embed_files", generated)
-    monkeypatch.setattr("soundkin.library.embed_files", generated)
+    monkeypatch.setattr("soundkin.asking.embed_files", generated)
     before = dict(zip(*library.vectors("cnn"), strict=True))
     report = library.add(made.music, ScanOptions(encoders=("made-up",), jobs=1))
     assert report.updated == 30

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from exact_index import ExactIndex
 
-from soundkin.browsing import where_of
 from soundkin.embed import Embedded, FileState, Space
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import StoreError
-from soundkin.filters import And, HasId, Match, Not, Range
+from soundkin.filters import And, HasId, Match, Not, Range, where_of
 from soundkin.index.building import Builder
 from soundkin.index.follow import catch_up, dims_of
 from soundkin.index.generations import being_built, next_generation, read_state

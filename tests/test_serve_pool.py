@@ -237,7 +237,7 @@ def test_an_index_is_built_anew_when_much_is_outside_its_graph(library, monkeypa
     ids, _ = library.vectors()
     before = [hit.id for hit in library.similar(ids[0])]
     assert library.tidy() is False
-    monkeypatch.setattr("soundkin.library._SMALL", 1)
+    monkeypatch.setattr("soundkin.holding._SMALL", 1)
     monkeypatch.setattr(type(library._current_index()), "outside_graph", lambda self: 5)
     generations = {path.name for path in (library.folder / "index").iterdir()}
     assert library.tidy() is True

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from soundkin.asking import Ambiguous
     from soundkin.browsing import Facet
     from soundkin.cluster import ClusterOptions, ClusterReport, LoadReport
     from soundkin.embed import Embedder, Failure, Space
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     )
     from soundkin.exchange import ImportReport
     from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
-    from soundkin.library import Ambiguous, Library, Status
+    from soundkin.library import Library, Status
     from soundkin.mixing import Cluster, Found, ImportedProfile
     from soundkin.playlists import Entry
     from soundkin.plays import PlaysReport, Unmatched
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from soundkin.scan import Progress, ScanOptions, ScanReport
 
 _HOME = {
+    "Ambiguous": "asking",
     "Facet": "browsing",
     **dict.fromkeys(("Embedder", "Failure", "Space"), "embed"),
     **dict.fromkeys(("ENCODERS", "load_encoder"), "encoders"),
@@ -60,7 +62,7 @@ _HOME = {
     "ImportReport": "exchange",
     **dict.fromkeys(("QdrantCollection", "QdrantLayout", "QdrantSettings"), "index.settings"),
     **dict.fromkeys(("ClusterOptions", "ClusterReport", "LoadReport"), "cluster"),
-    **dict.fromkeys(("Ambiguous", "Library", "Status"), "library"),
+    **dict.fromkeys(("Library", "Status"), "library"),
     **dict.fromkeys(("Cluster", "Found", "ImportedProfile"), "mixing"),
     "Entry": "playlists",
     **dict.fromkeys(("PlaysReport", "Unmatched"), "plays"),

@@ -1,18 +1,15 @@
 """What a library lists: pages of tracks, counts of values, words as they are typed. `Library` inherits it."""
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from soundkin.asking import Asking, Filters
 from soundkin.errors import InputError
-from soundkin.filters import And, Filter, HasId, Match, Not, Or, Range, parse
-from soundkin.record import Record, Track
+from soundkin.filters import And, Filter, Match, parse, where_of
+from soundkin.record import Track
 from soundkin.record.feedback import DEFAULT_PROFILE
-from soundkin.record.listing import Where
-
-Filters = str | Sequence[str] | Filter | None
 
 FACETS = ("genre", "decade", "tempo", "energy", "key", "format", "feedback", "artist", "album")
 """What values can be counted of."""
@@ -44,14 +41,8 @@ class Facet:
     filter: str
 
 
-class Browsing(ABC):
+class Browsing(Asking):
     """Lists and counts of a library."""
-
-    @abstractmethod
-    def _reader(self) -> Record: ...
-
-    @abstractmethod
-    def _filter(self, filters: Filters, profile: str | None = None) -> Filter | None: ...
 
     def page(
         self,
@@ -251,42 +242,3 @@ def filter_for(field: str, value: str) -> str:
         return bare if parse([bare], lambda _: [value]) == Match(field, (value,)) else ""
     except InputError:
         return ""
-
-
-def where_of(filters: Filter | None) -> Where:
-    """Translate a filter for the record.
-
-    Parameters
-    ----------
-    filters : Filter or None
-        None lets everything pass.
-
-    Returns
-    -------
-    Where
-        It holds for the tracks that `filters.matches` lets pass.
-    """
-    match filters:
-        case None:
-            return Where()
-        case Match(field, values):
-            if field in ("genre", "subgenre"):
-                return Where.having(values, int(field == "subgenre"))
-            return Where.named(values) if field == "title" else Where.among(f"t.{field}", values)
-        case Range(field, gt, gte, lt, lte):
-            column = "CAST(t.added AS INTEGER)" if field == "added" else f"t.{field}"
-            bounds = [(s, v) for s, v in ((">", gt), (">=", gte), ("<", lt), ("<=", lte)) if v is not None]
-            sql = " AND ".join(f"{column} {sign} ?" for sign, _ in bounds)
-            return Where(f"coalesce({sql}, FALSE)", tuple(value for _, value in bounds))
-        case HasId(ids):
-            return Where.among("t.id", [f"{number:016x}" for number in ids])
-        case Not(part):
-            inner = where_of(part)
-            return Where(f"NOT ({inner.sql})", inner.values)
-        case And(parts) | Or(parts):
-            inside = [where_of(part) for part in parts]
-            sign = " AND " if isinstance(filters, And) else " OR "
-            return Where(
-                f"({sign.join(part.sql for part in inside)})",
-                tuple(v for part in inside for v in part.values),
-            )

@@ -6,21 +6,20 @@ done in `recommend`.
 
 import os
 import time
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soundkin import exchange, playlists, recommend
+from soundkin.asking import Asked, Filters
 from soundkin.embed import Space
 from soundkin.errors import InputError, NotFound, SoundkinError
 from soundkin.filters import And, Filter, HasId
-from soundkin.index import Index
-from soundkin.recommend import Closeness, Hit, Query, Seeds, Variety
+from soundkin.noting import Noting
+from soundkin.recommend import Hit, Query, Seeds, Variety
 from soundkin.recommend.journeys import Journey, travel
 from soundkin.recommend.mixes import clusters, cut, mood
 from soundkin.recommend.neighbours import hit_of, is_copy_of, tracks_of
@@ -28,13 +27,8 @@ from soundkin.recommend.pieces import split_title
 from soundkin.recommend.radio import Radio
 from soundkin.recommend.versions import Group, duplicates
 from soundkin.record import Record, Track
-from soundkin.record.database import Place
-from soundkin.record.feedback import DEFAULT_PROFILE, Feedback, Profile, clean_name
+from soundkin.record.feedback import Feedback, clean_name
 from soundkin.record.rows import fold
-
-Array = NDArray[np.float32]
-Asked = str | os.PathLike[str] | Track
-Filters = str | Sequence[str] | Filter | None
 
 MIX_TRACKS = 25
 _TAG_SECONDS = 5.0  # what the length in a list may be off, for tags to name a track
@@ -104,60 +98,8 @@ class Cluster:
     genres: tuple[str, ...]
 
 
-class Opened(ABC):
-    """What the parts of a library ask of each other."""
-
-    place: Place
-
-    @abstractmethod
-    def _reader(self) -> Record: ...
-
-    @abstractmethod
-    def space(self, name: str | None = None) -> Space:
-        """Choose a space; see `Library.space`."""
-
-    @abstractmethod
-    def closeness(self, space: Space) -> Closeness:
-        """Return what similarities are usual in a space; see `Library.closeness`."""
-
-
-class Mixing(Opened):
+class Mixing(Noting):
     """Paths, radios, mixes, lists and duplicates of a library."""
-
-    @abstractmethod
-    def _current_index(self) -> Index: ...
-
-    @abstractmethod
-    def _filter(self, filters: Filters, profile: str | None = None) -> Filter | None: ...
-
-    @abstractmethod
-    def _query(self, query: Asked | Query | Array, space: Space) -> Query: ...
-
-    @abstractmethod
-    def _outside(self, path: str, space: Space) -> Query: ...
-
-    @abstractmethod
-    def _seeds(
-        self, likes: Iterable[Asked], dislikes: Iterable[Asked], profile: str | None, space: Space
-    ) -> Seeds: ...
-
-    @abstractmethod
-    def find(self, query: str | os.PathLike[str]) -> Track:
-        """Find the one track that a query names; see `Library.find`."""
-
-    @abstractmethod
-    def profiles(self) -> list[Profile]:
-        """Return every profile; see `Library.profiles`."""
-
-    @abstractmethod
-    def create_profile(self, name: str) -> str:
-        """Make a profile; see `Library.create_profile`."""
-
-    @abstractmethod
-    def feedback(
-        self, kind: str, queries: Iterable[Asked], profile: str = DEFAULT_PROFILE, at: float | None = None
-    ) -> list[Track]:
-        """Remember what somebody said about tracks; see `Library.feedback`."""
 
     def path(
         self,

@@ -4,7 +4,6 @@ Here histories are opened, models kept and asked; how rows are matched stands in
 """
 
 import os
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin import plays
+from soundkin.asking import Asked, Asking
 from soundkin.embed import Space
-from soundkin.mixing import Opened
 from soundkin.recommend import Seeds
 from soundkin.record import Record, Track
 from soundkin.record.feedback import Heard
@@ -31,17 +30,10 @@ FOLDER = "taste"
 _BACKGROUND = 1000  # tracks that say what scores are usual
 
 
-class Tasting(Opened):
+class Tasting(Asking):
     """Plays and taste of a library."""
 
-    folder: Path
     _trained: tuple[int, Trained | None] | None = None  # with when it was written
-
-    @abstractmethod
-    def _renew_index(self) -> None: ...
-
-    @abstractmethod
-    def _named(self, query: str | os.PathLike[str] | Track) -> Track | None: ...
 
     def import_plays(
         self,
@@ -122,7 +114,7 @@ class Tasting(Opened):
             ids = [track.id for track, one in zip(tracks, has_vector, strict=True) if one]
             writable.replace_vectors(SPACE, ids, learned.guess.vectors[has_vector])
         save(Trained(numbers, gathered.collection.artists, learned, told), self.folder / FOLDER)
-        self._renew_index()
+        self._held.renew()
         return told
 
     def _kept_taste(self) -> Trained | None:
@@ -136,9 +128,7 @@ class Tasting(Opened):
             known = self._trained = stamp, load(self.folder / FOLDER)
         return known[1]
 
-    def why_no_taste(
-        self, profile: str | None = None, likes: Sequence[str | os.PathLike[str] | Track] = ()
-    ) -> str:
+    def why_no_taste(self, profile: str | None = None, likes: Sequence[Asked] = ()) -> str:
         """Say why taste has no part in what is recommended to somebody; "" where it has.
 
         Parameters
@@ -192,7 +182,7 @@ class Tasting(Opened):
         return {**trained.told, "learned": True, "why_not": why_not, "ranker": told}
 
     def _second(
-        self, seeds: Seeds, likes: Sequence[str | os.PathLike[str] | Track], profile: str | None, space: Space
+        self, seeds: Seeds, likes: Sequence[Asked], profile: str | None, space: Space
     ) -> TasteOfOne | None:
         """Return what taste says to somebody; None where nothing was learned, or nothing of them is known."""
         trained = self._kept_taste()
@@ -210,9 +200,7 @@ class Tasting(Opened):
         )  # fmt: skip
         return None if made.is_silent else made
 
-    def _played(
-        self, likes: Sequence[str | os.PathLike[str] | Track], profile: str | None
-    ) -> dict[int, float]:
+    def _played(self, likes: Sequence[Asked], profile: str | None) -> dict[int, float]:
         """Return what somebody has played and liked, by the numbers of an index, with weights."""
         played = dict[int, float]()
         if profile is not None:

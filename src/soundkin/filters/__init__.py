@@ -18,8 +18,9 @@ from soundkin.filters.nodes import (
     matches,
     payload_key,
 )
+from soundkin.filters.where import where_of
 
 __all__ = [
     "FIELDS", "FLAGS", "And", "Filter", "HasId", "Match", "Not", "Or", "Range", "Values", "clean_text", "glob",
-    "matches", "parse", "payload_key",
+    "matches", "parse", "payload_key", "where_of",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from soundkin.asking import Ambiguous
 from soundkin.errors import (
     DecodeError,
     InputError,
@@ -26,7 +27,7 @@ from soundkin.errors import (
     SoundkinError,
     StoreError,
 )
-from soundkin.library import Ambiguous, default_folder
+from soundkin.library import default_folder
 from soundkin.record.feedback import OWNS, NoProfile
 from soundkin.scan import printable
 from soundkin.serve import models
