@@ -321,9 +321,7 @@ class Asking:
         counts = {reader: self._reader().counts().vectors.get(self.space(reader).id, 0) for reader in readers}
         return self.space(max(sorted(counts), key=counts.__getitem__))
 
-    def _filter(
-        self, filters: str | Sequence[str] | Filter | None, profile: str | None = None
-    ) -> Filter | None:
+    def _filter(self, filters: Filters, profile: str | None = None) -> Filter | None:
         """Read filters; `liked` and its like are resolved to tracks now, for they change all the time."""
         if filters is None or isinstance(filters, Filter):
             return filters
