@@ -753,7 +753,7 @@ def read_only(library):
 
 
 def unprivileged(code, *arguments):
-    start = "import sys; from soundkin.library import *\n"
+    start = "import sys; from soundkin import Library, StoreError\n"
     with python(start + code, *arguments, preexec_fn=without_privileges) as process:
         out, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
