@@ -26,6 +26,8 @@ class Server:
         Path and headers of every request so far.
     ranges : bool
         Whether parts of a file can be asked for.
+    headers : dict
+        What else it says of every file.
     """
 
     url: str = ""
@@ -33,6 +35,7 @@ class Server:
     plan: list[Any] = field(default_factory=list)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     ranges: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -66,10 +69,16 @@ def serving() -> Iterator[Server]:
             self.send_header("Content-Length", str(len(content) - first))
             if first:
                 self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+            for name, value in served.headers.items():
+                self.send_header(name, value)
             self.end_headers()
+            if self.command == "HEAD":
+                return
             self.wfile.write(content[first : first - what if what else None])
             if what:
                 self.close_connection = True
+
+        do_HEAD = do_GET
 
         def log_message(self, *arguments: Any) -> None:
             pass

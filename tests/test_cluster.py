@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made import Made
+from server import serving
 
 from soundkin.cli import cli
 from soundkin.cluster import ClusterOptions, ClusterReport, embed_with_ray, sources_of
 from soundkin.cluster.actors import MOST_DEATHS, Ledger
 from soundkin.cluster.child import Child, Look
 from soundkin.cluster.parts import Done, PartFile, Settled, settled_in, write_manifest, write_part
-from soundkin.cluster.places import Place, listed
+from soundkin.cluster.places import SECOND, Place, listed, version_of
 from soundkin.cluster.running import _Run
 from soundkin.embed import Embedded, Failure, FileState, Same, Space, Task, content_hash, is_gone, is_url
 from soundkin.encoders.descriptors import Analysis
@@ -217,6 +218,67 @@ def test_a_file_that_is_not_here_is_fetched_for_the_one_who_asks(made: Made, tmp
     assert lost.kind == "vanished"
 
 
+def test_what_is_behind_a_url_is_told_by_its_date_and_its_etag() -> None:
+    def at(**info: Any) -> int:
+        return version_of(info)
+
+    date = "Wed, 01 Nov 2023 00:00:00 GMT"
+    second = 1_698_796_800  # of that date, as `date -d` has it
+    assert at(size=1) == 0
+    assert {at(**{"Last-Modified": date}), at(updated="2023-11-01T00:00:00Z")} == {second * SECOND}
+    first, other = (at(**{"Last-Modified": date, "ETag": tag}) for tag in ('"a"', '"b"'))
+    assert first != other
+    assert first // SECOND == other // SECOND == second
+    assert 0 < at(ETag='"a"') < SECOND
+    assert at(ETag='"a"') == at(etag='"a"') != at(ETag='"b"')
+
+
+def test_a_web_server_without_dates_is_asked_for_etags_and_one_without_either_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for package in ("fsspec", "aiohttp"):
+        pytest.importorskip(package)
+    with serving() as server:
+        server.files["/song.mp3"], url = b"song", f"{server.url}/song.mp3"
+        server.headers["ETag"] = '"one"'
+        (first,) = listed([url]).files.values()
+        assert listed([url]).files == {url: first}
+        server.headers["ETag"] = '"two"'
+        (changed,) = listed([url]).files.values()
+        assert changed.size == first.size == 4
+        assert changed.mtime_ns != first.mtime_ns
+        assert not caplog.messages
+        server.headers.clear()
+        assert listed([url]).files[url].mtime_ns == 0
+    assert caplog.messages == [
+        "of 1 files the server tells neither a date nor an ETag: one that changes and keeps its size is taken for "
+        "what it was"
+    ]
+
+
+@pytest.mark.parametrize("date", [0, 1_698_796_800])
+def test_of_two_files_behind_a_url_with_one_date_the_library_has_that_of_the_later_run(
+    date: int, empty: Library, tmp_path: Path
+) -> None:
+    url, place = "https://example.org/a.mp3", Place(str(tmp_path))
+
+    def run(name: str, content: str, etag: int) -> None:
+        put(place, name, embedded(url, content, mtime_ns=date * SECOND + etag))
+
+    run("20261101T000000-b", "1" * 32, 700)
+    assert empty.load(tmp_path).added == 1
+    run("20261101T000500-a", "2" * 32, 500)  # as chance wants it, a smaller number
+    assert empty.load(tmp_path).updated == 1
+    run("20261101T001000-c", "3" * 32, 600)
+    for updated in (1, 0):
+        assert empty.load(tmp_path).updated == updated
+        assert [track.content for track in empty.tracks()] == ["3" * 32]
+    copy = Same(FileState(url, 100, date * SECOND + 650), "3" * 32)  # another ETag, and the bytes that it had
+    put(place, "20261101T001500-d", copy)
+    empty.load(tmp_path)
+    assert [track.mtime_ns for track in empty.tracks()] == [copy.file.mtime_ns]
+
+
 # ---- the ledger
 
 
@@ -233,12 +295,14 @@ def test_a_content_belongs_to_the_first_who_claims_it(tmp_path: Path) -> None:
 def test_a_file_is_given_up_when_its_workers_keep_dying(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path))
     for deaths in range(MOST_DEATHS):
-        assert ledger.begin("part", ["/a", "/b"]) == (deaths > 0, set())
+        assert ledger.begin("part", ["/a", "/b"]) == (deaths > 0, {})
         ledger.at("part", "/a")
         ledger.at("part", "/b")
-    assert ledger.begin("part", ["/a", "/b"]) == (True, {"/b"})
+    assert ledger.begin("part", ["/a", "/b"]) == (True, {"/b": ""})
+    assert ledger.claim("1" * 32, "/b", [SPACE.id])
+    assert ledger.begin("part", ["/a", "/b"]) == (True, {"/b": "1" * 32})
     ledger.end("part")
-    assert ledger.begin("part", ["/a"]) == (False, set())
+    assert ledger.begin("part", ["/a"]) == (False, {})
 
 
 # ---- loading
@@ -292,10 +356,10 @@ def test_a_library_that_is_loaded_equals_one_that_was_scanned(
 def test_failures_come_along_and_later_knowledge_wins(empty: Library, tmp_path: Path) -> None:
     place = Place(str(tmp_path))
     bad = Failure(FileState("/bad.mp3", 3, 4), "crash", "the decoder crashed")
-    put(place, "a", bad, embedded("/changed", "1" * 32, mtime_ns=9), embedded("/mended", "2" * 32))
+    put(place, "b", bad, embedded("/changed", "1" * 32, mtime_ns=9), embedded("/mended", "2" * 32))
     put(
         place,
-        "b",
+        "a",
         embedded("/changed", "3" * 32, mtime_ns=8),
         Failure(FileState("/mended", 100, 5), "decode", "no"),
     )
@@ -488,6 +552,23 @@ def test_files_that_cannot_be_opened_are_results_and_nothing_is_done_twice(tmp_p
 def test_the_address_of_a_ray_client_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="wanted HOST:PORT, or auto"):
         embed_with_ray([tmp_path], tmp_path / "out", ClusterOptions(address="ray://127.0.0.1:10001"))
+
+
+def test_encoders_apart_need_a_cpu_of_their_own(tmp_path: Path) -> None:
+    options = ClusterOptions(apart=True, device="cpu")
+    run = _Run(Place(str(tmp_path)), ("descriptors",), (SPACE,), options, None)
+    with pytest.raises(InputError, match=r"^apart=True on 1 CPU; wanted two"):
+        run._job(1, 0)
+    assert [run._job(cpus, 0)[1] for cpus in (2, 4)] == [1, 3]  # the others decode
+
+
+def test_results_that_cannot_be_written_are_noticed_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "a.mp3").write_bytes(b"x")
+    (tmp_path / "file").write_text("not a folder")
+    options = ClusterOptions(encoders=("descriptors",), address="127.0.0.1:1")  # nobody is there, nor asked
+    with pytest.raises(StoreError, match=r"cannot write .*/file/out: Not a directory"):
+        embed_with_ray([tmp_path / "music"], tmp_path / "file" / "out", options)
 
 
 @pytest.mark.parametrize(("kind", "failed"), [("decode", ["/b"]), ("vanished", []), ("unreadable", [])])

@@ -97,6 +97,10 @@ def roots_of(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
         raise InputError("an empty path; wanted files or folders")
     roots = [absolute(path) for path in given]
     for root in roots:
+        if is_url(root):
+            raise InputError(
+                f"{printable(root)} is a URL; wanted a file or folder: --engine ray indexes URLs"
+            )
         if not os.path.exists(root):
             raise InputError(f"no such file or folder: {printable(root)}")
     return roots

@@ -128,13 +128,20 @@ class Ledger:
         self._at: dict[str, str] = {}
         self._deaths: Counter[str] = Counter()
 
-    def begin(self, work: str, paths: Sequence[str]) -> tuple[bool, set[str]]:
-        """Note that work on a part begins; tell whether it has died before, and which files are given up."""
+    def begin(self, work: str, paths: Sequence[str]) -> tuple[bool, dict[str, str]]:
+        """Note that work on a part begins; tell whether it has died before, and which files are given up.
+
+        The contents of these are told, too, where they are known: others with the same bytes wait for them.
+        """
         died = work in self._at
         if died and self._at[work]:
             self._deaths[self._at[work]] += 1
         self._at[work] = ""
-        return died, {path for path in paths if self._deaths[path] >= MOST_DEATHS}
+        return died, {path: self._claimed(path) for path in paths if self._deaths[path] >= MOST_DEATHS}
+
+    def _claimed(self, path: str) -> str:
+        """Return the content that a path has claimed; "" for none."""
+        return next((content for content, owners in self._owners.items() if path in owners.values()), "")
 
     def at(self, work: str, path: str) -> None:
         """Note which file of a part is looked at now."""
@@ -194,7 +201,7 @@ class _Worker:
 
         return ray.get(getattr(self._ledger, method).remote(*arguments))
 
-    def _begin(self, work: str, part: Part) -> tuple[bool, set[str]]:
+    def _begin(self, work: str, part: Part) -> tuple[bool, dict[str, str]]:
         return self._ask_ledger("begin", work, [file.path for file, _ in part.files])
 
     def _through(self, line: _Line, part: Part, work: str) -> Iterator[tuple[Done | Heard, Task, str]]:
@@ -204,6 +211,7 @@ class _Worker:
             task, content = Task(file, lacking=lacking), ""
             if file.path in given_up:
                 outcome: Any = _given_up(file)
+                content = given_up[file.path]
             else:
                 self._ask_ledger("at", work, file.path)
                 outcome = line.ask(Look(file))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from soundkin import exchange
 from soundkin.cluster.parts import PARTS, PartFile, arrow
-from soundkin.cluster.places import Place
+from soundkin.cluster.places import SECOND, Place
 from soundkin.embed import Embedded, Failure, FileState, Outcome, Same, Space, is_url
 from soundkin.errors import InputError, NotFound
 from soundkin.record import FileRow, Record
@@ -65,7 +65,7 @@ def sources_of(paths: Sequence[str | os.PathLike[str]]) -> list[tuple[Place, str
     Returns
     -------
     list of (Place, str)
-        Where each is, and its name there.
+        Where each is, and its name there; of a folder of results those of the latest run first.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def sources_of(paths: Sequence[str | os.PathLike[str]]) -> list[tuple[Place, str
             out.append((Place(folder or "/"), name))
             continue
         place = Place(path)
-        names = place.names(PARTS) or place.names()
+        names = [*reversed(place.names(PARTS) or place.names())]  # they begin with the time of the run
         if not names:
             raise InputError(
                 f"no Parquet files in {printable(path)}: wanted the folder or the files that "
@@ -131,6 +131,7 @@ def load(
         if progress:
             progress(done, len(sources))
     with record.batch():
+        loading.take_failures()
         loading.take_copies()
     for place, name in sources if loading.orphans else ():
         with PartFile(place, name) as part, record.batch():
@@ -152,6 +153,8 @@ class _Loading:
         self._copies: list[Same] = []
         self.orphans: dict[str, list[Same]] = defaultdict(list)  # by content, which no file of the record has
         self._adopted: set[str] = set()
+        self._failures: list[Failure] = []
+        self._latest: dict[str, FileState] = {}  # what is behind a URL: the latest results are read first
 
     def add_spaces(self, spaces: Sequence[Space]) -> None:
         for space in spaces:
@@ -161,10 +164,12 @@ class _Loading:
                 self.report.spaces.append(space.id)
 
     def take(self, outcome: Outcome) -> None:
+        if is_url(outcome.file.path):
+            self._latest.setdefault(outcome.file.path, outcome.file)
         if isinstance(outcome, Embedded):
             self._put(outcome)
         elif isinstance(outcome, Failure):
-            self._fail(outcome)
+            self._failures.append(outcome)
         else:
             self._copies.append(outcome)
 
@@ -173,15 +178,12 @@ class _Loading:
         report, file = self.report, new.file
         known = self._files.get(file.path)
         same = known is not None and known.content == new.content
-        if known is not None and not same and file.mtime_ns <= known.mtime_ns:
+        if known is not None and not same and not self._is_newer(file, known.mtime_ns):
             report._leave_out(file.path, "the library has another file at this path, which is no older")
             return False
         if same and not any(file.path in self._lacking[space] for space in new.vectors):
             assert known is not None
-            if file.mtime_ns > known.mtime_ns:
-                self._record.touch(file)
-                self._files[file.path] = FileRow(known.track_id, file.size, file.mtime_ns, known.content)
-            report.known += 1
+            self._seen_again(file, known)
             return False
         id_ = self._record.put(new)
         report.updated += known is not None
@@ -195,15 +197,37 @@ class _Loading:
                 paths.add(file.path)
         return known is None
 
+    def _is_newer(self, file: FileState, known_ns: int) -> bool:
+        """Tell whether a file is later than the one that is known; by the run, where dates behind a URL do not say."""
+        if not is_url(file.path):
+            return file.mtime_ns > known_ns
+        at, known_at = file.mtime_ns // SECOND, known_ns // SECOND
+        return at > known_at or (at == known_at and file == self._latest[file.path])
+
+    def _seen_again(self, file: FileState, known: FileRow) -> None:
+        """Count a row about what is known; note the later date, so that the file is known by it, too."""
+        if file.mtime_ns != known.mtime_ns and self._is_newer(file, known.mtime_ns):
+            self._record.touch(file)
+            self._files[file.path] = FileRow(known.track_id, file.size, file.mtime_ns, known.content)
+        self.report.known += 1
+
+    def take_failures(self) -> None:
+        """Record what failed, now that it is known what did not."""
+        for failure in self._failures:
+            self._fail(failure)
+
     def _fail(self, failure: Failure) -> None:
         file = failure.file
         known = self._files.get(file.path)
-        later = known is not None and known.mtime_ns >= file.mtime_ns
-        if later or self._failed.get(file.path) == (file.size, file.mtime_ns):
+        state = file.size, file.mtime_ns
+        later = known is not None and (
+            (known.size, known.mtime_ns) == state or not self._is_newer(file, known.mtime_ns)
+        )
+        if later or self._failed.get(file.path) == state:
             self.report.known += 1
             return
         self._record.fail(failure)
-        self._failed[file.path] = file.size, file.mtime_ns
+        self._failed[file.path] = state
         self.report.failed += 1
 
     def take_copies(self) -> None:
@@ -221,7 +245,7 @@ class _Loading:
             known = self._files.get(path)
             originals = [one for one in by_content[copy.content] if one[1] != path]
             if known is not None and known.content == copy.content and not (originals and self._lacks(path)):
-                self.report.known += 1
+                self._seen_again(copy.file, known)
             elif originals:
                 _, original, id_ = min(originals)
                 self.report.copies += self._put(self._as(id_, copy.file, damage.get(original, "")))

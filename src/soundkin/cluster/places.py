@@ -1,5 +1,7 @@
 """Folders and buckets: where music is read from, and where results are kept. What is not here, fsspec opens."""
 
+import hashlib
+import logging
 import os
 import re
 import tempfile
@@ -17,6 +19,8 @@ from soundkin.embed import Failure, FileState, is_url
 from soundkin.errors import InputError, MissingExtra, StoreError
 from soundkin.scan import Found, absolute, printable, roots_of, walk
 
+log = logging.getLogger(__name__)
+
 _PACKAGES = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -26,6 +30,8 @@ _PACKAGES = {
     "https": "aiohttp",
 }
 _ASKED_AT_ONCE = 16
+SECOND = 1_000_000_000
+"""Nanoseconds. The dates of buckets and web servers are no more exact, so what is below one says which ETag it was."""
 
 
 def opened(url: str) -> tuple[Any, str]:
@@ -101,10 +107,15 @@ def listed(paths: list[str]) -> Found:
     for url in filter(is_url, given):
         for name, info in _behind(url):
             if isinstance(info, Exception):
-                reason = " ".join(str(info).split())[:200] or type(info).__name__
-                found.failures.append(Failure(FileState(name, 0, 0), "unreadable", reason))
+                found.failures.append(Failure(FileState(name, 0, 0), "unreadable", _reason(info)))
             else:
-                found.files[name] = FileState(name, int(info.get("size") or 0), _modified(info))
+                found.files[name] = FileState(name, int(info.get("size") or 0), version_of(info))
+    if unknown := sum(not file.mtime_ns and is_url(file.path) for file in found.files.values()):
+        log.warning(
+            "of %d files the server tells neither a date nor an ETag: one that changes and keeps its size is taken "
+            "for what it was",
+            unknown,
+        )
     return found
 
 
@@ -112,6 +123,7 @@ def _behind(url: str) -> Iterator[tuple[str, Mapping[str, Any] | Exception]]:
     """Yield URLs of files with what is known of them, or why nothing is."""
     system, path = opened(url)
     try:
+        system.invalidate_cache()  # in a process that lives long, a bucket is not what it was
         below = system.find(path, detail=True)
         if not below:
             below = {path: system.info(path)}  # raises when there is nothing
@@ -119,8 +131,7 @@ def _behind(url: str) -> Iterator[tuple[str, Mapping[str, Any] | Exception]]:
                 return
     except Exception as error:  # each service has its own
         raise InputError(
-            f"cannot list {printable(url)} ({' '.join(str(error).split())[:200] or type(error).__name__}): "
-            "is it there, and may you read it?"
+            f"cannot list {printable(url)} ({_reason(error, path)}): is it there, and may you read it?"
         ) from error
     root = path.rstrip("/")
     names = [name for name in sorted(below) if name.rstrip("/") == root or _is_music(name[len(root) :])]
@@ -143,8 +154,29 @@ def _asked(system: Any, name: str, info: Mapping[str, Any]) -> Mapping[str, Any]
         return error
 
 
+def version_of(info: Mapping[str, Any]) -> int:
+    """Return what tells a file behind a URL from its earlier self, next to its size.
+
+    Parameters
+    ----------
+    info : mapping
+        What fsspec says of it.
+
+    Returns
+    -------
+    int
+        When it was last changed, in ns since 1970; below a `SECOND`, by a hash of its ETag where there is one. 0 when
+        nobody says anything.
+    """
+    at = _modified(info)
+    tag = next((info[key] for key in ("ETag", "etag") if info.get(key)), None)
+    if tag is None:
+        return at
+    hashed = int.from_bytes(hashlib.sha256(str(tag).encode()).digest()[:8])
+    return at // SECOND * SECOND + 1 + hashed % (SECOND - 1)
+
+
 def _modified(info: Mapping[str, Any]) -> int:
-    """Return when a file was last changed, in ns since 1970; 0 when nobody says."""
     for key in ("LastModified", "mtime", "updated", "last_modified", "Last-Modified"):
         value = info.get(key)
         try:
@@ -153,10 +185,16 @@ def _modified(info: Mapping[str, Any]) -> int:
             if isinstance(value, datetime):
                 value = value.timestamp()
             if isinstance(value, int | float):
-                return int(value * 1e9)
+                return int(value * SECOND)
         except ValueError:  # a date that is none tells nothing
             continue
     return 0
+
+
+def _reason(error: Exception, asked: str = "") -> str:
+    """Return why a service, or this system, refused what it was asked for."""
+    told = getattr(error, "strerror", None) or " ".join(str(error).split())[:200] or type(error).__name__
+    return "nothing is there" if told.strip("/") == asked.strip("/") else told
 
 
 class Place:
@@ -192,10 +230,11 @@ class Place:
             if self._system is None:
                 found = os.listdir(os.path.join(self._root, folder))
             else:
+                self._system.invalidate_cache()
                 found = self._system.ls(self._path(folder), detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        except OSError as error:
+        except Exception as error:  # each service has its own
             raise self._refused("read", error) from error
         names = sorted(name.rstrip("/").rpartition("/")[2] for name in found)
         return [
@@ -203,10 +242,13 @@ class Place:
         ]
 
     def exists(self, name: str) -> bool:
-        """Tell whether a file is there."""
+        """Tell whether a file is there; raise StoreError when nobody says."""
         if self._system is None:
             return os.path.exists(os.path.join(self._root, name))
-        return bool(self._system.exists(self._path(name)))
+        try:
+            return bool(self._system.exists(self._path(name)))
+        except Exception as error:  # each service has its own
+            raise self._refused("read", error) from error
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file for reading.
@@ -227,8 +269,9 @@ class Place:
             stream: IO[bytes] = self._system.open(self._path(name), "rb")
             return stream
         except Exception as error:  # each service has its own
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-            raise InputError(f"cannot read {printable(self.told(name))}: {reason}") from error
+            raise InputError(
+                f"cannot read {printable(self.told(name))}: {_reason(error, self._path(name))}"
+            ) from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file: it appears when it is complete, and replaces one that is there.
@@ -261,8 +304,7 @@ class Place:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
 
     def _refused(self, what: str, error: Exception) -> StoreError:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-        return StoreError(f"cannot {what} {printable(self.where)}: {reason}")
+        return StoreError(f"cannot {what} {printable(self.where)}: {_reason(error)}")
 
 
 def _write(target: Path, content: bytes) -> None:

@@ -197,8 +197,8 @@ class _Run:
         self._place, self._names, self._spaces, self._options = place, names, spaces, options
         self._progress, self._at = progress, Progress()
         self.report = ClusterReport(place.where)
-        # Names hold for one run: another that tries again what failed must not find it done.
-        self._salt = uuid.uuid4().hex
+        # Names hold for one run: another that tries again what failed must not find it done. They sort as runs do.
+        self._began, self._salt = time.strftime("%Y%m%dT%H%M%S", time.gmtime()), uuid.uuid4().hex
         self._new: list[Settled] = []  # not yet in the manifest
         self._new_parts: list[str] = []
         self._copies: list[Settled] = []
@@ -223,6 +223,8 @@ class _Run:
         self._at.total = self._at.done + len(tasks)
         begin = time.monotonic()
         if tasks:
+            # Before the work, not after it, one wants to know that results cannot be written.
+            write_manifest(self._place, f"{MANIFEST}/begun.parquet", [], [])
             # Ray tells on stdout which workers died; that is for the answer alone.
             with contextlib.redirect_stdout(sys.stderr), _ray(self._options) as ray:
                 for name, settled in self._outcomes(ray, tasks):
@@ -305,6 +307,10 @@ class _Run:
             for id_, encoder in here.encoders.items()
         }
         if not gpus:  # the one that encodes takes a CPU, too
+            if cpus < 2:
+                raise InputError(
+                    f"apart=True on {cpus} CPU; wanted two, one to decode and one to encode: leave apart out"
+                )
             jobs = max(1, min(jobs, cpus - 1))
         return replace(job, apart=apart, elsewhere=elsewhere), jobs, gpus if options.device != "cpu" else 0
 
@@ -355,7 +361,7 @@ class _Run:
     def _name(self, folder: str, about: object) -> str:
         """Name a file after what it is about: whoever makes it again makes the same."""
         text = f"{self._salt} {about!r}".encode("utf-8", "surrogateescape")
-        return f"{folder}/{hashlib.sha256(text).hexdigest()[:24]}.parquet"
+        return f"{folder}/{self._began}-{hashlib.sha256(text).hexdigest()[:24]}.parquet"
 
     def _settle_copies(self) -> None:
         """Say of copies of what failed that they failed, too: the same bytes fail in the same way."""
