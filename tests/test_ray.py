@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made import Made
+from serving import PATIENCE, until
 
 from soundkin import synth
 from soundkin.cluster import ClusterOptions, ClusterReport, embed_with_ray, running, sources_of
@@ -38,7 +39,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own are not ours to mend
 ]
 ENCODERS = ("cnn", "descriptors")
-PATIENCE = 120.0  # seconds until something has to have happened
 
 
 class Nodes:
@@ -207,11 +207,11 @@ def test_a_run_whose_driver_was_killed_goes_on(nodes: Nodes, made: Made, tmp_pat
     driver = subprocess.Popen([*command, "--address", nodes.address, "--out", tmp_path / "out"])
     parts = tmp_path / "out" / "parts"
     try:
-        wait_until(lambda: len(list(parts.glob("*.parquet"))) >= 2)
+        until(lambda: len(list(parts.glob("*.parquet"))) >= 2, PATIENCE)
     finally:
         driver.kill()
         driver.wait()
-    wait_until(lambda: not nodes.workers())  # they outlive it by a moment, and may finish a part in it
+    until(lambda: not nodes.workers(), PATIENCE)  # they outlive it by a moment, and may finish a part in it
     before = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.parquet")}
     report = embed(nodes, made.music, tmp_path / "out")
     assert report.found == 30
@@ -224,13 +224,6 @@ def test_a_run_whose_driver_was_killed_goes_on(nodes: Nodes, made: Made, tmp_pat
     assert set(vectors.values()) == {1}
     assert len(vectors) == 2 * 28
     assert len({one.file.path for one in found}) == 30
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 # ---- files that do harm

@@ -129,10 +129,8 @@ class Ledger:
         self._deaths: Counter[str] = Counter()
 
     def begin(self, work: str, paths: Sequence[str]) -> tuple[bool, dict[str, str]]:
-        """Note that work on a part begins; tell whether it has died before, and which files are given up.
-
-        The contents of these are told, too, where they are known: others with the same bytes wait for them.
-        """
+        """Note that work on a part begins; tell whether it has died before, and which files are given up."""
+        # With their contents, where these are known: files with the same bytes count on them.
         died = work in self._at
         if died and self._at[work]:
             self._deaths[self._at[work]] += 1
