@@ -8,11 +8,13 @@ import pytest
 from made import copied
 from serving import API, BASE, client_of, quick_passwords
 from starlette.routing import Route
+from starlette.testclient import TestClient
 
 from soundkin.errors import InputError, NotFound
-from soundkin.serve.accounts import SCRYPT, Accounts, Throttle
+from soundkin.serve.accounts import SCRYPT, Accounts
 from soundkin.serve.guard import OPEN
 from soundkin.serve.state import State
+from soundkin.serve.throttle import Throttle, network_of
 
 PASSWORD = "correct horse battery"
 USUAL = dict(SCRYPT)  # as it is before tests log in by the dozen
@@ -180,6 +182,25 @@ def test_guessing_takes_time(locked):
     assert int(late.headers["retry-after"]) >= 1
 
 
+def guess(locked, host):
+    """Guess from elsewhere; return the status of the answer."""
+    elsewhere = TestClient(locked.app, base_url=BASE, client=(host, 50_000))
+    return log_in(elsewhere, "wrong password").status_code
+
+
+def test_a_stranger_who_guesses_does_not_keep_the_owner_out(locked):
+    answers = [guess(locked, f"2001:db8::{number}") for number in range(7)]  # all of one network
+    assert answers[:5] == [401] * 5
+    assert 429 in answers[5:]
+    assert log_in(locked).status_code == 200
+
+
+def test_guessing_from_many_networks_takes_time_too(locked):
+    answers = [guess(locked, f"10.{number}.0.1") for number in range(103)]
+    assert answers[:100] == [401] * 100
+    assert 429 in answers[100:]
+
+
 def test_a_stranger_learns_nothing_of_names(locked):
     wrong, nobody = log_in(locked, "wrong password"), log_in(locked, "wrong password", "nobody")
     assert wrong.status_code == nobody.status_code == 401
@@ -219,7 +240,10 @@ def test_accounts_are_readable_by_their_owner_alone(tmp_path):
     accounts = Accounts(tmp_path)
     assert not accounts.any()
     assert accounts.add(" ana ", PASSWORD) == "ana"
-    token, secret = accounts.token("ana", "player"), accounts.log_in("ana")
+    token, begun = accounts.token("ana", "player"), accounts.log_in(" ana", PASSWORD)
+    assert begun
+    name, secret = begun
+    assert name == "ana"
     file = tmp_path / "server.sqlite"
     if os.name == "posix":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -227,9 +251,8 @@ def test_accounts_are_readable_by_their_owner_alone(tmp_path):
     for word in (PASSWORD, token, secret):
         assert word.encode() not in kept
     assert accounts.any()
-    assert accounts.knows("ana", PASSWORD) == "ana"
     for name, password in (("ana", "wrong password"), ("ben", PASSWORD), ("", PASSWORD), ("ana", "")):
-        assert accounts.knows(name, password) is None
+        assert accounts.log_in(name, password) is None
     assert accounts.of_token(token) == accounts.of_session(secret) == "ana"
     assert [(user.name, user.tokens) for user in accounts.users()] == [("ana", ("player",))]
     accounts.log_out(secret)
@@ -259,7 +282,7 @@ def test_accounts_refuse_what_is_unusable(tmp_path):
 
 def test_waiting_doubles_with_every_failure_and_ends(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("soundkin.serve.accounts.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("soundkin.serve.throttle.time.monotonic", lambda: now[0])
     throttle, waits = Throttle(free=2, longest=8.0), []
     for _ in range(7):
         throttle.failed("a")
@@ -274,3 +297,14 @@ def test_waiting_doubles_with_every_failure_and_ends(monkeypatch):
     for _ in range(2000):  # a day of tries, more than a power of two may count
         throttle.failed("a")
     assert throttle.wait("a") == 8
+    now[0] += 3600  # an hour in which nobody failed
+    throttle.failed("a")
+    assert throttle.wait("a") == 0
+
+
+def test_neighbours_share_a_network():
+    """RFC 6177: a site gets a /64 at the least, so one host may have as many addresses as it likes."""
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
+    assert network_of("::ffff:203.0.113.5") == network_of("203.0.113.5") != network_of("203.0.113.6")
+    assert network_of("fe80::1%eth0") == network_of("fe80::2")
+    assert network_of("testclient") == "testclient"

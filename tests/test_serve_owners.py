@@ -234,13 +234,14 @@ def test_a_user_who_is_called_like_a_profile_of_another_is_nobody(made, tmp_path
         accounts = Accounts(folder)
         accounts.add("ana", PASSWORD)
         accounts.add("zoe", PASSWORD)
-        token, session = accounts.token("zoe", "test"), accounts.log_in("zoe")
+        token, begun = accounts.token("zoe", "test"), accounts.log_in("zoe", PASSWORD)
+        assert begun
         with closing(sqlite3.connect(folder / FILE_NAME)) as db, db:
             db.execute("UPDATE users SET name = 'ana/evening' WHERE name = 'zoe'")
             for table in ("tokens", "sessions"):
                 db.execute(f"UPDATE {table} SET user = 'ana/evening' WHERE user = 'zoe'")
-        assert accounts.knows("ana/evening", PASSWORD) is None
-        for headers in ({"authorization": f"Bearer {token}"}, {"cookie": f"soundkin={session}"}):
+        assert accounts.log_in("ana/evening", PASSWORD) is None
+        for headers in ({"authorization": f"Bearer {token}"}, {"cookie": f"soundkin={begun[1]}"}):
             assert client.get(f"{API}/profiles", headers=headers).status_code == 401
         body = {"name": "ana/evening", "password": PASSWORD}
         refused = client.post(f"{API}/session", json=body, headers={"origin": BASE})

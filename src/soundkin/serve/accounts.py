@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from soundkin.errors import InputError, NotFound, StoreError
 from soundkin.record.copying import copy_table
 from soundkin.record.database import Place, engine_of
 from soundkin.record.feedback import OWNS, clean_name
+from soundkin.serve.throttle import SharedThrottle, Throttle
 
 FILE_NAME = "server.sqlite"
 SESSION_SECONDS = 30 * 86_400.0
@@ -117,7 +118,7 @@ class Accounts:
         self._place = place
         self._nobody = secrets.token_bytes(16)
 
-    def throttle(self, kind: str, free: int = 5, longest: float = 900.0) -> "Throttle":
+    def throttle(self, kind: str, free: int = 5, longest: float = 900.0) -> Throttle:
         """Return what slows guessing down, shared where the accounts are.
 
         Parameters
@@ -237,15 +238,27 @@ class Accounts:
         """
         name, made = user_name(name), f"sk_{secrets.token_urlsafe(32)}"
         with self._open() as db:
-            if not db.execute("SELECT 1 FROM users WHERE name = ?", (name,)).fetchone():
+            # Changes nothing, but whoever removes the user waits for the token, and takes it along.
+            if not db.execute("UPDATE users SET name = name WHERE name = ?", (name,)).rowcount:
                 raise NotFound(f"there is no user {name!r}: soundkin user add {name}")
             db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?)", (_hash(made), name, label, time.time()))
         return made
 
     # ---- asking
 
-    def knows(self, name: str, password: str) -> str | None:
-        """Return the name of the user with this password; None otherwise, and after the same time."""
+    def log_in(self, name: str, password: str) -> tuple[str, str] | None:
+        """Begin a session of whoever knows the password.
+
+        Parameters
+        ----------
+        name, password : str
+            What somebody typed.
+
+        Returns
+        -------
+        tuple of (str, str) or None
+            The name of the user, and the secret of the session; None for a stranger, and after the same time.
+        """
         try:
             name = user_name(name)
         except InputError:
@@ -253,15 +266,19 @@ class Accounts:
         with self._open() as db:
             row = db.execute("SELECT salt, key FROM users WHERE name = ?", (name,)).fetchone()
         salt, key = row or (self._nobody, b"")
-        return name if hmac.compare_digest(_stretched(password, salt), key) else None
-
-    def log_in(self, name: str) -> str:
-        """Begin a session of a user and return its secret."""
+        if not hmac.compare_digest(_stretched(password, salt), key):
+            return None
         secret, now = secrets.token_urlsafe(32), time.time()
         with self._open() as db:
             db.execute("DELETE FROM sessions WHERE expires < ?", (now,))
+            # Stretching takes its time: they may have been removed meanwhile, or be back with another password. What
+            # changes nothing lets whoever removes them wait for the session, and take it along.
+            if not db.execute(
+                "UPDATE users SET name = name WHERE name = ? AND salt = ?", (name, salt)
+            ).rowcount:
+                return None
             db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (_hash(secret), name, now + SESSION_SECONDS))
-        return secret
+        return name, secret
 
     def log_out(self, secret: str) -> None:
         """End a session."""
@@ -436,93 +453,3 @@ def copy_accounts(source: Accounts, target: Accounts) -> None:
     with source._open() as old, target._open() as new:
         for table in ("users", "tokens", "sessions", "playlists"):
             copy_table(table, old, new)
-
-
-class Throttle:
-    """Makes guessing slow: after a few failures one has to wait, each time twice as long.
-
-    Parameters
-    ----------
-    free : int
-        So many failures cost nothing.
-    longest : float
-        Seconds to wait at most.
-    """
-
-    def __init__(self, free: int = 5, longest: float = 900.0) -> None:
-        self._free, self._longest = free, longest
-        self._failed: dict[str, tuple[int, float]] = {}
-
-    def wait(self, who: str) -> float:
-        """Return how many seconds somebody has to wait before they may try again."""
-        return self._left(*self._failed.get(who, (0, 0.0)), time.monotonic())
-
-    def _left(self, count: int, last: float, now: float) -> float:
-        if count < self._free:
-            return 0.0
-        return max(0.0, last + min(2.0 ** min(count - self._free, _DOUBLED), self._longest) - now)
-
-    def failed(self, who: str) -> None:
-        """Note a failure."""
-        now = time.monotonic()
-        if len(self._failed) > _MOST_KNOWN:
-            self._failed = {w: f for w, f in self._failed.items() if now - f[1] < self._longest}
-        self._failed[who] = self._failed.get(who, (0, 0.0))[0] + 1, now
-
-    def passed(self, who: str) -> None:
-        """Forget the failures of somebody."""
-        self._failed.pop(who, None)
-
-
-class SharedThrottle(Throttle):
-    """One that many servers share, so that guessing at all of them is no faster than at one.
-
-    Parameters
-    ----------
-    url : str
-        Of the record.
-    kind : str
-        What is counted, to tell it from others.
-    free, longest : int, float
-        As for `Throttle`.
-    """
-
-    def __init__(self, url: str, kind: str, free: int = 5, longest: float = 900.0) -> None:
-        super().__init__(free, longest)
-        self._url, self._kind = url, kind
-
-    def wait(self, who: str) -> float:
-        """Return how many seconds somebody has to wait before they may try again."""
-        with self._open() as db:
-            sql = "SELECT failed, at FROM attempts WHERE who = ?"
-            found = db.execute(sql, (self._key(who),)).fetchone()
-        failed, at = found or (0, 0.0)
-        return self._left(failed, at, time.time())
-
-    def failed(self, who: str) -> None:
-        """Note a failure, and forget those that nobody has to wait for any more."""
-        now = time.time()
-        with self._open() as db:
-            db.execute("DELETE FROM attempts WHERE at < ?", (now - _REMEMBERED,))
-            db.execute(
-                "INSERT INTO attempts VALUES (?, 1, ?) "
-                "ON CONFLICT (who) DO UPDATE SET failed = attempts.failed + 1, at = excluded.at",
-                (self._key(who), now),
-            )
-
-    def passed(self, who: str) -> None:
-        """Forget the failures of somebody."""
-        with self._open() as db:
-            db.execute("DELETE FROM attempts WHERE who = ?", (self._key(who),))
-
-    def _open(self) -> AbstractContextManager[Any]:
-        session: AbstractContextManager[Any] = engine_of(self._url).session(self._url)
-        return session
-
-    def _key(self, who: str) -> str:
-        return _hash(f"{self._kind}:{who}")
-
-
-_MOST_KNOWN = 10_000
-_DOUBLED = 64  # times at most: who tries for a day comes to numbers too large to be a power of two
-_REMEMBERED = 3600.0  # seconds; longer than anybody has to wait

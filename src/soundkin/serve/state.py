@@ -64,8 +64,9 @@ class State:
         self.media = Media(self.library.folder / "cache")
         self.scanning = Scanning(self.library, music, self.after_scan)
         self.jobs = Jobs(self.library.opened_with)
-        self.by_address = self.accounts.throttle("address")
-        self.by_name = self.accounts.throttle("name", free=20, longest=60.0)
+        self.by_both = self.accounts.throttle("name from a network")
+        self.by_network = self.accounts.throttle("network", free=50)
+        self.by_name = self.accounts.throttle("name", free=100, longest=60.0)
         self.logins = anyio.Semaphore(1)  # one password is stretched at a time: each takes a core and 32 MB
         self.closing = asyncio.Event()  # for answers that never end by themselves
         self.uploads = 0

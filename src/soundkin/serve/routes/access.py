@@ -13,6 +13,7 @@ from soundkin.serve.accounts import SESSION_SECONDS
 from soundkin.serve.guard import COOKIE, Refused, cookie_of
 from soundkin.serve.pool import Busy
 from soundkin.serve.state import Shared, State, profile_of
+from soundkin.serve.throttle import network_of
 
 router = APIRouter(tags=["access"])
 
@@ -45,21 +46,21 @@ async def log_in(asked: models.Login, shared: Shared, request: Request, response
         raise Refused(
             401, "login", f"no user has a name with {OWNS!r} in it any more: one without it is needed"
         )
-    address = request.client.host if request.client else ""
+    network = network_of(request.client.host if request.client else "")
     name = asked.name.strip().casefold()
-    watched = (shared.by_address, address), (shared.by_name, name)
+    watched = (shared.by_both, f"{network} {name}"), (shared.by_network, network), (shared.by_name, name)
     wait = await anyio.to_thread.run_sync(lambda: max(throttle.wait(who) for throttle, who in watched))
     if wait > 0 or shared.logins.statistics().tasks_waiting >= _MOST_WAITING:
         raise Busy("too many attempts to log in: wait a little", max(1, math.ceil(wait)))
     async with shared.logins:
-        user = await anyio.to_thread.run_sync(shared.accounts.knows, asked.name, asked.password)
-    if user is None:
+        begun = await anyio.to_thread.run_sync(shared.accounts.log_in, asked.name, asked.password)
+    if begun is None:
         for throttle, who in watched:
             await anyio.to_thread.run_sync(throttle.failed, who)
         raise Refused(401, "login", "the name or the password is wrong")
     for throttle, who in watched:
         await anyio.to_thread.run_sync(throttle.passed, who)
-    secret = await anyio.to_thread.run_sync(shared.accounts.log_in, user)
+    user, secret = begun
     response.set_cookie(
         COOKIE,
         secret,
