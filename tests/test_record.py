@@ -25,7 +25,7 @@ from soundkin import record as record_module
 from soundkin.embed import Embedded, Failure, FileState, Space
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import InputError, NotFound, StoreError
-from soundkin.record import Record, Track, sqlite, writer_of
+from soundkin.record import Record, Track, sqlite, writer_now, writer_of
 from soundkin.record.database import Place
 from soundkin.record.rows import fold
 from soundkin.tags import Tags
@@ -791,6 +791,24 @@ def test_kill_9_loses_nothing_committed_and_leaves_nothing_half(new_place):
             if not isinstance(place, str):
                 assert record._rows("PRAGMA integrity_check") == [("ok",)]
         before = len(tracks)
+
+
+def say_until_killed(folder):
+    with Record.open(folder, write=True) as record, record.batch():  # which is not committed meanwhile
+        record.say({"done": 3, "total": 7})
+        os.write(1, b"said\n")
+        time.sleep(600)
+
+
+def test_how_far_a_scan_is_can_be_seen_while_its_process_lives(new_place):
+    place = new_place()
+    assert writer_now(place) == {}
+    with other_process(say_until_killed, place) as process:
+        process.stdout.readline()
+        said = writer_now(place)
+        assert (said["pid"], said["scan"]) == (process.pid, {"done": 3, "total": 7})
+        assert f"process {process.pid} on " in writer_of(place)
+    until(lambda: not writer_now(place))  # it was killed
 
 
 def test_a_second_writer_is_told_who_the_first_is(new_place):

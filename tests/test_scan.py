@@ -19,7 +19,7 @@ from soundkin.audio import DEFAULT_LISTENING
 from soundkin.embed import Embedded, Failure, FileState, Same, Space, Task
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import InputError
-from soundkin.record import FileRow, Record
+from soundkin.record import FileRow, Record, writer_now
 from soundkin.scan import Scan, ScanOptions, holds_audio, plan, printable, roots_of, walk
 from soundkin.tags import Tags
 
@@ -460,6 +460,30 @@ def test_progress_counts_every_file_once(place, fake):
             record, ["fake"], DEFAULT_LISTENING, ScanOptions(), lambda at: told.append((at.total, at.done, at.failed))
         ).run([str(music)])  # fmt: skip
     assert told == [(4, 1, 0), (4, 2, 0), (4, 3, 0), (4, 4, 1)]
+
+
+def test_others_see_how_far_it_is_from_its_begin_to_its_end(place, fake, monkeypatch):
+    monkeypatch.setattr(scan, "_SAY_SECONDS", 0.0)
+    music, library = place
+    for i in range(3):
+        touch(music / f"{i}.wav", b"%d" % i)
+    seen, embed_files = [], fake.embed_files
+
+    def look(*_):
+        said = writer_now(library)["scan"]
+        seen.append((said["total"], said["done"]))
+
+    def looking(*given):
+        look()
+        yield from embed_files(*given)
+
+    monkeypatch.setattr(scan, "embed_files", looking)
+    with Record.open(library, write=True) as record:
+        Scan(record, ["fake"], DEFAULT_LISTENING, ScanOptions(), look).run([str(music)])
+        assert seen == [(3, 0), (3, 1), (3, 2), (3, 3)]
+        assert writer_now(library)["scan"] == {}
+        (library / "writer.json").unlink()
+        record.say({"done": 1})  # nobody can be told, which stops nobody
 
 
 @pytest.mark.slow

@@ -144,10 +144,12 @@ def test_a_scan_of_one_server_is_seen_by_the_other_and_while_it_runs_both_answer
     shutil.copy(made.outside, music / "new.mp3")
     one, two = two_servers(stack, tmp_path, url, str(music))
     before = two.get("/tracks")["total"]
-    with Record.open(url, write=True):
+    with Record.open(url, write=True) as writer:
+        writer.say({"done": 3, "total": 7, "failed": 1})
         for server in (one, two):
             state = server.get("/scan")
             assert (state["state"], state["can_start"]) == ("elsewhere", False)
+            assert (state["done"], state["total"], state["failed"]) == (3, 7, 1)
             assert "process" in state["message"]
             assert server.get("/tracks")["total"] == before
     until(lambda: not writer_of(url))

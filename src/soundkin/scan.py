@@ -10,7 +10,7 @@ import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from soundkin.audio import Listening, is_audio_name
 from soundkin.embed import (
@@ -28,6 +28,8 @@ from soundkin.embed import (
 from soundkin.errors import InputError
 from soundkin.record import FileRow, Record
 from soundkin.spaces import spaces_of
+
+_SAY_SECONDS = 1.0
 
 
 @dataclass
@@ -390,6 +392,7 @@ class Scan:
         self._options, self._progress = options, progress
         self.report = ScanReport()
         self._moved: set[str] = set()  # paths that turned out to be elsewhere now
+        self._said = float("-inf")  # when others were told last
 
     def run(self, roots: Sequence[str]) -> ScanReport:
         """Scan.
@@ -461,6 +464,7 @@ class Scan:
     def _embed(self, todo: Plan, known: Mapping[str, FileRow]) -> None:
         begin = time.monotonic()
         at = Progress(total=len(todo.tasks))
+        self._say(at)
         tasks = todo.tasks
         while tasks:
             again: list[Task] = []
@@ -476,9 +480,17 @@ class Scan:
                     at.failed += isinstance(outcome, Failure)
                     at.audio_seconds = self.report.audio_seconds
                     at.elapsed = time.monotonic() - begin
+                    self._say(at)
                     if self._progress:
                         self._progress(at)
             tasks = again
+        self._record.say({})
+
+    def _say(self, at: Progress) -> None:
+        """Let those who share the record see how far this is, now and then."""
+        if time.monotonic() - self._said >= _SAY_SECONDS:
+            self._said = time.monotonic()
+            self._record.say(asdict(at))
 
     def _settle(self, task: Task, outcome: Outcome, todo: Plan, known: FileRow | None) -> bool:
         """Write the outcome of one task into the record; False when it has to be embedded after all."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from soundkin.embed import Embedded, Failure, FileState
 from soundkin.errors import NotFound, StoreError
-from soundkin.record.database import writer_of
+from soundkin.record.database import writer_now, writer_of
 from soundkin.record.derived import DerivedTables
 from soundkin.record.feedback import FeedbackTables
 from soundkin.record.layouts import LayoutTables
@@ -42,7 +42,7 @@ from soundkin.record.rows import (
 )
 from soundkin.record.runs import RunTables
 
-__all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track", "writer_of"]
+__all__ = ["Changes", "FileRow", "Record", "RecordedFailure", "Summary", "Track", "writer_now", "writer_of"]
 
 # A file that failed since its track was embedded counts as what it is now.
 _DAMAGED = "FROM damage d JOIN tracks t ON t.number = d.track WHERE t.path NOT IN (SELECT path FROM failures)"

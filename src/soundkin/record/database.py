@@ -66,6 +66,10 @@ class Database(ABC):
         """Let new rows be numbered after those that came with numbers of their own."""
 
     @abstractmethod
+    def say(self, how_far: dict[str, Any]) -> None:
+        """Tell whoever asks for the writer, which this is, how far its scan is; nobody has to hear it."""
+
+    @abstractmethod
     def in_plain_words(self) -> AbstractContextManager[None]:
         """Turn what the database says into one line that names the cause."""
 
@@ -141,7 +145,7 @@ def engine_of(place: Place) -> ModuleType:
     Returns
     -------
     module
-        It has `open_to_read`, `open_to_note`, `open_to_write` and `writer_of`, which each take the place.
+        It has `open_to_read`, `open_to_note`, `open_to_write` and `writer_now`, which each take the place.
 
     Raises
     ------
@@ -163,9 +167,27 @@ def engine_of(place: Place) -> ModuleType:
     return postgres
 
 
+def writer_now(place: Place) -> dict[str, Any]:
+    """Return what the process that is writing says about itself.
+
+    Parameters
+    ----------
+    place : Path or str
+        Of a record.
+
+    Returns
+    -------
+    dict
+        As `about_me` has it, with "scan" while it scans: the fields of `scan.Progress`. Empty when there is no such
+        process, or one that has not said who it is: what a process said is gone when it ends, however it does.
+    """
+    said: dict[str, Any] = engine_of(place).writer_now(place)
+    return said
+
+
 def writer_of(place: Place) -> str:
     """Name the process that is writing, or return "" when there is none, or none that has said who it is."""
-    return str(engine_of(place).writer_of(place))
+    return in_words(writer_now(place))
 
 
 def about_me() -> str:
@@ -182,5 +204,7 @@ def about_me() -> str:
 
 
 def in_words(said: dict[str, Any]) -> str:
-    """Return what a process has `said` about itself, for people."""
+    """Return what a process has `said` about itself, for people; nothing for nobody."""
+    if not said:
+        return ""
     return f"process {int(said['pid'])} on {said['host']} (since {said['since']}: {said['command']})"

@@ -180,6 +180,7 @@ class Postgres(Database):
 
     def __init__(self, url: str, holds_lock: bool = False) -> None:
         self._url, self._holds_lock = url, holds_lock
+        self.said = "{}"  # of itself, by the writer
         # The writer's is never one that lay idle: should that have been lost, it could not come back.
         self._session = _connect(url) if holds_lock else _take(url)
 
@@ -240,6 +241,17 @@ class Postgres(Database):
                 f"SELECT setval(pg_get_serial_sequence('{table}', 'number'), coalesce(max(number), 0) + 1, false) "
                 f"FROM {table}"
             )
+
+    def say(self, how_far: dict[str, Any]) -> None:
+        """Say next to the lock of the writer how far its scan is, now and not with the next commit."""
+        said = json.dumps(json.loads(self.said) | {"scan": how_far})
+        with suppress(psycopg.Error):
+            other = Postgres(self._url)
+            try:  # who has lost the lock must not speak for another
+                other.execute("UPDATE writer SET said = ? WHERE said = ?", (said, self.said))
+                self.said = said
+            finally:
+                other.close()
 
     def in_plain_words(self) -> AbstractContextManager[None]:
         """Turn what PostgreSQL says into one line that names the cause."""
@@ -309,15 +321,16 @@ def open_to_write(url: str) -> Postgres:
             if got is None:
                 raise errors.InvalidSchemaName("there is no such schema")
             if not got:
-                holder = writer_of(url) or "another process, which has not said who it is yet,"
+                holder = in_words(writer_now(url)) or "another process, which has not said who it is yet,"
                 raise StoreError(f"{holder} is writing to {shown(url)}: wait for it, or stop it")
             # A machine that vanishes keeps the lock for a minute, not for the two hours that are usual.
             for what, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
                 db.execute(f"SET tcp_keepalives_{what} = {seconds}")
             _bring_up(db)
+            db.said = about_me()
             db.execute(
                 "INSERT INTO writer VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET said = excluded.said",
-                (about_me(),),
+                (db.said,),
             )
         except BaseException:
             db.close()
@@ -325,8 +338,8 @@ def open_to_write(url: str) -> Postgres:
         return db
 
 
-def writer_of(url: str) -> str:
-    """Name the process that is writing, or return "" when there is none, or none that has said who it is."""
+def writer_now(url: str) -> dict[str, Any]:
+    """Return what the process that is writing says about itself; see `database.writer_now`."""
     held = (
         "SELECT said FROM writer WHERE EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
         f"WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database() AND l.classid = {_LOCKS} "
@@ -339,9 +352,10 @@ def writer_of(url: str) -> str:
                 found = db.execute(held).fetchone()
             finally:
                 db.close()
-        return in_words(json.loads(found[0])) if found else ""
+        said: dict[str, Any] = json.loads(found[0]) if found else {}
+        return said if in_words(said) else {}
     except (StoreError, ValueError, KeyError, TypeError):
-        return ""
+        return {}
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""What the last scan that embedded anything cost, for people who ask what to expect of the next one."""
+"""How far a scan is; and what the last one that embedded anything cost, for who asks what to expect of the next."""
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from soundkin.record.connection import Connection
 
@@ -44,6 +45,10 @@ class RunTables(Connection):
                 "INSERT INTO meta VALUES ('scan', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 (json.dumps(asdict(run)),),
             )
+
+    def say(self, how_far: dict[str, Any]) -> None:
+        """Let other processes see `how_far` a scan is, see `writer_now`; that they cannot is no reason to stop."""
+        self._db.say(how_far)
 
     def last_run(self) -> Run | None:
         """Return the last scan that embedded something; None when it was by a Soundkin that did not remember."""

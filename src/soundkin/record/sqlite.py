@@ -145,6 +145,14 @@ class SQLite(sqlite3.Connection, Database):
     def go_on_numbering(self) -> None:
         """Do nothing: the next number is one more than the largest."""
 
+    def say(self, how_far: dict[str, Any]) -> None:
+        """Say in the file that names the writer how far its scan is."""
+        file = self.folder / "writer.json"
+        with suppress(OSError, ValueError):
+            said = json.loads(file.read_text())
+            (new := file.with_suffix(".new")).write_text(json.dumps(said | {"scan": how_far}))
+            os.replace(new, file)
+
     def in_plain_words(self) -> AbstractContextManager[None]:
         """Turn what SQLite says into one line that names the cause."""
         return plain_words(self.folder)
@@ -265,7 +273,7 @@ def lock_for_writing(folder: Path) -> "BaseFileLock":
         lock.acquire()
         (folder / "writer.json").write_text(about_me())
     except Timeout:
-        holder_now = writer_of(folder) or "another process, which has not said who it is yet,"
+        holder_now = in_words(writer_now(folder)) or "another process, which has not said who it is yet,"
         raise StoreError(f"{holder_now} is writing to {folder}: wait for it, or stop it") from None
     except OSError as error:
         lock.release()
@@ -283,17 +291,17 @@ def unlock(folder: Path, lock: "BaseFileLock") -> None:
     lock.release()
 
 
-def writer_of(folder: Path) -> str:
-    """Name the process that is writing, or return "" when there is none, or none that has said who it is."""
+def writer_now(folder: Path) -> dict[str, Any]:
+    """Return what the process that is writing says about itself; see `database.writer_now`."""
     try:
-        found = json.loads((folder / "writer.json").read_text())
+        found: dict[str, Any] = json.loads((folder / "writer.json").read_text())
         pid, host = int(found["pid"]), str(found["host"])
         if host == socket.gethostname() and os.name == "posix":
             with suppress(PermissionError):  # it lives, and is another user's
                 os.kill(pid, 0)
-        return in_words(found)
+        return found if in_words(found) else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return {}
 
 
 @contextmanager

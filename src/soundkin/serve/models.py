@@ -463,7 +463,7 @@ class ScanState(BaseModel):
     """Where a scan stands."""
 
     state: Literal["idle", "running", "done", "failed", "stopped", "elsewhere"] = Field(
-        description="elsewhere: another process is writing the library"
+        description="elsewhere: another process is writing the library; the figures are those of its scan"
     )
     can_start: bool = Field(description="Whether the server knows folders to scan, and nothing else writes")
     folders: list[str] = Field(description="What is scanned")

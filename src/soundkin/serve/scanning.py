@@ -19,7 +19,8 @@ from typing import Any
 from soundkin import workers
 from soundkin.errors import SoundkinError
 from soundkin.library import Library
-from soundkin.record import writer_of
+from soundkin.record import writer_now
+from soundkin.record.database import in_words
 from soundkin.scan import Progress, ScanOptions
 from soundkin.serve.models import ScanState
 
@@ -62,8 +63,10 @@ class Scanning:
     def state(self) -> ScanState:
         """Return where the scan stands."""
         running = self._child is not None
-        writer = "" if running else writer_of(self._library.place)
-        told: dict[str, Any] = {"state": "elsewhere", "message": writer} if writer else dict(self._told)
+        writer = {} if running else writer_now(self._library.place)
+        told: dict[str, Any] = dict(self._told)
+        if writer:
+            told = {**writer.get("scan", {}), "state": "elsewhere", "message": in_words(writer)}
         return ScanState(
             can_start=bool(self._music) and not running and not writer, folders=self._music, **told
         )
