@@ -30,7 +30,7 @@ import numpy.typing as npt
 from filling import SPACE, fill
 
 from soundkin import workers
-from soundkin.filters import Filter, Match, Range, where_of
+from soundkin.filters import And, Filter, Match, Range, where_of
 from soundkin.index import open_index
 from soundkin.index.recorded import RecordIndex
 from soundkin.record import Record
@@ -62,7 +62,12 @@ Floats = npt.NDArray[np.float32]
 Cases = dict[str, Filter | None]
 CASES: Cases = {
     "no filter": None,
+    "genre, 1 %": Match("genre", ("style 17",)),
+    "genre, 3 %": Match("genre", ("style 17", "style 29", "style 84")),
     "genre, 10 %": Match("genre", ("genre 3",)),
+    "genre, 30 %": Match("genre", ("genre 1", "genre 3", "genre 8")),
+    "genre, 60 %": Match("genre", tuple(f"genre {i}" for i in range(6))),
+    "genre and year, 1 %": And((Match("genre", ("genre 3",)), Range("year", gte=1960, lt=1968))),
     "year, 10 %": Range("year", gte=1960, lt=1968),
     "year, 50 %": Range("year", lt=1990),
 }
@@ -195,7 +200,7 @@ def search_all(folder: Path, n: int, seed: int) -> dict[str, dict[str, float]]:
             _, plain = timed(partial(_exactly, among, rows[queries]), min(n, 50))
             shown[name] = {
                 **spent,
-                "recall@10": found / max(1, sum(map(len, right))),
+                "recall@10": found / sum(map(len, right)) if len(among) else 1.0,
                 "numpy p50": plain["CPU p50"],
             }
     return shown

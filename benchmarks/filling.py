@@ -59,7 +59,7 @@ def fill(
             for i, (row, file) in enumerate(zip(rows, files or nowhere, strict=True)):
                 tags = Tags(
                     title=f"track {i}", artist=f"artist {i // 12}", album=f"album {i // 12}",
-                    genres=(f"genre {cluster[i] % 10}",), year=int(year[i]),
+                    genres=(f"genre {cluster[i] % 10}", f"style {cluster[i] % 100}"), year=int(year[i]),
                 )  # fmt: skip
                 analysis = Analysis(bpm=60.0 + i % 120, key="", energy=(i % 100) / 100, loudness=-14.0)
                 seconds = float(rng.uniform(120, 420))

@@ -120,6 +120,8 @@ def test_state_says_what_is_there(folder: Path) -> None:
         index.upsert(random_points(40))
         assert read_state(folder).optimized == 30  # type: ignore[union-attr]
         assert index.outside_graph() == 10
+        index.delete([point.id for point in random_points(40)[5:]])
+        assert index.outside_graph() == 25  # of the graph's 30 points 5 are left
 
 
 def test_second_process_learns_that_the_folder_is_taken(folder: Path) -> None:
@@ -297,6 +299,15 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def changes_of_genre(folder: Path, units: np.ndarray, genre: np.ndarray) -> int:
+    """Return how often the genre changes from one vector to the next, as the engine stores them."""
+    (stored,) = folder.glob("edge-0001/shard/segments/*/vector_storage-s/matrix.dat")
+    rows = np.fromfile(stored, np.float32, offset=4).reshape(-1, units.shape[1])
+    order = np.concatenate([(part @ units.T).argmax(axis=1) for part in np.array_split(rows, 10)])
+    assert sorted(order) == list(range(len(units)))
+    return int(np.count_nonzero(np.diff(genre[order])))
+
+
 @pytest.mark.slow
 def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Path) -> None:
     """Big enough (29 MB) for the engine to build a graph, and to use it for half of the points.
@@ -316,6 +327,7 @@ def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Pat
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     with open_index(tmp_path) as index:
         assert index._shard.info().indexed_vectors_count == n  # type: ignore[attr-defined]
+        assert changes_of_genre(tmp_path, units, group % 2) == 1
         for where, passing in ((None, np.ones(n, bool)), (Match("genre", ("g1",)), group % 2 == 1)):
             found = total = 0
             for query in range(0, n, 150):

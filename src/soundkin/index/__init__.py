@@ -187,7 +187,7 @@ class Index(ABC):
         """
 
     def outside_graph(self) -> int:
-        """Count the points that are searched one by one, because they came after the graph was built.
+        """Count the points that came or went after the graph was built, and make searches slower.
 
         Returns
         -------

@@ -5,7 +5,8 @@ holds the interpreter's lock until it is done. And a graph search under a filter
 filter goes along with the sound, as a genre does; the engine's extra links for payloads help only in part and make a
 build much longer. So a filtered search here sees which of the nearest points pass when the filter is broad; when it
 is not, or too few of them do, it looks at every point that passes: in a large index at a copy of the vectors of a byte
-a number, which is a quarter of the memory, and the best of those are scored again in full. benchmarks/bench_index.py
+a number, which is a quarter of the memory, and the best of those are scored again in full. Points of the same genres
+lie side by side in it, for most of the time of such a look goes by waiting for memory. benchmarks/bench_index.py
 prints what each kind of question costs, and its recall; docs/scale.md compares settings.
 """
 
@@ -39,9 +40,11 @@ _QUICKLY, _FETCHED, _SPARE = 30_000, 500, 2.5
 # The copies find twice as many as are wanted, which makes up for what rounding loses.
 _COPIES = engine.QuantizationSearchParams(rescore=True, oversampling=2.0)
 _ROUGHLY = engine.QuantizationSearchParams(rescore=False)
-# Below 10 MB of vectors looking at each is as fast as a graph. In a larger index a filter may pass half of all points
-# before the engine follows its graph under it; were it more, so would it without one after some points were removed.
-_SMALL_KB, _LARGEST_SCAN = 10_000, 1 / 2
+# Below 10 MB of vectors looking at each is as fast as a graph. In a larger index a filter may pass so many of all
+# points before the engine follows its graph under it. When fewer than that are left of those it was built of, the
+# engine looks at each of them without a filter, too: `outside_graph` tells in time.
+_SMALL_KB, _LARGEST_SCAN = 10_000, 0.9
+_TOGETHER = "genre"  # the field whose equals lie together
 _CANDIDATES = 256  # of the graph, at least: with 128 recall@10 among a million is 0.9845
 _OS_ERROR = re.compile(r"os error (\d+)")
 # what stands in the way from outside, so that building again would not help
@@ -118,14 +121,14 @@ class EdgeIndex(Index):
             self._save(replace(self._state, mark=mark))
 
     def outside_graph(self) -> int:
-        """Count the points that came after this generation was built.
+        """Count the points that came, or went, after this generation was built.
 
         Returns
         -------
         int
-            They are searched one by one; `rebuild` takes them into the graph.
+            What came is searched one by one, what went is passed by in the graph; `rebuild` makes one without either.
         """
-        return max(0, self.count() - self._state.optimized)
+        return abs(self.count() - self._state.optimized)
 
     def close(self) -> None:
         """Write what is pending and let other processes have the folder; a second call does nothing."""
@@ -163,7 +166,7 @@ class EdgeIndex(Index):
             )
             if len(found) == k:
                 return found
-        # what is estimated may be somewhat more: above the half the engine would follow the graph
+        # what is estimated may be somewhat more, and then the engine would follow the graph
         return self._query(space, target, k, where, exact=passing > 0.8 * _LARGEST_SCAN * total)
 
     def _about(self, where: Filter | None) -> int:
@@ -234,6 +237,7 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
     """Make a shard of these points; the number of them."""
     with one_line(path):
         shard = engine.EdgeShard.create(str(path), _config(spaces))
+        _index_field(shard, _TOGETHER)  # before the points: it decides in which order they are stored
     try:
         for batch in batched(points, BATCH):
             checked = check_points(batch, spaces)
@@ -245,8 +249,8 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
             shard = engine.EdgeShard.load(str(path), _config(spaces, count))
             shard.optimize()
             # after the points, which would all be in memory otherwise: the graph has no links for them
-            for key in sorted(map(payload_key, FIELDS)):
-                shard.update(engine.UpdateOperation.create_field_index(key, _field_index(PAYLOAD[key])))
+            for key in sorted(set(map(payload_key, FIELDS)) - {_TOGETHER}):
+                _index_field(shard, key)
             shard.flush()
             return count
     finally:
@@ -267,15 +271,18 @@ def _config(spaces: Mapping[str, int], count: int = 0) -> engine.EdgeConfig:
     return engine.EdgeConfig(vectors=vectors, quantization_config=copies)
 
 
-def _field_index(kind: str) -> Any:
-    """Index of one payload field, without the extra graph links that exact filtered searches do not use."""
+def _index_field(shard: engine.EdgeShard, key: str) -> None:
+    """Index one payload field, without the extra graph links that exact filtered searches do not use."""
     # read from disk when asked: a large index opens sooner; benchmarks/bench_index.py prints how fast both are
-    cold = engine.Memory.Cold
+    cold, kind = engine.Memory.Cold, PAYLOAD[key]
+    params: Any
     if kind == "keyword":
-        return engine.KeywordIndexParams(enable_hnsw=False, memory=cold)
-    if kind == "integer":
-        return engine.IntegerIndexParams(lookup=False, range=True, enable_hnsw=False, memory=cold)
-    return engine.FloatIndexParams(enable_hnsw=False, memory=cold)
+        params = engine.KeywordIndexParams(is_tenant=key == _TOGETHER, enable_hnsw=False, memory=cold)
+    elif kind == "integer":
+        params = engine.IntegerIndexParams(lookup=False, range=True, enable_hnsw=False, memory=cold)
+    else:
+        params = engine.FloatIndexParams(enable_hnsw=False, memory=cold)
+    shard.update(engine.UpdateOperation.create_field_index(key, params))
 
 
 def _write(shard: engine.EdgeShard, points: list[Point]) -> None:
@@ -297,6 +304,8 @@ def _write(shard: engine.EdgeShard, points: list[Point]) -> None:
 def _condition(where: Filter) -> Any:
     """Translate a filter into the engine's."""
     match where:
+        case Match(field, (value,)):  # by itself it takes two thirds of the time
+            return engine.FieldCondition(payload_key(field), match=engine.MatchValue(value))
         case Match(field, values):
             return engine.FieldCondition(payload_key(field), match=engine.MatchAny(list(values)))
         case Range(field, gt, gte, lt, lte):
