@@ -39,7 +39,8 @@ class FakeQdrant:
     """State of one server; `requests` is all that came, `trouble` what to answer instead to the next ones.
 
     A trouble is an HTTP status, "reset" (the connection breaks), "hang" (no answer until the end), or a pair of a
-    status and the seconds of a Retry-After. "lost" does what is asked for, and breaks the connection then.
+    status and the seconds of a Retry-After. "lost" does what is asked for, and breaks the connection then. A function
+    is called before what is asked for is done.
     """
 
     version: str = "1.18.0"
@@ -150,6 +151,8 @@ def handler(fake: FakeQdrant) -> type[BaseHTTPRequestHandler]:
             body = json.loads(raw or "null")
             fake.requests.append(Request(self.command, path, body, key, query))
             trouble = fake.trouble.pop(0) if fake.trouble else None
+            if callable(trouble):
+                trouble = trouble()
             if trouble == "hang":
                 fake.over.wait(60)
             if trouble in ("hang", "reset"):

@@ -1,7 +1,7 @@
 """What a library holds open: its record, and the index that follows it.
 
-Whoever opens the index applies what the record has gained since. While it is built, or where another process holds it,
-the answer comes from the vectors in the record, exactly, only slower.
+Whoever opens the index applies what the record has gained since. While it is built or filled, or where another process
+holds it, the answer comes from the vectors in the record, exactly, only slower.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from soundkin.errors import InputError, NotFound, StoreError
 from soundkin.filters import where_of
-from soundkin.index import Index, Mark, RebuildNeeded, open_index
+from soundkin.index import Index, IndexLocked, Mark, RebuildNeeded, open_index
 from soundkin.index.building import Builder
 from soundkin.index.follow import catch_up, is_foreign, rebuild_from
 from soundkin.index.generations import read_state
@@ -68,7 +68,8 @@ class Holding:
         self._record: Record | None = None
         self._index: Index | None = None
         self._fallback: RecordIndex | None = None  # while the index cannot be had
-        self._builder = Builder(place, folder)
+        # None: a client that is ready cannot be handed to another process
+        self._builder = Builder(place, self.where) if isinstance(self.where, (Path, QdrantSettings)) else None
         self._try_again = 0.0  # when to look for the index again, on the monotonic clock
 
     def record(self) -> Record:
@@ -101,12 +102,12 @@ class Holding:
         record = self.record()
         if changed >= _SMALL and self._is_remote:
             self._close_index()  # one that stands where the load began would take all of it again
-            with (
-                contextlib.suppress(RebuildNeeded),
-                open_index(self.where, **self._server(record)) as index,
-                index.loading(),
-            ):
-                catch_up(index, record)
+            try:
+                with open_index(self.where, **self._server(record)) as index, index.loading():
+                    catch_up(index, record)
+            except RebuildNeeded:
+                with contextlib.suppress(IndexLocked):  # another server builds it
+                    self._rebuild(record)
         known = None if self._is_remote else read_state(self._folder)
         if known and known.mark == Mark(record.uuid, record.revision):
             return  # seen without opening it, which a large one takes a second for
@@ -181,7 +182,7 @@ class Holding:
                 self._fallback = None
                 return self._index
             except StoreError as error:  # held by another process, or the disk is full or cannot be written
-                if self._is_remote:
+                if self._is_remote and not isinstance(error, IndexLocked):
                     raise
                 log.info("searching the record itself: %s", error)
                 self._close_index()
@@ -196,12 +197,15 @@ class Holding:
     def _real_index(self, record: Record) -> Index:
         try:
             self._index = self._index or open_index(self.where, **self._server(record))
+            since = self._index.mark.revision if self._index.mark else 0
+            if record.revision - since >= _SMALL and self._index.is_loading():
+                raise IndexLocked("another process fills the index")
             catch_up(self._index, record)
         except RebuildNeeded as error:
             self._close_index()
-            if not self._is_remote and _is_large(record):
-                self._builder.begin()
-                raise StoreError(f"{error}; that is under way") from error
+            if self._builder and _is_large(record):
+                self._builder.begin(**self._server(record))
+                raise IndexLocked(f"{error}; that is under way") from error
             log.info("building the index: %s", error)
             self._rebuild(record)
             self._index = open_index(self.where, **self._server(record))
@@ -233,7 +237,7 @@ class Holding:
             self._index = None
 
     def _rebuild(self, record: Record) -> None:
-        if self._is_remote or not _is_large(record):
+        if self._is_remote or not (self._builder and _is_large(record)):
             rebuild_from(self.place, self.where, **self._server(record))
         else:
             self._builder.run()

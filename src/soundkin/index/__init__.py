@@ -196,6 +196,16 @@ class Index(ABC):
         """
         return 0
 
+    def is_loading(self) -> bool:
+        """Tell whether some process loads very many points at this moment, see `loading`.
+
+        Returns
+        -------
+        bool
+            False for an engine that belongs to one process.
+        """
+        return False
+
     @contextlib.contextmanager
     def loading(self) -> Iterator[Self]:
         """Load very many points: what an engine does after each change, it does once, at the end.

@@ -1,19 +1,21 @@
 """Building the index of a large library in a process of its own, while questions are answered without it."""
 
-import json
 import logging
-import os
+import pickle
 import re
 import subprocess
 import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from soundkin import workers
 from soundkin.errors import StoreError
 from soundkin.index.generations import being_built
+
+if TYPE_CHECKING:
+    from soundkin.index.settings import QdrantSettings
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +24,12 @@ _TRY_AGAIN_SECONDS = 600.0
 # The engine holds the interpreter's lock for most of a build: only another process keeps this one responsive.
 _KIND = re.compile(r"^soundkin[\w.]*: ")  # of an error of ours, in the last line of a traceback
 _CODE = """
-import json, os, sys
+import os, pickle, sys
 from soundkin.index.follow import rebuild_from
 if hasattr(os, "nice"):
-    os.nice(int(sys.argv[2]))
-rebuild_from(json.load(sys.stdin), sys.argv[1])
+    os.nice(int(sys.argv[1]))
+record_at, where, server = pickle.load(sys.stdin.buffer)
+rebuild_from(record_at, where, **server)
 """
 
 
@@ -37,23 +40,29 @@ class Builder:
     ----------
     record_at : str or Path
         Where its record is, for `Record.open`.
-    index : Path
-        Folder of the index.
+    where : Path or QdrantSettings
+        The index: a folder, or a Qdrant server.
     """
 
-    def __init__(self, record_at: str | Path, index: Path) -> None:
-        self._record_at, self._index = record_at, index
+    def __init__(self, record_at: str | Path, where: "Path | QdrantSettings") -> None:
+        self._record_at, self._where = record_at, where
+        self._server: dict[str, Any] = {}
         self._guard = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._failed = float("-inf")  # when, on the monotonic clock
         self._told = False
 
-    def begin(self) -> None:
+    def begin(self, **server: Any) -> None:
         """See to it that the index is being built, by whatever process, and do not wait for it.
 
         It goes on when this process ends, so that somebody who only asks one question at a time has an index at last;
         and it gives way to other programs. What made it fail is logged, and it is tried again after a while.
+
+        Parameters
+        ----------
+        **server
+            As in `rebuild`.
 
         Raises
         ------
@@ -63,6 +72,7 @@ class Builder:
         if not self._guard.acquire(blocking=False):  # another thread waits for a build
             return
         try:
+            self._server = server
             self._begin()
         finally:
             self._guard.release()
@@ -72,7 +82,8 @@ class Builder:
             return
         if time.monotonic() - self._failed < _TRY_AGAIN_SECONDS:
             return
-        if not being_built(self._index):
+        # what is on a server says so to the process that wants to build it, too
+        if not (isinstance(self._where, Path) and being_built(self._where)):
             self._start(10)
         if not self._told:
             log.warning("the index is being built; until it is there, answers take longer")
@@ -95,10 +106,10 @@ class Builder:
 
     def _start(self, nice: int) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        start = workers.python(_CODE, os.fspath(self._index), str(nice))
+        start = workers.python(_CODE, str(nice))
         # in private: what stands behind a command, everybody on the machine can read
         told = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-        told.write(json.dumps(os.fspath(self._record_at)).encode())
+        pickle.dump((self._record_at, self._where, self._server), told)
         told.seek(0)
         try:
             self._process = subprocess.Popen(

@@ -42,17 +42,30 @@ def catch_up(index: Index, record: Record) -> None:
     mark = index.mark or Mark(record.uuid, 0)
     if is_foreign(mark, record):
         raise RebuildNeeded("the index belongs to another record; it is built again")
-    upto_date = index.mark is not None and mark.revision == record.revision
-    # Before the spaces: a writer may add one at any moment, and the changes must not know more than the index.
-    changes = None if upto_date else record.changes(mark.revision)
-    for space, dims in dims_of(record).items():
-        index.add_space(space, dims)
-    if changes is None:
+    if index.mark is not None and mark.revision == record.revision:
+        _add_spaces(index, record)
         return
+    upto = _apply(index, record, mark.revision)
+    # What changed meanwhile another server may have applied, before this one put back what was there until then.
+    while record.revision != upto and (later := _apply(index, record, upto)) != upto:
+        upto = later
+    index.flush(Mark(record.uuid, upto))
+
+
+def _apply(index: Index, record: Record, since: int) -> int:
+    """Apply what came after a revision; the one the index has come to."""
+    changes = record.changes(since)
+    # After the changes: a writer may add a space at any moment, and they must not know more than the index.
+    _add_spaces(index, record)
     index.delete(int(id_, 16) for id_ in changes.removed)
     for some in batched(changes.changed, _AT_ONCE):
         index.upsert(point_of(*change) for change in some)
-    index.flush(Mark(record.uuid, changes.revision))
+    return changes.revision
+
+
+def _add_spaces(index: Index, record: Record) -> None:
+    for space, dims in dims_of(record).items():
+        index.add_space(space, dims)
 
 
 def is_foreign(mark: Mark, record: Record) -> bool:

@@ -111,11 +111,30 @@ class ServerIndex(Index):
         mark : Mark, optional
             What the index reflects now.
         """
-        if mark and self._generations.current() != self._generation:
-            self._read()  # it was built anew meanwhile, from an earlier state perhaps: what it lacks is to be found out
-        elif mark:
-            self._note({"record": mark.record, "revision": mark.revision, PAYLOAD_KEY: LAYOUT})
-            self._mark = mark
+        if mark is None:
+            return
+        if not self._has_moved():
+            try:
+                self._note({"record": mark.record, "revision": mark.revision, PAYLOAD_KEY: LAYOUT})
+            except StoreError:
+                if not self._has_moved():
+                    raise
+            else:
+                self._mark = mark
+                return
+        self._read()  # it was built anew meanwhile, from an earlier state perhaps: what it lacks is to be found out
+
+    def is_loading(self) -> bool:
+        """Tell whether some process loads very many points at this moment, see `loading`.
+
+        Returns
+        -------
+        bool
+            False as well when it has shown no sign of life for ten minutes: then it was killed.
+        """
+        info = self._info()
+        alive = (info.config.metadata or {}).get(BUILDING_KEY, 0.0)
+        return info.config.optimizer_config.indexing_threshold == 0 and time.time() - alive <= STALE_SECONDS
 
     @contextlib.contextmanager
     def loading(self) -> Iterator[Self]:
@@ -252,7 +271,12 @@ class ServerIndex(Index):
         if current is None:
             raise RebuildNeeded(f"{self._name}: not there; soundkin qdrant create makes it from the record")
         self._generation = current
-        info = self._info()
+        try:
+            info = self._info()
+        except StoreError:
+            if not self._has_moved():
+                raise
+            return self._read()
         vectors, saved = info.config.params.vectors, info.config.metadata or {}
         if not isinstance(vectors, dict) and PAYLOAD_KEY not in saved:
             # no `RebuildNeeded`: rebuilding would delete what is somebody else's
@@ -273,6 +297,10 @@ class ServerIndex(Index):
             vectors if isinstance(vectors, dict) else {}
         )  # none in one that was made before there was a track
         self._spaces = {space: params.size for space, params in named.items()}
+
+    def _has_moved(self) -> bool:
+        """Tell whether the alias stands for another collection than the one that was read; that may be gone."""
+        return self._generations.current() != self._generation
 
     def _check_version(self) -> None:
         told = self._call(self._client.info).version
