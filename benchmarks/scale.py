@@ -9,7 +9,7 @@ scan fills it, with made-up tracks (filling.py), whose files exist but hold no m
 real. Then the index is built, opened and asked as bench_index.py does it, and the library is asked all else.
 
 Sizes that are not measured in a run keep the figures that --out has of them, so that the large ones can be run by
-themselves. With --folder the libraries stay there, in a folder for each size, and the next run goes on with them.
+themselves, at the same time as others, too. With --folder the libraries stay there, in a folder for each size, and the next run goes on with them.
 """
 
 import argparse
@@ -199,6 +199,11 @@ def plot(rows: list[Row], path: Path) -> None:
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
+def known(path: Path | None) -> dict[int, Row]:
+    """Read what a file has of earlier runs."""
+    return {row["tracks"]: row for row in json.loads(path.read_text())} if path and path.exists() else {}
+
+
 def main() -> int:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(
@@ -210,14 +215,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="JSON to write, which may have other sizes already")
     parser.add_argument("--plot", type=Path, help="picture to draw, .svg or .png")
     args = parser.parse_args()
-    known = json.loads(args.out.read_text()) if args.out and args.out.exists() else []
-    rows = {row["tracks"]: row for row in known}
+    rows = known(args.out)
     with tempfile.TemporaryDirectory() as temporary:
         for n in args.sizes:
             folder = (args.folder or Path(temporary)) / str(n)
             folder.mkdir(parents=True, exist_ok=True)
             begin = time.monotonic()
-            rows[n] = measure(n, folder, args.questions)
+            row = measure(n, folder, args.questions)
+            rows |= known(args.out) | {n: row}
             print(f"{n:,} tracks: measured in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
             if args.out:
                 args.out.write_text(json.dumps([rows[size] for size in sorted(rows)], indent=1) + "\n")
