@@ -9,7 +9,8 @@ scan fills it, with made-up tracks (filling.py), whose files exist but hold no m
 real. Then the index is built, opened and asked as bench_index.py does it, and the library is asked all else.
 
 Sizes that are not measured in a run keep the figures that --out has of them, so that the large ones can be run by
-themselves, at the same time as others, too. With --folder the libraries stay there, in a folder for each size, and the next run goes on with them.
+themselves, also at the same time. With --folder the libraries stay there, in a folder for each size, and the next run
+goes on with them.
 """
 
 import argparse
