@@ -310,7 +310,7 @@ def changes_of_genre(folder: Path, units: np.ndarray, genre: np.ndarray) -> int:
 
 @pytest.mark.slow
 def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Path) -> None:
-    """Big enough (29 MB) for the engine to build a graph, and to use it for half of the points.
+    """Big enough (29 MB) for the engine to build a graph, also of the seven tenths that another space has.
 
     The genre goes along with the sound, as genres do.
     """
@@ -318,22 +318,36 @@ def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Pat
     n, dims = 7_000, 1024
     group = rng.integers(40, size=n)
     rows = (rng.normal(size=(40, dims))[group] + 0.5 * rng.normal(size=(n, dims))).astype(np.float32)
+    few = np.arange(n) % 10 < 7
     rebuild(
         tmp_path,
         MARK,
-        {"s": dims},
-        (Point(i, {"s": row}, {"genre": [f"g{group[i] % 2}"]}) for i, row in enumerate(rows)),
+        {"s": dims, "few": dims},
+        (
+            Point(i, {"s": row, "few": row} if few[i] else {"s": row}, {"genre": [f"g{group[i] % 2}"]})
+            for i, row in enumerate(rows)
+        ),
     )
+    for file in tmp_path.rglob("hnsw_config.json"):
+        told = json.loads(
+            file.read_text()
+        )  # with fewer than the first, a search without a filter looks at each
+        assert told["full_scan_threshold"] < 0.95 * told["indexed_vector_count"]
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     with open_index(tmp_path) as index:
-        assert index._shard.info().indexed_vectors_count == n  # type: ignore[attr-defined]
+        assert index._shard.info().indexed_vectors_count == n + few.sum()  # type: ignore[attr-defined]
         assert changes_of_genre(tmp_path, units, group % 2) == 1
-        for where, passing in ((None, np.ones(n, bool)), (Match("genre", ("g1",)), group % 2 == 1)):
+        for space, where, passing in (
+            ("s", None, np.ones(n, bool)),
+            ("s", Match("genre", ("g1",)), group % 2 == 1),
+            ("few", None, few),
+            ("few", Match("genre", ("g0",)), few & (group % 2 == 0)),
+        ):
             found = total = 0
             for query in range(0, n, 150):
                 scores = np.where(passing, units @ units[query], -2)
                 wanted = set(np.argsort(-scores)[:10].tolist())
-                found += len(wanted & {i for i, _ in index.search("s", rows[query], k=10, where=where)})
+                found += len(wanted & {i for i, _ in index.search(space, rows[query], k=10, where=where)})
                 total += 10
             assert found / total >= 0.99
 

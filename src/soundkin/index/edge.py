@@ -13,6 +13,7 @@ prints what each kind of question costs, and its recall; docs/scale.md compares 
 import errno
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -156,7 +157,7 @@ class EdgeIndex(Index):
     ) -> list[tuple[int, float]]:
         if where is None or exact:
             return self._query(space, target, k, where, exact)
-        passing, total = self._about(where), self._about(None)
+        passing, total = self._about(_condition(where)), self._about()
         fetched = math.ceil(_SPARE * k * total / max(passing, 1))
         if passing > _QUICKLY and fetched <= _FETCHED:
             # Of the nearest of all points, those that pass are the nearest that pass.
@@ -167,11 +168,12 @@ class EdgeIndex(Index):
             if len(found) == k:
                 return found
         # what is estimated may be somewhat more, and then the engine would follow the graph
-        return self._query(space, target, k, where, exact=passing > 0.8 * _LARGEST_SCAN * total)
+        most = 0.8 * _LARGEST_SCAN * self._about(engine.HasVectorCondition(space))
+        return self._query(space, target, k, where, exact=passing > most)
 
-    def _about(self, where: Filter | None) -> int:
+    def _about(self, *conditions: Any) -> int:
         """Estimate how many points pass, from the indexes of the payload alone."""
-        passing = None if where is None else engine.Filter(must=[_condition(where)])
+        passing = engine.Filter(must=list(conditions))
         with one_line(self.folder):
             return self._shard.count(engine.CountRequest(filter=passing, exact=False))
 
@@ -238,15 +240,19 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
     with one_line(path):
         shard = engine.EdgeShard.create(str(path), _config(spaces))
         _index_field(shard, _TOGETHER)  # before the points: it decides in which order they are stored
+    have = Counter[str]()
     try:
         for batch in batched(points, BATCH):
             checked = check_points(batch, spaces)
+            have.update(space for point in checked for space in point.vectors)
             with one_line(path):
                 _write(shard, checked)
         with one_line(path):
             count = shard.count(engine.CountRequest(exact=True))
             shard.close()  # how many there are decides how they are searched
-            shard = engine.EdgeShard.load(str(path), _config(spaces, count))
+            # The engine knows vectors by their mean size, over points that have none, too.
+            scanned = {space: int(_LARGEST_SCAN * have[space] ** 2 / max(1, count)) for space in spaces}
+            shard = engine.EdgeShard.load(str(path), _config(spaces, scanned))
             shard.optimize()
             # after the points, which would all be in memory otherwise: the graph has no links for them
             for key in sorted(set(map(payload_key, FIELDS)) - {_TOGETHER}):
@@ -257,12 +263,13 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
         shard.close()
 
 
-def _config(spaces: Mapping[str, int], count: int = 0) -> engine.EdgeConfig:
+def _config(spaces: Mapping[str, int], scanned: Mapping[str, int] | None = None) -> engine.EdgeConfig:
+    """Say how vectors are kept, and of how many of each space a filter may leave all to be looked at."""
     vectors = {}
     for space, dims in spaces.items():
-        scanned = int(_LARGEST_SCAN * count * dims * 4 / 1024)  # KB of float32
+        kilobytes = max(_SMALL_KB, (scanned or {}).get(space, 0) * dims * 4 // 1024)  # of float32
         # m and ef_construct are Qdrant's own defaults, said aloud
-        graph = engine.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=max(_SMALL_KB, scanned))
+        graph = engine.HnswIndexConfig(m=16, ef_construct=100, full_scan_threshold=kilobytes)
         # in full they are needed only to score the best again: an index that is opened does not read them all
         vectors[space] = engine.EdgeVectorParams(
             dims, engine.Distance.Cosine, hnsw_config=graph, memory=engine.Memory.Cold
