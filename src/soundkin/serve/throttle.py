@@ -21,7 +21,7 @@ _V6_BITS = 64
 
 
 class Throttle:
-    """Counts failures: after a few failures one has to wait, each time twice as long.
+    """Counts failures: after a few of them one has to wait, each time twice as long.
 
     Parameters
     ----------
