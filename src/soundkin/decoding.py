@@ -311,6 +311,10 @@ class _Av:
         begin = round((frame.pts - self._origin) * self._per_tick)
         if self._goal is None:
             self.torn |= self._next is not None and begin - self._next > _GAP_SECONDS * self.rate
+        elif self.format == "vorbis" and self._next is not None and begin - self._next < len(samples):
+            # Where blocks change their size, ffmpeg stamps a frame late, by less than its length; pages that are lost
+            # are longer.
+            begin = min(begin, self._next)
         self._next = begin + len(samples)
         if self._goal is None:
             return samples
