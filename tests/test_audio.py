@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sounds import FORMATS, Sound, decode, decode_av, rustle, tone, write
 
-from soundkin import audio, workers
+from soundkin import audio, decoding, workers
 from soundkin.audio import (
     DEFAULT_LISTENING,
     MIN_SECONDS,
@@ -133,16 +133,16 @@ def test_excerpts_reached_by_seeking_are_the_same_stretch_of_the_whole(
 def test_a_seek_in_an_mp3_of_small_frames_leaves_no_hole(tones: dict[str, Path]) -> None:
     """The frames of a pure tone are small, so that each needs many before it to be decoded."""
     whole = decode(tones["mp3"])
-    decoder = audio._SoundFile(str(tones["mp3"]))
+    decoder = decoding._SoundFile(str(tones["mp3"]))
     for start in (150_000, 50_000, 60_000, 100_001, 0):
         assert np.abs(decoder.read(start, 10_000) - whole[start : start + 10_000]).max() < 1e-6
     decoder.close()
 
 
 def test_blocks_join_without_a_seam(tones: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "_BLOCK", 1 << 15)
+    monkeypatch.setattr(decoding, "_BLOCK", 1 << 15)
     for name in ("mp3", "flac"):
-        decoder = audio._SoundFile(str(tones[name]))
+        decoder = decoding._SoundFile(str(tones[name]))
         assert np.abs(decoder.read(0, 8 * 44100) - decode(tones[name])).max() < 1e-6
         decoder.close()
 
@@ -158,7 +158,10 @@ def test_noise_that_aac_makes_up_differs_but_nothing_else_does(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["mp3", "flac", "vorbis", "wav", "aiff", "opus"])
 def test_the_two_decoders_agree(rustles: dict[str, Path], name: str) -> None:
-    decoders: list[audio._Decoder] = [audio._SoundFile(str(rustles[name])), audio._Av(str(rustles[name]))]
+    decoders: list[decoding.Decoder] = [
+        decoding._SoundFile(str(rustles[name])),
+        decoding._Av(str(rustles[name])),
+    ]
     lengths = {decoder.frames for decoder in decoders}
     assert max(filter(None, lengths)) - min(filter(None, lengths)) <= 0.007 * RATES[name]
     for start in (0, 100_000):
@@ -181,7 +184,7 @@ def test_what_one_decoder_refuses_the_other_one_hears(
         def __init__(self, path: str) -> None:
             raise DecodeError("refused")
 
-    monkeypatch.setattr(audio, kind, Refusing)
+    monkeypatch.setattr(decoding, kind, Refusing)
     y = load(rustles[name], RATES[name])
     reference = decode(rustles[name])
     n = min(len(y), len(reference))
@@ -193,7 +196,7 @@ def test_what_one_decoder_refuses_the_other_one_hears(
 def test_where_one_decoder_stops_the_other_one_goes_on(
     rustles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, name: str, kind: str
 ) -> None:
-    real = getattr(audio, kind)
+    real = getattr(decoding, kind)
     stop = 100_000
 
     def read(self: object, start: int, n: int) -> Sound:
@@ -232,7 +235,7 @@ def test_the_mean_of_eight_channels(tmp_path: Path) -> None:
     levels = (0.8, 0.0, 0.4, 0.0, 0.0, 0.0, 0.8, 0.0)
     for name in ("x.wav", "x.flac"):
         soundfile.write(tmp_path / name, tone(2, 44100, levels), 44100)
-        for decoder in (audio._SoundFile(str(tmp_path / name)), audio._Av(str(tmp_path / name))):
+        for decoder in (decoding._SoundFile(str(tmp_path / name)), decoding._Av(str(tmp_path / name))):
             assert decoder.channels == 8
             assert np.abs(decoder.read(0, 88200) - tone(2, 44100, (0.25,))[:, 0]).max() < 1e-4
             decoder.close()
@@ -252,7 +255,7 @@ def test_every_sample_type_has_the_same_full_scale(tmp_path: Path, subtype: str)
     sound = tone(1, 44100, (0.6, 0.2))
     soundfile.write(tmp_path / "x.wav", sound, 44100, subtype=subtype)
     step = {"PCM_U8": 2 / 128, "ULAW": 0.02, "ALAW": 0.02}.get(subtype, 1e-4)
-    for decoder in (audio._SoundFile(str(tmp_path / "x.wav")), audio._Av(str(tmp_path / "x.wav"))):
+    for decoder in (decoding._SoundFile(str(tmp_path / "x.wav")), decoding._Av(str(tmp_path / "x.wav"))):
         assert np.abs(decoder.read(0, 44100) - sound.mean(axis=1)).max() < step
         decoder.close()
 
@@ -418,7 +421,7 @@ def test_names_that_are_not_text(tmp_path: Path, suffix: str) -> None:
     os.rename(plain, path)
     for name in (path, os.fsdecode(path)):
         assert len(load(name, 44100)) == pytest.approx(88200, abs=3000)  # type: ignore[arg-type]
-    for kind in (audio._SoundFile, audio._Av):
+    for kind in (decoding._SoundFile, decoding._Av):
         decoder = kind(os.fsdecode(path))
         assert len(decoder.read(0, 44100)) == 44100
         decoder.close()
@@ -439,7 +442,7 @@ def test_names_that_look_like_protocols_are_names(
     soundfile.write(decoy, tone(5, 44100, (0.5,)), 44100)
     soundfile.write("x.wav", tone(2, 44100, (0.5,), hz=440), 44100)
     os.rename("x.wav", name)
-    for decoder in (audio._Av(name), audio._SoundFile(name)):
+    for decoder in (decoding._Av(name), decoding._SoundFile(name)):
         assert decoder.frames == 88200
         decoder.close()
     assert peak_hz(load(name, 44100), 44100)[0] == pytest.approx(440, abs=1)

@@ -16,10 +16,10 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.
 
 # in the order of the line: a file imports only stations above its own
 STATIONS = (
-    "errors", "synth", "audio", "tags", "features", "fingerprint", "encoders", "workers", "embed", "record", "filters",
-    "index", "holding", "recommend", "fusion", "playlists", "plays", "taste", "spaces", "scan", "exchange", "cluster",
-    "keeping", "asking", "noting", "mixing", "browsing", "tasting", "filling", "library", "explore", "datasets",
-    "evaluate", "report", "training", "demo", "doctor", "serve", "cli",
+    "errors", "synth", "decoding", "audio", "tags", "features", "fingerprint", "encoders", "workers", "embed",
+    "record", "filters", "index", "holding", "recommend", "fusion", "playlists", "plays", "taste", "spaces", "scan",
+    "exchange", "cluster", "keeping", "asking", "noting", "finding", "mixing", "browsing", "tasting", "filling",
+    "library", "explore", "datasets", "evaluate", "report", "training", "demo", "doctor", "serve", "cli",
 )  # fmt: skip
 
 

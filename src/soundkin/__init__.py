@@ -29,9 +29,10 @@ if TYPE_CHECKING:
         StoreError,
     )
     from soundkin.exchange import ImportReport
+    from soundkin.finding import Found, ImportedProfile
     from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
     from soundkin.library import Library, Status
-    from soundkin.mixing import Cluster, Found, ImportedProfile
+    from soundkin.mixing import Cluster
     from soundkin.playlists import Entry
     from soundkin.plays import PlaysReport, Unmatched
     from soundkin.recommend import Closeness, Hit, Moment, Query, Variety
@@ -63,7 +64,8 @@ _HOME = {
     **dict.fromkeys(("QdrantCollection", "QdrantLayout", "QdrantSettings"), "index.settings"),
     **dict.fromkeys(("ClusterOptions", "ClusterReport", "LoadReport"), "cluster"),
     **dict.fromkeys(("Library", "Status"), "library"),
-    **dict.fromkeys(("Cluster", "Found", "ImportedProfile"), "mixing"),
+    **dict.fromkeys(("Found", "ImportedProfile"), "finding"),
+    "Cluster": "mixing",
     "Entry": "playlists",
     **dict.fromkeys(("PlaysReport", "Unmatched"), "plays"),
     **dict.fromkeys(("Closeness", "Hit", "Moment", "Query", "Variety"), "recommend"),

@@ -7,7 +7,8 @@
 
 Reading never needs the writer's lock, so any number of processes may ask while one indexes. Its parts are what it
 inherits: what is meant by a question (`asking`), how tracks come and go (`filling`), what it remembers of people
-(`noting`, `tasting`), and what it answers (`mixing`, `browsing`). `holding` has its record and its index.
+(`noting`, `tasting`), what it answers (`mixing`, `browsing`), and what it takes over from others (`finding`).
+`holding` has its record and its index.
 """
 
 import os
@@ -26,6 +27,7 @@ from soundkin.browsing import Browsing
 from soundkin.embed import Failure, Space, is_gone
 from soundkin.errors import InputError
 from soundkin.filling import Filling
+from soundkin.finding import Finding
 from soundkin.holding import Holding
 from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
 from soundkin.mixing import Mixing
@@ -78,7 +80,7 @@ def default_folder() -> Path:
     return Path(platformdirs.user_data_dir("soundkin", appauthor=False))
 
 
-class Library(Filling, Mixing, Browsing, Tasting):
+class Library(Filling, Mixing, Finding, Browsing, Tasting):
     """A folder that holds the record, the index and the encoders of one collection of music.
 
     Open it with `Library.open`; use it as a context manager, or `close` it. Several threads may ask at once.

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).parent
 # The code by which a space may change though its weights do not.
-_CODE = ("encoders/*.py", "audio.py", "features.py", "embed/*.py")
+_CODE = ("encoders/*.py", "decoding.py", "audio.py", "features.py", "embed/*.py")
 
 
 def spaces_of(names: Sequence[str], listening: Listenings = None, device: str = "auto") -> list[Space]:

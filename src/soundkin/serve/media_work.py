@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundkin import workers
-from soundkin.audio import SAFE_OPTIONS
+from soundkin.decoding import SAFE_OPTIONS
 
 PEAKS = 800
 _PEAK_RATE = 8000
