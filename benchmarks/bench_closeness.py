@@ -1,14 +1,14 @@
-"""Does a library of a few tracks tell when nothing is close, as the large library that it is a part of would?
+"""Tell whether a library of a few tracks says that nothing is close, as the large one that it is a part of would.
 
     soundkin index MUSIC --library LIBRARY
     python benchmarks/bench_closeness.py LIBRARY
 
 Small libraries are drawn from LIBRARY, half of them from all of it, half from one folder, which for soundtracks is one
-soundtrack. Every track asks for its nearest. Whether that is more than chance brings is told by the whole library (is the
-evidence above ln n?), and by the small one alone: as it does, which goes by the cosines that two tracks of much other
-music have; if it said "close" always; and if it went by the cosines of its own few. The first lines are those cosines of
-each space, which stand in `encoders.ENCODERS`. The last ones tell how often a short track is among the first ten, and how
-often it would be if lots were drawn.
+soundtrack. Every track asks for its nearest. Whether that is more than chance brings is told by the whole library (is
+the evidence above ln n?), and by the small one alone: as it does, which goes by the cosines that two tracks of much
+other music have; if it said "close" always; and if it went by the cosines of its own few. The first line is those
+cosines of a space, which stand in `encoders.ENCODERS`. The last one tells how often a short track is among the first
+ten, and how often it would be if lots were drawn.
 """
 
 import argparse
