@@ -3,10 +3,10 @@
     python benchmarks/bench_tempo.py [MUSIC]
 
 Accuracy 1 is the share of tracks within 4 % of the truth; accuracy 2 counts a half, a third, twice and three times of
-it as well (MIREX). A track of which no tempo is told is wrong in both. "its own" are tracks at the tempi of their styles;
-"any" the same at tempi of 50 to 200 beats a minute, at which it is often a matter of taste which octave is the beat.
-For MUSIC, a folder of audio files, there is no truth: how many have a tempo, and the values below which so many tracks
-are; and how many pairs of tracks have an energy within 0.05, which `similar` then gives as a reason.
+it as well (MIREX). A track of which no tempo is told is wrong in both. "its own" are tracks at the tempi of their
+styles; "any" the same at tempi of 50 to 200 beats a minute, where it is often a matter of taste which octave is the
+beat. For MUSIC, a folder of audio files, there is no truth: how many have a tempo, and the values below which so many
+tracks are; and how many pairs of tracks have an energy within 0.05, which `similar` then gives as a reason.
 """
 
 import argparse
