@@ -157,6 +157,9 @@ def test_recommending_hubs_and_tastes(tmp_path: Path) -> None:
     rows = {line.split("|")[1].strip(): line.split("|") for line in out.splitlines() if line.startswith("| ")}
     assert 10 <= int(rows["cosine"][3]) < 480
     assert figure(out, "skewness of N10, after / before") >= 0
+    out = run("bench_closeness", library)
+    assert 0.3 < figure(out, "small libraries tell what the large one does") <= 1
+    assert "0 of 480 tracks are shorter than 15 s; 0.0% of the answers hold one, by lot 0.0% would" in out
     out = run("bench_taste", library, "--listeners", 3, "--tastes", 1, 2)
     assert "40 folders of 6 or more" in out
     assert math.isfinite(figure(out, "nDCG, agreement - average, 2 tastes"))

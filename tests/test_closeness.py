@@ -143,6 +143,27 @@ def test_small_libraries_say_nothing_about_what_is_usual():
         assert 0 <= usual.similarity(0.5) <= 1
 
 
+def test_a_small_library_goes_by_what_is_usual_elsewhere():
+    # of n unrelated tracks with cosines of N(0.1, 0.2), the one or the other track of a pair is as close by chance
+    # once in n when c is where 2 (1 - Phi((c - 0.1) / 0.2)) = 1 / n: tables of Phi give the deviations
+    for n, deviations in ((5, 1.2816), (10, 1.6449), (50, 2.3263)):
+        level = 0.1 + 0.2 * deviations
+        usual = Closeness.of(music(n), elsewhere=(0.1, 0.2))
+        assert not usual.is_close(level - 0.002)
+        assert usual.is_close(level + 0.002)
+        # whatever its own tracks are like
+        alike = Closeness.of(music(n, offset=8.0), elsewhere=(0.1, 0.2))
+        assert not alike.is_close(level - 0.002)
+        assert alike.is_close(level + 0.002)
+
+
+def test_a_library_that_says_what_is_usual_does_not_ask_elsewhere():
+    rows = music(400)
+    own, told = Closeness.of(rows), Closeness.of(rows, elsewhere=(0.9, 0.01))
+    best = own.evidence(rows, music(50, seed=7), known=False).max(axis=0)
+    assert [own.is_close(b) for b in best] == [told.is_close(b) for b in best]
+
+
 def test_a_library_of_one_sound_has_numbers_all_the_same():
     same = np.repeat(unit([[1, 2, 3]]), 150, axis=0)
     usual = Closeness.of(same)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from soundkin import recommend
 from soundkin.audio import MIN_SECONDS, Listening, Passage, is_audio_name
 from soundkin.embed import Embedded, Embedder, Failure, FileState, Outcome, Space, Task, embed_files
-from soundkin.encoders import DEFAULT, find
+from soundkin.encoders import DEFAULT, ENCODERS, find
 from soundkin.errors import DecodeError, InputError, NotFound
 from soundkin.filters import Filter, Values, glob, parse
 from soundkin.holding import Holding
@@ -218,7 +218,8 @@ class Asking:
             rows = record.sample(space.id, recommend.SAMPLE)
             rows = rows[rows.any(axis=1)]
             rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-            known = Closeness.of(rows, tracks)
+            info = ENCODERS.get(space.encoder)
+            known = Closeness.of(rows, tracks, info.usual if info else None)
         self._closeness[space.id] = revision, known
         return known
 

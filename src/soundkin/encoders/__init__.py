@@ -206,6 +206,9 @@ class EncoderInfo:
         Other names, of the same network with other weights or sizes.
     reads : bool
         Whether it embeds words, too.
+    usual : (float, float), optional
+        Mean and standard deviation of the cosines of two tracks picked at random from much music, where that was
+        measured (``python benchmarks/bench_closeness.py LIBRARY``): what a library of few tracks cannot say.
     verify : callable, optional
         Compares the loaded encoder with what its authors published; returns a line, raises ModelError.
     """
@@ -224,6 +227,7 @@ class EncoderInfo:
     options: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[str, ...] = ()
     reads: bool = False
+    usual: tuple[float, float] | None = None
     verify: Callable[[Encoder], str] | None = None
 
     @property
@@ -255,6 +259,7 @@ ENCODERS: dict[str, EncoderInfo] = {
         licence="Apache-2.0",
         size="in the wheel",
         about="CNN trained by contrast, a teacher and discriminants on free soundtracks; the default",
+        usual=(0.01, 0.15),
     ),
     "descriptors": EncoderInfo(
         load=_descriptors,
@@ -264,6 +269,7 @@ ENCODERS: dict[str, EncoderInfo] = {
         licence="Apache-2.0",
         size="none",
         about="hand-made: timbre, harmony, rhythm, loudness and how they vary; the classical baseline",
+        usual=(0.0, 0.28),
     ),
     **PUBLIC,
 }

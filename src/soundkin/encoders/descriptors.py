@@ -5,6 +5,7 @@ chroma is shaped, whatever the key), rhythm (onset strength and its periodicitie
 their mean and standard deviation over its excerpts, each scaled by what it is on real music, then L2-normalised.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -20,6 +21,13 @@ _N_MFCC = 20
 _FRAME_RATE = FRONT.rate / FRONT.hop
 _LEAST_ONSET_DB = 0.02
 _TEMPI = np.arange(55.0, 215.0, 0.5)
+# Tempi that may be told; the one that people like best to tap, and how far from it, in octaves, they still do; how much
+# of the onsets must repeat. Chosen by ``python benchmarks/bench_tempo.py``.
+_BEATS = np.arange(40.0, 220.5, 0.5)
+_TAPPED, _OCTAVES, _CLEAR = 150.0, 0.9, 0.15
+# Frames to the second beat of the slowest; steps between two of them; pairs of frames without which a lag says nothing.
+_LAGS, _FINER, _FEWEST_PAIRS = 112, 8, 20
+_TREBLE = slice(72, 104)
 _RHYTHM_BANDS = (55.0, 75.0, 90.0, 105.0, 120.0, 135.0, 150.0, 170.0, 215.0)
 N_FEATURES = 3 * _N_MFCC + 8 + 12 + (len(_RHYTHM_BANDS) - 1) + 4
 
@@ -37,24 +45,21 @@ class Description:
     ----------
     features : float32 (N_FEATURES,)
         The vector, unscaled.
-    pulse : float32 (tempi,)
-        How strongly the onsets repeat at each tempo of 55 to 215 bpm.
+    onset : float32 (frames - 1,)
+        Onset strength, dB per frame.
     chroma : float32 (12,)
         Mean share of each pitch class, C first, sums to 1.
     loudness : float
         RMS level, dBFS.
-    onsets : float
-        Mean onset strength, dB per frame.
-    brightness : float
-        Spectral centroid, as a share of the mel range, 0..1.
+    treble : float
+        Mean level of the mel bands from 2.5 to 5.8 kHz, dB.
     """
 
     features: Array
-    pulse: Array
+    onset: Array
     chroma: Array
     loudness: float
-    onsets: float
-    brightness: float
+    treble: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Analysis:
     key : str
         "A minor", "Eb major", ...
     energy : float or None
-        0 (calm) to 1 (intense): loudness, onsets and brightness together.
+        0 (calm) to 1 (intense): about the share of 489 soundtracks that are calmer.
     loudness : float or None
         RMS level, dBFS.
     """
@@ -132,28 +137,49 @@ def analyse(descriptions: list[Description]) -> Analysis:
     """
     if not descriptions:
         return Analysis()
-    pulse = np.mean([d.pulse for d in descriptions], axis=0)
     loudness = float(10 * np.log10(np.mean([10 ** (d.loudness / 10) for d in descriptions])))
-    parts = (
-        (loudness + 40) / 32,
-        float(np.mean([d.onsets for d in descriptions])) / 2.5,
-        float(np.mean([d.brightness for d in descriptions])) / 0.6,
-    )
-    energy = float(np.dot((0.5, 0.3, 0.2), np.clip(parts, 0, 1)))
     return Analysis(
-        bpm=tempo(pulse),
+        bpm=tempo([d.onset for d in descriptions]),
         key=key(np.mean([d.chroma for d in descriptions], axis=0)),
-        energy=round(energy, 3),
+        energy=round(_energy(descriptions, loudness), 3),
         loudness=round(loudness, 1),
     )
 
 
-def tempo(pulse: Array) -> float | None:
-    """Pick the tempo from the strengths of `Description.pulse`; None when nothing repeats."""
-    # People tap near 120 bpm: a log-normal preference decides between a tempo and its double (Moelants 2002).
-    preference = np.exp(-0.5 * (np.log2(_TEMPI / 120) / 0.9) ** 2)
-    best = int(np.argmax(np.maximum(pulse, 0) * preference))
-    return float(_TEMPI[best]) if pulse[best] > 0.05 else None
+def _energy(descriptions: Sequence[Description], loudness: float) -> float:
+    """Return how intense a track is, 0..1: how loud it is, how full of high sound, how much begins in it.
+
+    The middle of each, and how much of it counts as much as of another, are those of 489 soundtracks, and so is the
+    curve that spreads their sum evenly from 0 to 1: ``python benchmarks/bench_tempo.py FOLDER`` prints it.
+    """
+    treble, onset = np.mean([(d.treble, d.onset.mean()) for d in descriptions], axis=0)
+    intensity = (loudness + 17.5) / 5 + (treble + 22.5) / 7.5 + (onset - 1.25) / 0.6
+    return float(1 / (1 + np.exp(-intensity / 1.35)))
+
+
+def tempo(onsets: Sequence[Array]) -> float | None:
+    """Tell the tempo, to half a beat per minute.
+
+    Parameters
+    ----------
+    onsets : sequence of float32 (frames,)
+        `Description.onset` of the excerpts of a track.
+
+    Returns
+    -------
+    float or None
+        40 to 220 beats per minute; None when no pulse is clear.
+    """
+    repeats = _repeats(onsets)
+    lags = np.arange(len(repeats)) / _FINER
+    # A beat divides into two, and two make a larger one: it repeats at its half and its double as well.
+    beat = 60 / _BEATS * _FRAME_RATE
+    half, one, two = (np.interp(n * beat, lags, repeats, right=0.0) for n in (0.5, 1, 2))
+    strength = 0.25 * half + 0.5 * one + 0.25 * two
+    # What is left is whether people tap a tempo, its half or its double: a log-normal preference (Ellis 2007).
+    preference = np.exp(-0.5 * (np.log2(_BEATS / _TAPPED) / _OCTAVES) ** 2)
+    best = int(np.argmax(np.maximum(strength, 0) * preference))
+    return float(_BEATS[best]) if strength[best] >= _CLEAR else None
 
 
 def key(chroma: Array) -> str:
@@ -191,7 +217,7 @@ def _describe(excerpt: Excerpt) -> Description:
             [onset.mean(), onset.std(), loudness, rms.std()],
         ]
     ).astype(np.float32)  # fmt: skip
-    return Description(features, pulse, chroma, loudness, float(onset.mean()), float(shape[:, 0].mean()))
+    return Description(features, onset, chroma, loudness, float(level[:, _TREBLE].mean()))
 
 
 def _spectral_shape(mel: Array) -> Array:
@@ -218,6 +244,22 @@ def _onset_strength(level: Array) -> Array:
     """Return the mean rise of the mel bands in dB, per frame: (frames - 1,), at least one."""
     rise = np.maximum(np.diff(np.maximum(level, level.max() - 80), axis=0), 0).mean(axis=1)
     return np.asarray(rise if len(rise) else np.zeros(1), np.float32)
+
+
+def _repeats(onsets: Sequence[Array]) -> Array:
+    """Return the autocorrelation of onset strengths over all excerpts, float32 (_FINER * _LAGS,); 1 at no lag.
+
+    The farther two frames are apart, the fewer such pairs an excerpt has: each lag is divided by their number, without
+    which slow beats look weak. Interpolated `_FINER` times, as the beat of a fast tempo is but 13 frames long.
+    """
+    size = 2 ** int(np.ceil(np.log2(_LAGS + max(map(len, onsets)))))
+    power = sum(np.abs(np.fft.rfft(onset - onset.mean(), size)) ** 2 for onset in onsets)
+    lags = np.arange(_FINER * _LAGS) / _FINER
+    sums = _FINER * np.fft.irfft(power, _FINER * size)[: len(lags)]
+    pairs = np.sum([np.maximum(len(onset) - lags, 0) for onset in onsets], axis=0)
+    mean = np.where(pairs >= _FEWEST_PAIRS, sums / np.maximum(pairs, 1), 0)
+    # A steady sound has onsets of rounding errors, and those repeat: what varies by less than that is no rhythm.
+    return np.asarray(mean / max(float(mean[0]), _LEAST_ONSET_DB**2), np.float32)
 
 
 def _pulse(onset: Array) -> Array:

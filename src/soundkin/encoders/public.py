@@ -162,6 +162,7 @@ PUBLIC: dict[str, EncoderInfo] = {
         modules=("torch",),
         options={"layer": "penultimate (200 numbers, the default) or mid-end (753)"},
         variants=("musicnn-msd",),
+        usual=(0.36, 0.21),
         verify=_known("musicnn"),
     ),
     "openl3": replace(
@@ -227,6 +228,7 @@ VARIANTS["musicnn-msd"] = replace(
     load=_musicnn("MSD_musicnn"),
     about="MusiCNN, trained on the tags of the Million Song Dataset",
     variants=(),
+    usual=None,
     verify=None,  # its authors publish no figures of it
 )
 

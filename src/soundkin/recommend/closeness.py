@@ -23,7 +23,7 @@ SAMPLE = 4000
 CLOSE = 0.5
 """Half-way from unrelated tracks to the same recording: that is close, whatever chance brings."""
 _PAIRS = 1000
-# Fewer tracks do not say what is usual: cosines then count as they are, and a style with one track is no news.
+# Fewer tracks do not say what is usual (they may all be of one album): cosines then count as they are.
 _FEW = 100
 _NARROWEST = 1e-3
 # The distributions are not quite normal: a track's own numbers deserve a little less than full trust.
@@ -56,6 +56,9 @@ class Closeness:
         Of the cosines of a track with all others, the average of all tracks.
     scale : float
         Deviations of the cosines of a track, on average, in what its near ones are above the mean.
+    elsewhere : (float, float), optional
+        Mean and standard deviation of the cosines of two tracks picked at random from much other music, for a library
+        that is too small to say what is usual.
     """
 
     tracks: int
@@ -65,9 +68,12 @@ class Closeness:
     anchors: Array
     variance: float = 0.0
     scale: float = 1.0
+    elsewhere: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, vectors: Array, tracks: int | None = None) -> Self:
+    def of(
+        cls, vectors: Array, tracks: int | None = None, elsewhere: tuple[float, float] | None = None
+    ) -> Self:
         """Learn what is usual from the vectors of a library, or of a sample of it.
 
         Parameters
@@ -76,6 +82,8 @@ class Closeness:
             Of unit length; any n, but below 2 nothing can be learned.
         tracks : int, optional
             How many tracks they stand for; default n.
+        elsewhere : (float, float), optional
+            See `Closeness`; only a library of few tracks goes by it.
 
         Returns
         -------
@@ -90,7 +98,14 @@ class Closeness:
             typical = float(np.median((some @ some.T)[np.triu_indices(len(some), 1)]))
         mean = rows.mean(axis=0) if n else np.zeros(dims)
         anchors = np.asarray(vectors[:_ANCHORS], np.float32)
-        known = cls(n if tracks is None else tracks, n, min(typical, 1 - _NARROWEST), mean, anchors)
+        known = cls(
+            n if tracks is None else tracks,
+            n,
+            min(typical, 1 - _NARROWEST),
+            mean,
+            anchors,
+            elsewhere=elsewhere,
+        )
         if n < _FEW:
             return known
         means, near = known._own(anchors, True)
@@ -212,10 +227,16 @@ class Closeness:
         Returns
         -------
         bool
-            False when among as many unrelated tracks one at least would be expected to be as close. Libraries that
-            are too small to tell always say True.
+            False when among as many unrelated tracks one at least would be expected to be as close. A library that
+            is too small to tell goes by what is usual elsewhere; where that is not known either, always True.
         """
-        return not self.is_told or evidence > math.log(self.tracks)
+        if not self.is_told:
+            if self.elsewhere is None:
+                return True
+            mean, deviation = self.elsewhere
+            # here evidence is the cosine, and the chance that of the one track or of the other twice that of one
+            evidence = -math.log(2) - float(log_tail((evidence - mean) / deviation))
+        return evidence > math.log(max(self.tracks, 1))
 
 
 def surprise(cosines: Array, usual: tuple[Floats, Floats], usual_others: tuple[Floats, Floats]) -> Floats:
