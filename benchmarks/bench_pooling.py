@@ -4,13 +4,13 @@
     python benchmarks/bench_pooling.py MUSIC --cache CACHE
 
 Takes the convolutions that the first line trained and sets the last layer anew for each length of window (see
-`soundkin.training.head`), from 16 windows of each training track, overlooking mp3 as the released one does. The
-columns are those of `bench_encoder.py`.
+`soundkin.training.head`), as training does in the end. The columns are those of `bench_encoder.py`.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import bench_encoder
@@ -19,20 +19,20 @@ import torch
 from bench_encoder import Array, Scores, deal, mean, show, task, unit
 from torch import Tensor
 from torch.nn.functional import normalize
-from train_cnn import checkpoint_of, coded_windows
+from train_cnn import checkpoint_of
 
 from soundkin.features import FrontEnd
 from soundkin.training.augment import augmented
+from soundkin.training.changes import cache_changed
 from soundkin.training.data import Codes, Mels, cache_mels, sources_in, spread_windows
-from soundkin.training.head import discriminants, second_moments
-from soundkin.training.loop import decibels, has_fast_bf16
+from soundkin.training.head import discriminants
+from soundkin.training.loop import Trainer, decibels, has_fast_bf16
 from soundkin.training.network import Encoder
 from soundkin.training.recipes import RECIPES
 
 RECIPE = RECIPES["soundkin"]
 LENGTHS = (65, 129, 257, 513)
 COUNTS = (1, 3, 5, 10, 18, 24)
-HEAD_WINDOWS = 16
 LENGTH, COUNT = 129, 10
 
 
@@ -60,29 +60,19 @@ def features_of(encoder: Encoder, logmel: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def set_last_layer(
-    encoder: Encoder, train: Mels, length: int, count: int, coded: Sequence[Codes] = ()
-) -> None:
-    """Fit the dense layer to `count` windows of so many frames of each track, as they are and augmented.
-
-    What mp3 does to the mean of some windows is overlooked, if `coded` has them before and after.
-    """
+def set_last_layer(encoder: Encoder, train: Mels, length: int, count: int) -> None:
+    """Fit the dense layer to `count` windows of so many frames of each track, as they are and augmented."""
     chance = torch.Generator().manual_seed(0)
 
     def features(track: Codes) -> Tensor:
         windows = decibels(spread_windows(track, length, count))
         return features_of(encoder, torch.cat([windows, augmented(windows, RECIPE.augment, chance)]))
 
-    def moved(codes: Codes) -> Tensor:
-        before, after = (features_of(encoder, decibels(part)).mean(0) for part in codes)
-        return (after - before)[None]
-
     counts = Counter(train.albums)
     weights = [counts[album] ** -0.5 for album in train.albums]
-    nuisance = RECIPE.endurance * second_moments(map(moved, coded), weights) if coded else None
     weight, bias = discriminants(
         (features(track) for track in train.tracks),
-        weights, RECIPE.dims, RECIPE.shrinkage, RECIPE.flatten, nuisance,
+        weights, RECIPE.dims, RECIPE.shrinkage, RECIPE.flatten,
     )  # fmt: skip
     encoder.dense.load_state_dict({"weight": weight, "bias": bias})
 
@@ -105,22 +95,23 @@ class Fold:
         Tracks of the fold.
     checkpoint : Path
         Of the training without them.
-    coded : sequence of uint8 (2, windows, n_mels, frames)
-        Windows of all tracks before and after mp3, see `train_cnn.coded_windows`.
+    changed : sequence of (uint8 (3, windows, n_mels, frames) or None)
+        Windows of all tracks as they are and changed, see `soundkin.training.changes`.
     """
 
-    def __init__(self, mels: Mels, unheard: Sequence[int], checkpoint: Path, coded: Sequence[Codes]) -> None:
+    def __init__(
+        self, mels: Mels, unheard: Sequence[int], checkpoint: Path, changed: Sequence[Codes | None]
+    ) -> None:
         heard = sorted(set(range(len(mels))) - set(unheard))
-        self.train, self._coded = mels.subset(heard), [coded[i] for i in heard]
+        self._train, self._changed = mels.subset(heard), [changed[i] for i in heard]
         self.test = task(mels, unheard)
-        self._encoder = Encoder(RECIPE, mels.front.n_mels)
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        self._encoder.load_state_dict(state["modules"][0])
-        self._encoder.eval()
+        self._state = torch.load(checkpoint, map_location="cpu", weights_only=True)["modules"][0]
 
     def set_last_layer(self, length: int) -> None:
         """Fit the dense layer to windows of so many frames."""
-        set_last_layer(self._encoder, self.train, length, HEAD_WINDOWS, self._coded)
+        trainer = Trainer(self._train, replace(RECIPE, frames=length), changed=self._changed)
+        trainer.encoder.load_state_dict(self._state)
+        self._encoder = trainer.finish()
 
     def windows(self, length: int, count: int) -> list[Array]:
         """Embed so many windows of so many frames of each test track."""
@@ -143,9 +134,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="*", default=LENGTHS, help="lengths of windows to try")
     args = parser.parse_args()
     mels = cache_mels(sources_in(args.music), args.cache, FrontEnd(), bench_encoder.SECONDS)
-    coded = coded_windows(mels, args.cache)
+    changed = cache_changed(mels, args.cache, LENGTH)
     folds = [
-        Fold(mels, unheard, checkpoint_of(args.cache, k, args.folds, 0, args.steps), coded)
+        Fold(mels, unheard, checkpoint_of(args.cache, k, args.folds, 0, args.steps), changed)
         for k, unheard in enumerate(deal(mels.albums, args.folds))
     ]
     print(

@@ -15,18 +15,16 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from bench_encoder import FRAMES, SECONDS, deal, musicnn_of, task, with_network
 from numpy.typing import NDArray
 
-from soundkin.audio import resample
 from soundkin.evaluate import Options, evaluate
-from soundkin.evaluate.robustness import write_mp3
 from soundkin.evaluate.tables import to_markdown
-from soundkin.features import FrontEnd, log_mel
+from soundkin.features import FrontEnd
 from soundkin.library import Library
 from soundkin.scan import ScanOptions
-from soundkin.training.data import Codes, Mels, cache_mels, encode_db, sources_in, spread_starts
+from soundkin.training.changes import cache_changed
+from soundkin.training.data import Mels, cache_mels, sources_in, spread_starts
 from soundkin.training.export import export, to_onnx
 from soundkin.training.loop import Limits, Metrics, train
 from soundkin.training.network import Encoder
@@ -36,8 +34,6 @@ from soundkin.training.teacher import Teacher
 log = logging.getLogger("train_cnn")
 
 TAUGHT_WINDOWS = 8
-CODED_WINDOWS = 16  # every other one of them
-_AROUND_SECONDS = 0.25
 
 
 def teacher_vectors(mels: Mels, package: Path, cache: Path) -> list[NDArray[np.float32]]:
@@ -55,44 +51,6 @@ def teacher_vectors(mels: Mels, package: Path, cache: Path) -> list[NDArray[np.f
 def taught_starts(mels: Mels) -> list[NDArray[np.int64]]:
     """Return where the taught windows of each track begin, frames."""
     return [spread_starts(len(track), FRAMES, TAUGHT_WINDOWS) for track in mels.tracks]
-
-
-def coded_windows(mels: Mels, cache: Path) -> list[Codes]:
-    """Send 8 windows of each track through mp3 at 96 kbit/s; uint8 (2, 8, n_mels, frames), kept in the cache."""
-    coded = []
-    for source, track in zip(mels.sources, mels.tracks, strict=True):
-        kept = cache / f"mp3-{Path(source.album).name}-{Path(source.path).name}.npy"
-        if not kept.exists():
-            starts = spread_starts(len(track), FRAMES, CODED_WINDOWS)[::2] * mels.front.hop / mels.front.rate
-            np.save(kept, before_and_after(source.path, starts, mels.front))
-        coded.append(np.load(kept))
-    return coded
-
-
-def before_and_after(path: str, starts: NDArray[np.float64], front: FrontEnd) -> Codes:
-    """Return the log-mels of windows of a file's middle, before and after mp3; the rest of the file is not coded."""
-    with soundfile.SoundFile(path) as file:
-        rate, frames = file.samplerate, file.frames
-        middle = max(0.0, frames / rate / 2 - SECONDS / 2)
-        around, n = round(_AROUND_SECONDS * rate), round(front.n_samples(FRAMES) / front.rate * rate)
-        pieces = []
-        for start in starts:
-            first = max(0, round((middle + start) * rate) - around)
-            file.seek(min(first, max(0, frames - n - 2 * around)))
-            piece = file.read(n + 2 * around, dtype="float32", always_2d=True)
-            pieces.append(np.resize(piece, (n + 2 * around, piece.shape[1]))[:, :2])
-    y = np.concatenate(pieces)
-    with tempfile.TemporaryDirectory() as folder:
-        write_mp3(f"{folder}/coded.mp3", y, rate)
-        z, _ = soundfile.read(f"{folder}/coded.mp3", dtype="float32", always_2d=True)
-    firsts = [k * (n + 2 * around) + around for k in range(len(starts))]
-    return np.stack([[mel_of(x[first : first + n], rate, front) for first in firsts] for x in (y, z)])
-
-
-def mel_of(x: NDArray[np.float32], rate: int, front: FrontEnd) -> Codes:
-    """Return the codes (n_mels, frames) of one window (n, channels)."""
-    mono = resample(np.ascontiguousarray(x.mean(axis=1)), rate, front.rate)
-    return encode_db(log_mel(np.resize(mono, front.n_samples(FRAMES)), front))
 
 
 def checkpoint_of(cache: Path, fold: int | None, folds: int, seed: int, steps: int) -> Path:
@@ -155,7 +113,7 @@ def main() -> None:
         teacher=teacher,
         checkpoint=checkpoint_of(args.cache, args.fold, args.folds, args.seed, args.steps),
         on_metrics=report,
-        changed=coded_windows(heard, args.cache),
+        changed=cache_changed(heard, args.cache, FRAMES),
     )
     if unheard:
         log.info("fold %d: %s", args.fold, json.dumps(with_network(to_onnx(encoder), task(mels, unheard))))

@@ -239,6 +239,22 @@ def test_gain_does_not_matter():
         torch.testing.assert_close(encoder(x), encoder(x - 17.0), atol=1e-5, rtol=0)
 
 
+def test_what_is_far_below_the_loudest_is_silence_when_training_is_over():
+    mels = invented()
+    trainer = Trainer(mels, replace(SMALL, range_db=30.0))
+    x = decibels(spread_windows(mels.tracks[1], 129, 3))
+    floor = x.amax((1, 2), keepdim=True) - 30.0
+    assert (x < floor).any()
+    without = torch.where(x < floor, floor - 5.0, x)
+
+    def moved(encoder: Encoder) -> float:
+        with torch.no_grad():
+            return (encoder(x) - encoder(without)).abs().max().item()
+
+    assert moved(trainer.encoder.eval()) > 1e-3
+    assert moved(trainer.finish()) < 1e-6
+
+
 def test_soundkin_recipe_is_small():
     encoder = Encoder(RECIPES["soundkin"])
     # A tenth of MusiCNN's 430 million multiply-adds per second of audio; a window brings 128 new frames.

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from soundkin.features import FrontEnd
-from soundkin.training.network import RANGE_DB, Encoder
+from soundkin.training.network import Encoder
 
 Array = NDArray[np.float32]
 
@@ -92,7 +92,8 @@ def _numpy(tensor: torch.Tensor) -> Array:
 
 def _standardised(graph: _Graph, encoder: Encoder) -> str:
     top = graph.node("ReduceMax", ["logmel"], "top", axes=[1, 2], keepdims=1)
-    floor = graph.node("Sub", [top, graph.constant("range", np.array(RANGE_DB, np.float32))], "floor")
+    reach = np.array(encoder.standardise.range_db, np.float32)
+    floor = graph.node("Sub", [top, graph.constant("range", reach)], "floor")
     cut = graph.node("Max", ["logmel", floor], "cut")
     mean = graph.node("ReduceMean", [cut], "mean", axes=[1, 2], keepdims=1)
     level = graph.node("Sub", [cut, mean], "level")

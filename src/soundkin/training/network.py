@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from soundkin.training.recipes import Recipe
 
-# Softer than the loudest cell of the window by more than this is silence.
+# While training, softer than the loudest cell of the window by more than this is silence.
 RANGE_DB = 80.0
 
 
@@ -28,13 +28,13 @@ class Standardise(nn.Module):
 
     def __init__(self, n_mels: int) -> None:
         super().__init__()
+        self.range_db = RANGE_DB
         self.register_buffer("mean", torch.zeros(1, n_mels, 1))
         self.register_buffer("scale", torch.full((1, n_mels, 1), 1 / 15))
 
-    @staticmethod
-    def level(x: Tensor) -> Tensor:
-        """Cut (n, n_mels, frames) at 80 dB below the loudest cell and remove the mean."""
-        x = torch.maximum(x, x.amax((1, 2), keepdim=True) - RANGE_DB)
+    def level(self, x: Tensor) -> Tensor:
+        """Cut (n, n_mels, frames) so far below the loudest cell as `range_db` says, and remove the mean."""
+        x = torch.maximum(x, x.amax((1, 2), keepdim=True) - self.range_db)
         return x - x.mean((1, 2), keepdim=True)
 
     def fit(self, x: Tensor) -> None:

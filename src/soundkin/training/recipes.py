@@ -73,6 +73,9 @@ class Recipe:
         Of AdamW; the rate warms up over 50 steps and falls as a half cosine.
     discriminants : bool
         After training, replace the dense layer by linear discriminants of the tracks, found in closed form.
+    range_db : float
+        When training is over, what is softer than the loudest cell of a window by more than this becomes silence,
+        before the last layer is set; until then it is 80 dB.
     shrinkage, flatten : float
         See `soundkin.training.head.discriminants`.
     endurance : float
@@ -102,6 +105,7 @@ class Recipe:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     discriminants: bool = False
+    range_db: float = 80.0
     shrinkage: float = 0.3
     flatten: float = 0.0
     endurance: float = 5.0
@@ -131,8 +135,9 @@ RECIPES = {
         spare_albums=True,
         batch=128,
         discriminants=True,
+        range_db=55.0,
         shrinkage=3.0,
-        flatten=0.05,
+        flatten=-0.1,
         augment=Augment(equalise_db=1.0, lowpass=0.1, mask_bands=8, mask_frames=12),
     ),
 }
