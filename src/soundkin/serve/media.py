@@ -83,13 +83,32 @@ class Media:
         return os.fspath(made), "audio/flac"
 
     async def cover(self, track: Track, size: int) -> bytes:
-        """Return the cover of a track as JPEG, `size` pixels at most; raise NotFound when there is none."""
+        """Return the cover of a track as JPEG, `size` pixels at most, or nothing when it has none.
+
+        Parameters
+        ----------
+        track : Track
+            One of the library's.
+        size : int
+            One of `SIZES`.
+
+        Returns
+        -------
+        bytes
+            Empty when neither the file nor its folder has a picture; that is kept, too.
+
+        Raises
+        ------
+        NotFound
+            Looking for it took too long, or more than a worker has.
+        Busy
+            Too much is being made already.
+        """
         name = f"{track.content}-{_folder_stamp(track.path)}-{size}.jpg"
         made = await self._kept(name, lambda out: self._bytes(out, "cover", track.path, str(size)))
-        data = await anyio.to_thread.run_sync(made.read_bytes) if made else b""
-        if not data:  # that there is none is kept, too
-            raise NotFound(f"the track {track.id} has no cover")
-        return data
+        if made is None:
+            raise NotFound(f"whether the track {track.id} has a cover cannot be seen")
+        return await anyio.to_thread.run_sync(made.read_bytes)
 
     async def peaks(self, track: Track) -> bytes:
         """Return the shape of a track's sound, see `media_work.peaks`; raise NotFound when it cannot be read."""
