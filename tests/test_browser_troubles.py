@@ -38,13 +38,15 @@ def test_the_first_start_offers_the_scan(chromium: Any, tmp_path: Path) -> None:
         running(tmp_path / "library", str(tmp_path / "music")) as (address, _),
         tab(chromium, f"{address}/") as app,
     ):
-        for place in ("tracks", "for-you", ""):
+        for place in ("tracks", "for-you", "map", "duplicates", ""):
+            app.page.goto("about:blank")
             app.open(place)
             app.page.get_by_role("heading", name="No music yet").wait_for()
         assert app.page.get_by_text("Like a few of these").count() == 0
         app.page.get_by_role("button", name="Scan", exact=True).click()
         app.page.get_by_role("list", name="Never played here").locator("[data-track]").first.wait_for()
         assert len(app.rows()) == 3
+        excuse(app)
 
 
 @pytest.mark.parametrize("place", ["", "like/{}", "tracks", "playlists", "library"])

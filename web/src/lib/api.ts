@@ -1,6 +1,6 @@
 /** The HTTP API, as functions. */
 
-import { missed } from "./reach.svelte";
+import { missed, UNREACHABLE } from "./reach.svelte";
 import type { Listed, Track } from "./types";
 
 /** The API lies beside the page, whatever path a proxy gives both. */
@@ -44,7 +44,7 @@ const BEHIND: readonly number[] = [502, 503, 504];
 
 function unreachable(): ApiError {
   missed();
-  return new ApiError(0, "unreachable", "The server does not answer. Is `soundkin serve` still running? This page goes on when it is back.");
+  return new ApiError(0, "unreachable", UNREACHABLE);
 }
 
 async function ask(method: string, path: string, init: RequestInit, params: Params = {}): Promise<Response> {

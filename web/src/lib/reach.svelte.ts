@@ -5,8 +5,12 @@ import { untrack } from "svelte";
 const EVERY = 2000; // milliseconds
 const ANEW_AFTER = 10_000; // milliseconds
 
-let lost = false;
+export const UNREACHABLE = "The server does not answer. Is `soundkin serve` still running?";
+
+let lost = $state(false);
 let returned = $state(0);
+
+export const isLost = (): boolean => lost;
 
 /** Asks whether the server answers at all. */
 export async function answers(): Promise<boolean> {
