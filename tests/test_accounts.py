@@ -58,6 +58,15 @@ def waiting(accounts):
         return db.execute(sql).fetchone() is not None
 
 
+def test_to_look_for_somebody_makes_no_file(tmp_path):
+    nobody = Accounts(tmp_path)
+    assert (nobody.users(), nobody.any(), nobody.empty(), nobody.playlists()) == ([], False, True, [])
+    assert (nobody.of_session("a"), nobody.of_token("b"), nobody.log_in(NAME, PASSWORD)) == (None, None, None)
+    assert list(tmp_path.iterdir()) == []
+    nobody.keep_playlist("first", ["0"])
+    assert [one.name for one in nobody.playlists()] == ["first"]
+
+
 def token(accounts):
     try:
         accounts.token(NAME, "player")

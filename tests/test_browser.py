@@ -18,6 +18,7 @@ from serving import PATIENCE, until
 
 from soundkin import playlists
 from soundkin.library import Library
+from soundkin.recommend import Variety
 
 pytestmark = pytest.mark.browser
 
@@ -126,6 +127,32 @@ def test_likes_change_the_recommendations(chromium: Any, songs: Songs, site: str
         row.get_by_role("button", name="Dislike").click()
         app.page.get_by_role("button", name="Your taste changed").click()
         until(lambda: app.rows() and turned_down not in app.rows())
+
+
+def test_an_answer_is_that_of_the_command_and_can_be_varied(
+    chromium: Any, songs: Songs, tmp_path: Path
+) -> None:
+    folder = copied(songs.library, tmp_path / "library")
+    with Library.open(folder) as library:
+        track = library.tracks()[0]
+        wanted = [hit.id for hit in library.similar(track, 29)]
+        varied = [hit.id for hit in library.similar(track, 29, variety=Variety())]
+        library.feedback("dislike", [wanted[0]])
+    assert varied != wanted
+    with running(folder) as (address, _), tab(chromium, f"{address}/") as app:
+        app.open(f"like/{track.id}")
+        until(lambda: app.rows() == wanted)
+        row = app.page.locator(f'main [data-track="{wanted[0]}"]')
+        row.get_by_text("you disliked it").wait_for()
+        shades = app.page.locator("main [data-track] .name").evaluate_all(
+            "names => names.map(name => getComputedStyle(name).color)"
+        )
+        assert shades[0] not in shades[1:]
+        button = app.page.get_by_role("button", name="Varied")
+        assert button.get_attribute("aria-pressed") == "false"
+        button.click()
+        until(lambda: app.rows() == varied)
+        assert button.get_attribute("aria-pressed") == "true"
 
 
 def test_taste_is_offered_once_something_was_learned_from_plays(

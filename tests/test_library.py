@@ -769,6 +769,26 @@ def test_a_library_that_cannot_be_written_still_answers(read_only, expected):
     assert unprivileged(code, read_only) == f"{expected!r}\n"
 
 
+def test_a_library_that_cannot_be_written_is_served_all_the_same(read_only):
+    code = (
+        "from serving import API, client_of\n"
+        "with client_of(sys.argv[1]) as client:\n"
+        "    [one] = client.get(f'{API}/tracks?limit=1').json()['tracks']\n"
+        "    client.cookies.set('soundkin_session', 'of a server before')\n"
+        "    for path in ('session', 'profiles', 'playlists', 'tracks/' + one['id'] + '/peaks'):\n"
+        "        print(client.get(f'{API}/{path}').status_code)\n"
+        "    print(client.post(f'{API}/similar', json={'query': one['id']}).status_code)\n"
+        "    for path, what in ('feedback', {'kind': 'like'}), ('playlists', {'name': 'a'}):\n"
+        "        answer = client.post(f'{API}/{path}', json={**what, 'tracks': [one['id']]})\n"
+        "        print(answer.status_code, answer.json()['error']['message'])"
+    )
+    *read, liked, kept = unprivileged(code, read_only).splitlines()
+    assert read == ["200"] * 5
+    for said in (liked, kept):
+        assert said.startswith(f"503 {read_only}")
+        assert "check its permissions" in said
+
+
 def test_indexing_into_a_folder_that_cannot_be_written_says_so(read_only):
     code = "try: Library.open(sys.argv[1]).add('.')\nexcept StoreError as error: print(error)"
     said = unprivileged(code, read_only)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import struct
 from pathlib import Path
@@ -145,6 +146,29 @@ def test_an_upload_that_is_no_audio(client):
         "undecodable",
     )
     assert "soundkin-upload" not in message  # where it lay
+
+
+def test_an_upload_that_is_broken_off_is_nobodys_bug(client, caplog):
+    part = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a.mp3"\r\n\r\nthe beginn'
+    said = iter([{"type": "http.request", "body": part, "more_body": True}, {"type": "http.disconnect"}])
+    headers = {"host": "localhost", "content-type": "multipart/form-data; boundary=x"}
+    path = f"{API}/similar/upload"
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }  # fmt: skip
+    sent = []
+
+    async def receive():
+        return next(said)
+
+    async def send(message):
+        sent.append(message)
+
+    client.portal.call(client.app, scope, receive, send)
+    assert sent[0]["status"] == 499  # as nginx counts those who have gone
+    assert not [line for line in caplog.records if line.levelno >= logging.WARNING]
+    assert 'status="499"} 1.0' in client.get("/metrics").text
 
 
 def test_a_form_without_a_file_or_with_odd_fields(client):

@@ -146,7 +146,8 @@ def test_a_scan_is_told_of_and_its_tracks_are_found(made, tmp_path):
         (music / path.name).write_bytes(path.read_bytes())
     (music / "broken.mp3").write_bytes(b"no music")
     with running(tmp_path / "library", str(music)) as (address, _):
-        assert get(f"{address}{API}/tracks").status_code == 404
+        assert get(f"{address}{API}/tracks").json()["total"] == 0
+        assert get(f"{address}{API}/status").json()["tracks"] == 0
         states = events(address)
         first = next(states)
         assert (first["state"], first["can_start"], first["folders"]) == ("idle", True, [str(music)])
@@ -212,26 +213,44 @@ def test_it_stops_in_order_also_with_listeners(made, tmp_path, how):
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-def test_a_port_that_is_taken_is_one_line(server, made, tmp_path, capsys):
+def ended(capsys, *words):
+    """Return what `soundkin serve` says when it ends at once because of a mistake of whoever starts it."""
     from soundkin import cli
 
-    port = server.rpartition(":")[2]
     with pytest.raises(SystemExit) as ended:
-        cli.main(["serve", "--library", str(tmp_path), "--port", port])
+        cli.main(["serve", *map(str, words)])
     assert ended.value.code == 1
-    assert f"cannot listen at 127.0.0.1, port {port}" in capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    return error
+
+
+def test_a_port_that_is_taken_is_one_line(server, tmp_path, capsys, caplog):
+    port = server.rpartition(":")[2]
+    said = ended(capsys, tmp_path, "--library", tmp_path / "library", "--port", port)
+    assert f"cannot listen at 127.0.0.1, port {port} (address already in use)" in said
+    assert caplog.records == []  # where nobody has set up a log, these would be lines, too
+
+
+def test_without_a_library_it_wants_music(tmp_path, capsys):
+    said = ended(capsys, "--library", tmp_path / "library")
+    assert f"there is no library in {tmp_path / 'library'}" in said
+    assert "soundkin serve FOLDER" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_of_a_newer_soundkin_is_not_served(tmp_path, capsys):
+    Record.open(tmp_path, write=True).close()
+    with closing(sqlite3.connect(tmp_path / "record.sqlite")) as db:
+        db.execute("PRAGMA user_version = 999")
+    assert "newer Soundkin (version 999" in ended(capsys, tmp_path, "--library", tmp_path)
 
 
 @pytest.mark.parametrize(
     "options", [("--host", "0.0.0.0"), ("--host", "::"), ("--allow-host", "music.example")]
 )
 def test_others_get_in_only_when_somebody_may_log_in(tmp_path, capsys, options):
-    from soundkin import cli
-
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["serve", "--library", str(tmp_path), "--port", "0", *options])
-    assert ended.value.code == 1
-    assert "soundkin user add" in capsys.readouterr().err
+    assert "soundkin user add" in ended(capsys, "--library", tmp_path, "--port", "0", *options)
 
 
 def test_users_are_made_listed_and_removed(tmp_path, capsys, monkeypatch):
@@ -258,6 +277,7 @@ def test_users_are_made_listed_and_removed(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_users_get_in_under_the_name_that_is_allowed(tmp_path):
+    Record.open(tmp_path, write=True).close()
     Accounts(tmp_path).add("ana", "long enough")
     token = Accounts(tmp_path).token("ana", "player")
     with running(tmp_path, "--allow-host", "music.example") as (address, _):

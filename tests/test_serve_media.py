@@ -117,7 +117,9 @@ def test_a_cover_beside_the_music_is_scaled_down(client, ids):
         f"{API}/tracks/{ids['mp3']}/cover", params={"size": 960}, headers={"if-none-match": tag}
     )
     assert again.status_code == 304
-    assert client.get(f"{API}/tracks/{ids['flac']}/cover").status_code == 404
+    none = client.get(f"{API}/tracks/{ids['flac']}/cover")
+    assert (none.status_code, none.content) == (204, b"")
+    assert client.get(f"{API}/tracks/{'0' * 16}/cover").status_code == 404
     assert client.get(f"{API}/tracks/{ids['mp3']}/cover?size=5000").status_code == 422
 
 

@@ -1,15 +1,22 @@
 import { expect, test } from "vitest";
-import { bytes, clock, count, counted, percent, shortPath, span } from "../src/lib/format";
+import { bytes, clock, count, counted, elapsed, percent, shortPath, span } from "../src/lib/format";
 
 test.each([
   [0, "0:00"],
-  [59.9, "0:59"],
+  [59.9, "1:00"],
+  [51.6, "0:52"],
   [83.4, "1:23"],
+  [52.5, "0:52"], // Python's round, which the command uses, takes the even one
+  [53.5, "0:54"],
   [600, "10:00"],
   [3725, "1:02:05"],
   [-1, "0:00"],
   [NaN, "0:00"],
 ])("a clock shows %f s as %s", (seconds, text) => expect(clock(seconds)).toBe(text));
+
+test("what has played is whole seconds that are over", () => {
+  expect([59.9, 83.6, 3725.5, NaN].map(elapsed)).toEqual(["0:59", "1:23", "1:02:05", "0:00"]);
+});
 
 test.each([
   [20, "under a minute"],

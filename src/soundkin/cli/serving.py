@@ -5,6 +5,7 @@ import getpass
 import ipaddress
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ from soundkin.cli.common import (
     record_url,
     say,
 )
-from soundkin.errors import InputError
+from soundkin.errors import InputError, NotFound
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from soundkin.record.database import Place
     from soundkin.serve.accounts import Accounts
 
 _PORT = 8765
@@ -64,8 +66,8 @@ def serve(
 ) -> None:
     """Serve the library: the web app and the HTTP API.
 
-    MUSIC are folders that a scan started from the app looks into. On another address than this machine's own, or under
-    another name, users have to log in: make one with `soundkin user add`.
+    MUSIC are folders that a scan started from the app looks into; with them the library may begin empty. On another
+    address than this machine's own, or under another name, users have to log in: make one with `soundkin user add`.
     """
     from soundkin.workers import ONE_THREAD
 
@@ -82,8 +84,21 @@ def serve(
         )
     if root_path and (not root_path.startswith("/") or "//" in root_path):
         raise InputError(f"--root-path {root_path!r}; wanted a path that begins with a slash, like /music")
+    _make_ready(open_library(folder).place, music)
     app = create_app(folder, music, hosts, root_path, shared, record_url(), qdrant, api_key)
     _run(app, host, port, root_path, log)
+
+
+def _make_ready(place: "Place", music: Sequence[str]) -> None:
+    """See to it that there is a library to serve: one that cannot be read would refuse every question instead."""
+    from soundkin.record import Record
+
+    try:
+        Record.open(place).close()
+    except NotFound as error:
+        if not music:
+            raise NotFound(f"{error}, or name the folders of your music: soundkin serve FOLDER") from error
+        Record.open(place, write=True).close()
 
 
 def _is_own(host: str) -> bool:
@@ -126,17 +141,33 @@ def _run(app: "FastAPI", host: str, port: int, root_path: str, log: bool) -> Non
         timeout_graceful_shutdown=_STOP_SECONDS, ws="none", h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
     server = Server(config)
+    refused: list[OSError] = []
+
+    def others(line: logging.LogRecord) -> bool:
+        """Keep what is logged when it cannot listen, the error itself: that is said below, once."""
+        if isinstance(line.msg, OSError):
+            refused.append(line.msg)
+        return not isinstance(line.msg, OSError)
+
+    logging.getLogger("uvicorn.error").addFilter(others)
     gc.collect()
     gc.freeze()  # what is imported stays: looking through it for garbage again and again would be a pause each time
     # A question computes for some ms; whoever reads from the network or sends to it should not wait for 5 each time.
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         server.run()
-    except SystemExit as error:  # it could not listen, and has logged why
+    except SystemExit as error:
+        why = ", ".join(_reason(each) for each in refused)
         raise InputError(
-            f"cannot listen at {host}, port {port}: is it in use? Choose another with --port"
+            f"cannot listen at {host}, port {port} ({why}): choose others with --host and --port"
         ) from error
     say("stopped")
+
+
+def _reason(error: OSError) -> str:
+    """Return why it could not listen; what asyncio says names the address once more."""
+    looked_up = error.errno is None or error.errno < 0  # a name that leads nowhere
+    return str(error.strerror or error if looked_up else os.strerror(error.errno)).lower()
 
 
 @cli.group()

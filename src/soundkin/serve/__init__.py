@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from soundkin.asking import Ambiguous
 from soundkin.errors import (
@@ -126,6 +127,7 @@ def create_app(
     app.add_exception_handler(SoundkinError, _known)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misshaped)
+    app.add_exception_handler(ClientDisconnect, _left)
     for part in (access, running, tracks, asking, taste, exploring):
         app.include_router(part.router, prefix=PREFIX)
     _add_pages(app, shared, metrics)
@@ -184,6 +186,11 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
     wait = {429: getattr(error, "wait", 5), 503: 5}.get(status)
     headers = None if wait is None else {"retry-after": str(wait)}
     return _problem(status, kind, message, choices=choices, headers=headers)
+
+
+async def _left(request: Request, error: Exception) -> Response:
+    """Answer nobody: who was asking has gone. That is no fault of ours, and is counted as nginx counts it."""
+    return Response(status_code=499)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:

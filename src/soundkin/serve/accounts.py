@@ -141,7 +141,7 @@ class Accounts:
 
     def users(self) -> list[User]:
         """Return every user, by name."""
-        with self._open() as db:
+        with self._reading() as db:
             labels: dict[str, list[str]] = {}
             for user, label in db.execute('SELECT "user", label FROM tokens ORDER BY created'):
                 labels.setdefault(user, []).append(label)
@@ -150,14 +150,12 @@ class Accounts:
 
     def any(self) -> bool:
         """Tell whether there is a user."""
-        if isinstance(self._place, Path) and not (self._place / FILE_NAME).exists():
-            return False
-        with self._open() as db:
+        with self._reading() as db:
             return db.execute("SELECT 1 FROM users LIMIT 1").fetchone() is not None
 
     def empty(self) -> bool:
         """Tell whether there is neither a user nor a playlist."""
-        with self._open() as db:
+        with self._reading() as db:
             tables = ("users", "playlists")
             return not any(db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in tables)
 
@@ -263,7 +261,7 @@ class Accounts:
             name = user_name(name)
         except InputError:
             name = ""
-        with self._open() as db:
+        with self._reading() as db:
             row = db.execute("SELECT salt, key FROM users WHERE name = ?", (name,)).fetchone()
         salt, key = row or (self._nobody, b"")
         if not hmac.compare_digest(_stretched(password, salt), key):
@@ -287,7 +285,7 @@ class Accounts:
 
     def of_session(self, secret: str) -> str | None:
         """Return whose session this is, or None."""
-        with self._open() as db:
+        with self._reading() as db:
             found = db.execute(
                 'SELECT "user" FROM sessions WHERE hash = ? AND expires > ?', (_hash(secret), time.time())
             ).fetchone()
@@ -295,7 +293,7 @@ class Accounts:
 
     def of_token(self, token: str) -> str | None:
         """Return whose token this is, or None."""
-        with self._open() as db:
+        with self._reading() as db:
             found = db.execute('SELECT "user" FROM tokens WHERE hash = ?', (_hash(token),)).fetchone()
         return _still(found)
 
@@ -304,7 +302,7 @@ class Accounts:
     def playlists(self, user: str | None = None) -> list[Kept]:
         """Return every playlist of a user, by name."""
         mine, values = _mine(user)
-        with self._open() as db:
+        with self._reading() as db:
             rows = db.execute(
                 f"SELECT id, name, tracks, changed FROM playlists WHERE {mine} ORDER BY lower(name), id",
                 values,
@@ -314,7 +312,7 @@ class Accounts:
     def playlist(self, id_: str, user: str | None = None) -> Kept:
         """Return a playlist of a user; raise NotFound when there is none."""
         mine, values = _mine(user)
-        with self._open() as db:
+        with self._reading() as db:
             row = db.execute(
                 f"SELECT id, name, tracks, changed FROM playlists WHERE id = ? AND {mine}", (id_, *values)
             ).fetchone()
@@ -372,6 +370,17 @@ class Accounts:
                 raise _no_playlist(id_)
 
     @contextmanager
+    def _reading(self) -> Iterator[Any]:
+        """Open what all lies in, to change nothing: where there is no file yet, there is nobody in it."""
+        if isinstance(self._place, Path) and not _is_there(self._place / FILE_NAME):
+            with closing(sqlite3.connect(":memory:")) as db:
+                _bring_up(db)
+                yield db
+            return
+        with self._open() as db:
+            yield db
+
+    @contextmanager
     def _open(self) -> Iterator[Any]:
         """Open what all lies in; what is done inside is done whole or not at all."""
         if isinstance(self._place, str):
@@ -388,7 +397,21 @@ class Accounts:
                     _bring_up(db)
                 yield db
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{file}: {error}; can this folder be written?") from error
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(
+                f"{file} cannot be used ({reason}): check its permissions and its disk"
+            ) from error
+
+
+def _is_there(file: Path) -> bool:
+    """Tell whether there is such a file; raise StoreError where that cannot be seen, which is not the same as no."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read ({error.strerror}): check its permissions") from error
+    return True
 
 
 def _mine(user: str | None) -> tuple[str, tuple[str, ...]]:
@@ -450,6 +473,6 @@ def copy_accounts(source: Accounts, target: Accounts) -> None:
         There is a user or a playlist at the target already, or it cannot be written.
     """
     target.check_empty()
-    with source._open() as old, target._open() as new:
+    with source._reading() as old, target._open() as new:
         for table in ("users", "tokens", "sessions", "playlists"):
             copy_table(table, old, new)

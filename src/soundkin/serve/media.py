@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -20,6 +21,7 @@ SIZES = (96, 320, 960)
 _CACHE_BYTES = 2 << 30
 _WORKERS, _WAITING = 2, 64
 _PATIENCE_SECONDS = 120.0
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 # What browsers play as it is: the codec and the suffix together, for a container says little.
 _PLAYED = {
     "mp3": {".mp3": "audio/mpeg"},
@@ -37,11 +39,13 @@ class Media:
     Parameters
     ----------
     folder : Path
-        What is made is kept here, 2 GB at most; made when it is needed.
+        What is made is kept here, 2 GB at most; made when it is needed. Where it cannot be written, a folder of the
+        system's that goes with us is taken instead.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._spare: tempfile.TemporaryDirectory[str] | None = None
         arguments = ("soundkin.serve.media_work", "work", ())
         self.pool = Pool(
             "soundkin.serve.pool:numbered", arguments, _WORKERS, _WAITING, lambda task: _PATIENCE_SECONDS
@@ -79,13 +83,32 @@ class Media:
         return os.fspath(made), "audio/flac"
 
     async def cover(self, track: Track, size: int) -> bytes:
-        """Return the cover of a track as JPEG, `size` pixels at most; raise NotFound when there is none."""
+        """Return the cover of a track as JPEG, `size` pixels at most, or nothing when it has none.
+
+        Parameters
+        ----------
+        track : Track
+            One of the library's.
+        size : int
+            One of `SIZES`.
+
+        Returns
+        -------
+        bytes
+            Empty when neither the file nor its folder has a picture; that is kept, too.
+
+        Raises
+        ------
+        NotFound
+            Looking for it took too long, or more than a worker has.
+        Busy
+            Too much is being made already.
+        """
         name = f"{track.content}-{_folder_stamp(track.path)}-{size}.jpg"
         made = await self._kept(name, lambda out: self._bytes(out, "cover", track.path, str(size)))
-        data = await anyio.to_thread.run_sync(made.read_bytes) if made else b""
-        if not data:  # that there is none is kept, too
-            raise NotFound(f"the track {track.id} has no cover")
-        return data
+        if made is None:
+            raise NotFound(f"whether the track {track.id} has a cover cannot be seen")
+        return await anyio.to_thread.run_sync(made.read_bytes)
 
     async def peaks(self, track: Track) -> bytes:
         """Return the shape of a track's sound, see `media_work.peaks`; raise NotFound when it cannot be read."""
@@ -98,6 +121,8 @@ class Media:
     def close(self) -> None:
         """End the workers."""
         self.pool.close()
+        if self._spare is not None:
+            self._spare.cleanup()
 
     async def _kept(self, name: str, make: Callable[[str], Awaitable[bool]]) -> Path | None:
         """Return the file of that name, made by `make` unless it is there; who asks meanwhile waits with us."""
@@ -105,23 +130,36 @@ class Media:
         if await anyio.to_thread.run_sync(_touched, target):
             return target
         if name not in self._making:
-            task = self._making[name] = asyncio.create_task(self._make(target, make))
+            task = self._making[name] = asyncio.create_task(self._make(name, make))
             task.add_done_callback(lambda _: self._making.pop(name, None))
         return await asyncio.shield(self._making[name])  # a listener who leaves does not spoil it for others
 
-    async def _make(self, target: Path, make: Callable[[str], Awaitable[bool]]) -> Path | None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=self._folder, prefix="part-")
-        os.close(handle)
+    async def _make(self, name: str, make: Callable[[str], Awaitable[bool]]) -> Path | None:
+        try:
+            partial = self._begun()
+        except OSError as error:
+            if self._spare is not None or error.errno not in _READ_ONLY:
+                raise
+            self._spare = tempfile.TemporaryDirectory(prefix="soundkin-cache-")
+            self._folder = Path(self._spare.name)
+            partial = self._begun()
+        target = Path(partial).with_name(name)
         try:
             if not await make(partial):
                 return None
             os.replace(partial, target)
-            await anyio.to_thread.run_sync(_trim, self._folder, _CACHE_BYTES)
+            await anyio.to_thread.run_sync(_trim, target.parent, _CACHE_BYTES)
             return target
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(partial)
+
+    def _begun(self) -> str:
+        """Make an empty file in our folder."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=self._folder, prefix="part-")
+        os.close(handle)
+        return partial
 
     async def _ask(self, *task: str) -> Any:
         return await asyncio.wrap_future(self.pool.submit(task))

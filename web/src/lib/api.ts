@@ -1,5 +1,6 @@
 /** The HTTP API, as functions. */
 
+import { missed, UNREACHABLE } from "./reach.svelte";
 import type { Listed, Track } from "./types";
 
 /** The API lies beside the page, whatever path a proxy gives both. */
@@ -38,17 +39,26 @@ export function address(path: string, params: Params = {}): string {
   return url.href;
 }
 
+/** What a proxy answers when the server behind it does not. */
+const BEHIND: readonly number[] = [502, 503, 504];
+
+function unreachable(): ApiError {
+  missed();
+  return new ApiError(0, "unreachable", UNREACHABLE);
+}
+
 async function ask(method: string, path: string, init: RequestInit, params: Params = {}): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(address(path, params), { method, ...init });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiError(0, "unreachable", "The server does not answer. Is `soundkin serve` still running?");
+    throw unreachable();
   }
   if (response.ok) return response;
   const wait = Number(response.headers.get("Retry-After") ?? 0);
   const body = (await response.json().catch(() => null)) as { error?: Partial<ApiError> } | null;
+  if (!body?.error && BEHIND.includes(response.status)) throw unreachable();
   const { kind = "internal", message = `The server answered ${response.status}.`, choices } = body?.error ?? {};
   if (response.status === 401 && path !== "session") onLogin();
   throw new ApiError(response.status, kind, message, choices ?? [], wait);

@@ -1,7 +1,13 @@
 /** Numbers as people read them. */
 
-/** `83.4` seconds -> `"1:23"`; `3725` -> `"1:02:05"`. */
+/** `83.6` seconds -> `"1:24"`; `3725` -> `"1:02:05"`: to the nearest second, as the command has it (of a half, to the even one). */
 export function clock(seconds: number): string {
+  const half = Math.floor(seconds) + 0.5 === seconds;
+  return elapsed(half ? 2 * Math.round(seconds / 2) : Math.round(seconds));
+}
+
+/** How far something has played, which is a second when the second is over: `83.6` -> `"1:23"`. */
+export function elapsed(seconds: number): string {
   const whole = Number.isFinite(seconds) ? Math.max(0, Math.floor(seconds)) : 0;
   const parts = [Math.floor(whole / 60) % 60, whole % 60];
   if (whole >= 3600) parts.unshift(Math.floor(whole / 3600));

@@ -225,6 +225,8 @@ export interface EncoderInfo {
   about: string;
   licence: string;
   dims: number | null;
+  /** The command that installs what runs it; empty when that is here. */
+  missing: string;
   reads: boolean;
   spaces: string[];
 }

@@ -23,7 +23,7 @@ FilterParameter = Annotated[
 ]
 Order = Literal["artist", "title", "album", "year", "added", "duration", "bpm", "energy"]
 Field = Literal["genre", "decade", "tempo", "energy", "key", "format", "feedback", "artist", "album"]
-_DAY = "private, max-age=86400"
+_DAY, _HOUR = "private, max-age=86400", "private, max-age=3600"
 
 
 class Sound(FileResponse):
@@ -113,12 +113,16 @@ async def audio(track_id: TrackId, shared: Shared) -> Sound:
     return Sound(path, media_type=kind, headers={"cache-control": "private, no-cache"})
 
 
-@router.get("/tracks/{track_id}/cover", response_class=Response)
+@router.get(
+    "/tracks/{track_id}/cover", response_class=Response, responses={204: {"description": "It has no cover"}}
+)
 async def cover(
     track_id: TrackId, shared: Shared, request: Request, size: Literal["96", "320", "960"] = "320"
 ) -> Response:
     """Return the cover of a track: the one in the file, or in its folder."""
     data = await shared.media.cover(await _track(shared, track_id), int(size))
+    if not data:  # no error: a page of tracks asks for all of theirs, and a browser would complain of each
+        return Response(status_code=204, headers={"cache-control": _HOUR})
     tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     headers = {"etag": tag, "cache-control": _DAY}
     if request.headers.get("if-none-match") == tag:
