@@ -166,8 +166,9 @@ def _run(app: "FastAPI", host: str, port: int, root_path: str, log: bool) -> Non
 
 def _reason(error: OSError) -> str:
     """Return why it could not listen; what asyncio says names the address once more."""
-    looked_up = error.errno is None or error.errno < 0  # a name that leads nowhere
-    return str(error.strerror or error if looked_up else os.strerror(error.errno)).lower()
+    if error.errno is None or error.errno < 0:  # a name that leads nowhere
+        return str(error.strerror or error).lower()
+    return os.strerror(error.errno).lower()
 
 
 @cli.group()
