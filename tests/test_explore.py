@@ -6,23 +6,29 @@ import os
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import KNeighborsClassifier
+from test_record import SPACE, song
 
 from soundkin import cli
 from soundkin.encoders import unit
 from soundkin.errors import InputError, MissingExtra, StoreError
 from soundkin.explore import pages
-from soundkin.explore.clusters import UNASSIGNED, describe, group, names, words_of
+from soundkin.explore.clusters import natural
 from soundkin.explore.projection import METHODS, aligned, keep_up, place, project, trustworthiness
 from soundkin.library import Library
+from soundkin.recommend.clusters import UNASSIGNED, describe, group, names, words_of
 from soundkin.record import Record
 
 
@@ -104,7 +110,7 @@ def test_what_cannot_be_laid_out_is_said(n: int, method: str, said: str) -> None
         project(blobs(n, 2)[0], method)
     broken = blobs(20, 2)[0].copy()
     broken[3, 3] = np.nan
-    for ask in (lambda: project(broken, "pca"), lambda: group(broken), lambda: group(broken, "hdbscan")):
+    for ask in (lambda: project(broken, "pca"), lambda: group(broken), lambda: natural(broken)):
         with pytest.raises(InputError, match="1 of 20 vectors hold NaN or infinity"):
             ask()
 
@@ -191,23 +197,44 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- clusters
 
 
-@pytest.mark.parametrize(("method", "count"), [("kmeans", None), ("kmeans", 5), ("hdbscan", None)])
-def test_clusters_are_the_groups(method: str, count: int | None) -> None:
+@pytest.mark.parametrize("ask", [lambda vectors: group(vectors, 5), natural], ids=["kmeans", "hdbscan"])
+def test_clusters_are_the_groups(ask: Callable[[Any], Any]) -> None:
     vectors, label = blobs(200, 5)
-    found = group(vectors, method, count)
+    found = ask(vectors)
     assert adjusted_rand_score(label, found) > 0.97
     sizes = np.bincount(found[found != UNASSIGNED])
     assert sizes.tolist() == sorted(sizes, reverse=True)
-    np.testing.assert_array_equal(found, group(vectors, method, count))
+    np.testing.assert_array_equal(found, ask(vectors))
 
 
-@pytest.mark.parametrize(
-    ("n", "method", "count"),
-    [(5, "kmeans", None), (20, "nonsense", None), (20, "kmeans", 11), (20, "kmeans", 1)],
-)
-def test_clusters_that_cannot_be_are_said(n: int, method: str, count: int | None) -> None:
-    with pytest.raises(InputError):
-        group(blobs(n, 2)[0], method, count)
+def test_k_means_is_as_good_as_that_of_scikit_learn() -> None:
+    # of unit vectors, the squared distances that k-means makes small are those that spherical k-means does
+    vectors = unit(np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32))
+    theirs = KMeans(12, n_init=10, random_state=0).fit_predict(vectors)
+
+    def fit(labels: Any) -> float:
+        return sum(float(np.linalg.norm(vectors[labels == c].sum(axis=0))) for c in range(12))
+
+    assert fit(group(vectors, 12)) > 0.98 * fit(theirs)
+
+
+@given(st.integers(1, 150), st.integers(1, 30), st.integers(0, 3))
+def test_no_cluster_is_of_a_few_tracks(n: int, odd: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((n, 6)).astype(np.float32)
+    vectors[:odd] += 20 * rng.standard_normal(6)  # a few that are like nothing else, or more than a few
+    sizes = np.bincount(group(vectors, seed=seed))
+    assert sizes.sum() == n
+    assert sizes.min() >= min(6, n)
+    assert len(sizes) <= max(1, n // 12)
+
+
+@pytest.mark.parametrize(("n", "count"), [(20, 11), (20, 1), (3, 2)])
+def test_clusters_that_cannot_be_are_said(n: int, count: int) -> None:
+    with pytest.raises(InputError, match=f"{count} clusters of {n} tracks"):
+        group(blobs(n, 2)[0], count)
+    with pytest.raises(InputError, match="5 tracks came; 10 or more"):
+        natural(blobs(5, 2)[0])
 
 
 def test_names_are_what_sets_a_cluster_apart() -> None:
@@ -215,6 +242,9 @@ def test_names_are_what_sets_a_cluster_apart() -> None:
     jazz = [["jazz", "loud"]] * 6 + [["jazz", "calm", "loud"]] * 3
     assert names([rock, jazz]) == ["rock", "jazz, calm"]  # "loud" is everywhere, "odd" once
     assert names([[[]], [["a"]]]) == ["", ""]
+    # of 21 tracks 2 are somebody's, which says nothing of the others; of 6 a third would be 2, too few as well
+    few = [["somebody"]] * 2 + [["calm"]] * 7 + [[]] * 12
+    assert names([few, [["somebody"]] * 2 + [[]] * 4, [["loud"]] * 30]) == ["calm", "", "loud"]
     # W = tf / words here * ln(1 + A / f), with 19 words in rock, 21 in jazz, A = 20
     jazz_weight, calm_weight = 9 / 21 * math.log(1 + 20 / 9), 3 / 21 * math.log(1 + 20 / 3)
     assert jazz_weight > calm_weight
@@ -226,15 +256,28 @@ def test_clusters_of_made_music(made: Any) -> None:
         by_id = {track.id: track for track in library.tracks()}
     tracks = [by_id[name] for name in ids]
     found = describe(tracks, vectors, group(vectors, count=4))
-    assert sorted(i for cluster in found for i in cluster.members) == list(range(len(tracks)))
+    assert sorted(i for cluster in found for i in cluster.rows) == list(range(len(tracks)))
+    assert [cluster.number for cluster in found] == [1, 2, 3, 4]
     assert all(cluster.name for cluster in found)
     for cluster in found:
-        centre = vectors[cluster.members].mean(axis=0)
-        scores = vectors[cluster.members] @ centre
+        assert cluster.tracks == tuple(tracks[i] for i in cluster.rows)
+        centre = vectors[list(cluster.rows)].mean(axis=0)
+        scores = vectors[list(cluster.rows)] @ centre
         assert scores[0] == pytest.approx(scores.max())
-        known = {word.casefold() for i in cluster.members for word in words_of(tracks[i])}
+        known = {word.casefold() for i in cluster.rows for word in words_of(tracks[i])}
         if not cluster.name.startswith("like "):
             assert {word.casefold() for word in cluster.name.split(", ")} <= known
+
+
+def test_clusters_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    vectors = unit(np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2]])
+    with Record.open(tmp_path, write=True) as record:
+        record.add_space(SPACE)
+        for i in range(12):
+            record.put(song(f"/{i:02}.mp3", f"{i:032x}", title=f"t{i}", genres=("jazz",) * (i < 6)))
+        tracks = sorted(record.tracks(), key=lambda track: track.path)
+    found = describe(tracks, vectors, np.repeat([1, 2, 0, 0], 3))
+    assert [cluster.name for cluster in found] == ["like t6", "jazz, like t0", "jazz, like t3"]
 
 
 # ---- pictures
@@ -364,9 +407,11 @@ def test_a_library_too_small_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
     synth.write_library(tmp_path / "music", 3, 3.0)
     with Library.open(tmp_path / "library") as small:
         small.add(tmp_path / "music")
-    for command in (["map", tmp_path / "m.png"], ["clusters"]):
+    for command in (["map", tmp_path / "m.png"], ["clusters", "--method", "hdbscan"]):
         code, _, err = run(capsys, *command, "--library", tmp_path / "library")
-        assert (code, "3 " in err) == (1, True), err
+        assert (code, "3 tracks" in err) == (1, True), err
+    code, out, _ = run(capsys, "clusters", "--library", tmp_path / "library", "--json")
+    assert [len(one["tracks"]) for one in json.loads(out)["clusters"]] == [3]  # a few are one
     shutil.rmtree(tmp_path / "library")
     assert os.listdir(tmp_path) == ["music"]
 

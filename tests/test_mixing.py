@@ -150,6 +150,39 @@ def test_clusters_hold_every_track_once(shared):
         shared.mix(cluster=99)
 
 
+def test_every_command_has_the_same_clusters(run, shared, home, tmp_path):  # noqa: F811
+    def told(*command):
+        status, out, err = run(*command, "--json", *home)
+        assert status == 0
+        return json.loads(out), err
+
+    wanted = [
+        {"number": c.number, "name": c.name, "tracks": [t.id for t in c.tracks]} for c in shared.clusters()
+    ]
+    assert [one["number"] for one in wanted] == list(range(1, len(wanted) + 1))
+    document, err = told("clusters", "--playlists", tmp_path / "lists")
+    assert document["clusters"] == wanted
+    assert "numbers the groups" not in err
+    assert told("playlist", "--clusters")[0] == wanted
+    hits = told("playlist", "--cluster", len(wanted), "-n", 3)[0]["hits"]
+    assert {hit["id"] for hit in hits} <= set(wanted[-1]["tracks"])
+    assert sorted(file.name[:3] for file in (tmp_path / "lists").iterdir()) == [
+        f"{i + 1:02} " for i in range(len(wanted))
+    ]
+    coloured = told("map", tmp_path / "m.html", "--color", "cluster", "--method", "pca", "--seed", 5)[0][
+        "tracks"
+    ]
+    names = {id_: f"{one['number']} {one['name']}" for one in wanted for id_ in one["tracks"]}
+    assert {one["id"]: one["label"] for one in coloured} == names
+    for other in (["--count", 4], ["--seed", 1], ["--method", "hdbscan"]):
+        assert (
+            "`playlist --cluster` numbers the groups of `soundkin clusters` without"
+            in told("clusters", *other)[1]
+        )
+    assert len(told("clusters", "--count", 4)[0]["clusters"]) == 4
+    assert run("clusters", "--count", 4, "--method", "hdbscan", *home)[0] == 2
+
+
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [({}, "nothing to make"), ({"moods": ["x"]}, "mood 'x'"), ({"moods": ["calm"], "length": -1.0}, "above 0"),

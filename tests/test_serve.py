@@ -327,7 +327,7 @@ def test_clusters_are_those_of_the_library(client, shared):
     wanted = shared.clusters()
     assert [one["count"] for one in found] == [len(cluster.tracks) for cluster in wanted]
     for one, cluster in zip(found, wanted, strict=True):
-        assert one["name"]
+        assert (one["number"], one["name"]) == (cluster.number, cluster.name)
         assert [t["id"] for t in one["tracks"]] == [t.id for t in cluster.tracks[:12]]
 
 

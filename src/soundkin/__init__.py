@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from soundkin.finding import Found, ImportedProfile
     from soundkin.index.settings import QdrantCollection, QdrantLayout, QdrantSettings
     from soundkin.library import Library, Status
-    from soundkin.mixing import Cluster
     from soundkin.playlists import Entry
     from soundkin.plays import PlaysReport, Unmatched
     from soundkin.recommend import Closeness, Hit, Moment, Query, Variety
+    from soundkin.recommend.clusters import Cluster
     from soundkin.recommend.journeys import Journey
     from soundkin.recommend.radio import Radio
     from soundkin.recommend.versions import Group, Pair
@@ -65,7 +65,7 @@ _HOME = {
     **dict.fromkeys(("ClusterOptions", "ClusterReport", "LoadReport"), "cluster"),
     **dict.fromkeys(("Library", "Status"), "library"),
     **dict.fromkeys(("Found", "ImportedProfile"), "finding"),
-    "Cluster": "mixing",
+    "Cluster": "recommend.clusters",
     "Entry": "playlists",
     **dict.fromkeys(("PlaysReport", "Unmatched"), "plays"),
     **dict.fromkeys(("Closeness", "Hit", "Moment", "Query", "Variety"), "recommend"),

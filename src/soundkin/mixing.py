@@ -5,9 +5,7 @@ Here questions are read, profiles and filters resolved; the choosing is done in 
 
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,8 +16,9 @@ from soundkin.errors import InputError, NotFound
 from soundkin.filters import And, Filter, HasId
 from soundkin.noting import Noting
 from soundkin.recommend import Hit, Query, Seeds, Variety
+from soundkin.recommend.clusters import Cluster, describe, group
 from soundkin.recommend.journeys import Journey, travel
-from soundkin.recommend.mixes import clusters, cut, mood
+from soundkin.recommend.mixes import cut, mood
 from soundkin.recommend.neighbours import hit_of, tracks_of
 from soundkin.recommend.radio import Radio
 from soundkin.recommend.versions import Group, duplicates
@@ -29,25 +28,6 @@ MIX_TRACKS = 25
 _MIX_POOL = 2  # times as many tracks are recommended as are wanted, for a seed to choose from
 _WANDER = 0.25
 _HOMES = 12  # of the tracks that a radio is asked to begin with it follows so many
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Tracks that sound alike.
-
-    Parameters
-    ----------
-    number : int
-        1 for the largest.
-    tracks : tuple of Track
-        The most typical first.
-    genres : tuple of str
-        Up to three that stand out in it against the library.
-    """
-
-    number: int
-    tracks: tuple[Track, ...]
-    genres: tuple[str, ...]
 
 
 class Mixing(Noting):
@@ -299,34 +279,36 @@ class Mixing(Noting):
             numbers.update(int(id_, 16) for id_ in (*taste.likes, *taste.dislikes, *taste.skips))
         return recommend.why_nothing(self._current_index(), chosen, conditions, numbers)
 
-    def clusters(self, space: str | None = None) -> list[Cluster]:
+    def clusters(self, space: str | None = None, count: int | None = None, seed: int = 0) -> list[Cluster]:
         """Put the tracks that sound alike together.
 
         Parameters
         ----------
         space : str, optional
             A space id or the name of an encoder.
+        count : int, optional
+            How many; default about sqrt(n / 2), and 40 at most.
+        seed : int
+            Where it begins. `mix` knows the clusters of seed 0 and no count.
 
         Returns
         -------
         list of Cluster
-            The largest first; the same every time while the library stays as it is.
+            The largest first; the same every time while the library stays as it is. Their rows are those of `vectors`.
+
+        Raises
+        ------
+        InputError
+            The library has fewer than two tracks for each cluster that is asked for.
         """
         record = self._reader()
         ids, vectors = record.vectors(self.space(space).id)
         if not ids:
             return []
         tracks = {track.id: track for track in record.tracks(ids)}
-        everywhere = _shares(tracks.values())
-        made = []
-        for number, rows in enumerate(clusters(vectors), 1):
-            members = tuple(tracks[ids[row]] for row in rows if ids[row] in tracks)
-            here = _shares(members)
-            lift = sorted(
-                here, key=lambda genre: (-here[genre] * np.log(here[genre] / everywhere[genre]), genre)
-            )
-            made.append(Cluster(number, members, tuple(g for g in lift[:3] if here[g] > everywhere[g])))
-        return made
+        there = [row for row, name in enumerate(ids) if name in tracks]  # one may have gone while we looked
+        vectors = vectors if len(there) == len(ids) else vectors[there]
+        return describe([tracks[ids[row]] for row in there], vectors, group(vectors, count, seed))
 
     def duplicates(self, space: str | None = None) -> list[Group]:
         """Find what the library has more than once, with evidence; nothing is changed.
@@ -352,7 +334,7 @@ class Mixing(Noting):
     def _cluster(self, number: int, space: Space) -> Cluster:
         made = self.clusters(space.id)
         if not 1 <= number <= len(made):
-            raise InputError(f"cluster {number}: there are {len(made)}; see `soundkin playlist --clusters`")
+            raise InputError(f"cluster {number}: there are {len(made)}; see `soundkin clusters`")
         return made[number - 1]
 
     def _is_in_cluster(self, number: int, space: Space) -> Filter:
@@ -402,13 +384,3 @@ def _some(likes: tuple[Query, ...], most: int, seed: int) -> tuple[Query, ...]:
     """Choose a few of many likes to begin with."""
     rows = np.random.default_rng(seed).permutation(len(likes))[:most]
     return tuple(likes[row] for row in sorted(rows.tolist()))
-
-
-def _shares(tracks: Iterable[Track]) -> dict[str, float]:
-    """Return which share of tracks has each genre."""
-    count, n = defaultdict[str, float](float), 0
-    for track in tracks:
-        n += 1
-        for genre in dict.fromkeys(track.genres):
-            count[genre] += 1
-    return {genre: times / n for genre, times in count.items()}

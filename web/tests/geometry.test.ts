@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { coloured, ramp } from "../src/map/colours";
-import { fitted, Grid, isInside, zoomed } from "../src/map/geometry";
+import { fitted, freeLine, Grid, isInside, zoomed } from "../src/map/geometry";
 
 // A fixed sequence of numbers, so that a failure comes back.
 function numbers(n: number): Float32Array {
@@ -60,4 +60,14 @@ test("the most frequent kinds have colours of their own, the rest share one", ()
 test("the ramp ends where viridis does", () => {
   expect(ramp(-1)).toEqual([0x44, 0x39, 0x83]);
   expect(ramp(2)).toEqual([0xfd, 0xe7, 0x25]);
+});
+
+test("a name that would lie over another moves a line or two, and none lies over another", () => {
+  const taken: { left: number; right: number; y: number }[] = [];
+  for (let i = 0; i < 7; i++) {
+    const y = freeLine(0, 50, 100, taken);
+    if (y !== undefined) taken.push({ left: 0, right: 50, y });
+  }
+  expect(taken.map((one) => one.y)).toEqual([100, 126, 74, 152, 48]); // the sixth and seventh find no room
+  expect(freeLine(60, 90, 100, taken)).toBe(100); // beside them there is
 });

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from soundkin.explore.clusters import Cluster
     from soundkin.explore.comparison import Comparison
     from soundkin.library import Library
+    from soundkin.recommend.clusters import Cluster
     from soundkin.record import Track
 
 _COLOURS = ("genre", "artist", "album", "cluster", "tempo", "energy", "year", "liked")
@@ -75,7 +75,7 @@ def map_(
     with open_library(folder) as library:
         tracks, vectors, space_id = _loaded(library, space)
         ids = [track.id for track in tracks]
-        told = _told(library, tracks, vectors, color, profile, seed)
+        told = _told(library, tracks, space_id, color, profile)
         with rounds_progress(f"laying out {count_of(len(tracks), 'track')}") as progress:
             layout = projection.keep_up(library.place, ids, vectors, space_id, method, seed, progress)
     colours = pages.colouring(tracks, color, told)
@@ -107,7 +107,11 @@ def map_(
     "--method", type=click.Choice(["kmeans", "hdbscan"]), default="kmeans", show_default=True,
     help="k-means gives every track a cluster; HDBSCAN leaves out what belongs to none.",
 )  # fmt: skip
-@click.option("--count", type=click.IntRange(min=2), help="How many, for k-means.  [default: what fits best]")
+@click.option(
+    "--count",
+    type=click.IntRange(min=2),
+    help="How many, for k-means.  [default: about the root of half the tracks, 40 at most]",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of k-means.")
 @click.option(
     "--playlists",
@@ -127,37 +131,60 @@ def clusters(
 ) -> None:
     """Group the library by sound, and name each group by what sets it apart.
 
-    Needs `pip install 'soundkin[maps]'`.
+    The groups have the same numbers in `soundkin playlist --cluster` and in the web app, unless other ones are asked
+    for. HDBSCAN needs `pip install 'soundkin[maps]'`.
     """
-    from soundkin.explore.clusters import UNASSIGNED, describe, group
-
+    if method == "hdbscan" and count is not None:
+        raise click.UsageError("--count is for k-means; HDBSCAN finds how many there are")
+    left = 0
     with open_library(folder) as library:
-        tracks, vectors, space_id = _loaded(library, space)
-    labels = group(vectors, method, count, seed)
-    found = describe(tracks, vectors, labels)
-    left = int((labels == UNASSIGNED).sum())
+        chosen = library.space(space).id
+        if method == "hdbscan":
+            found, left = _natural(library, chosen)
+        else:
+            found = library.clusters(chosen, count, seed)
+    if method == "hdbscan" or count is not None or seed:
+        say(
+            "`playlist --cluster` numbers the groups of `soundkin clusters` without --method, --count and --seed"
+        )
     if playlists:
-        _write_playlists(playlists, found, tracks)
+        _write_playlists(playlists, found)
     if as_json:
-        print_json({
-            "space": space_id, "method": method, "unassigned": left,
-            "clusters": [
-                {"number": c.number, "name": c.name, "tracks": [tracks[i].id for i in c.members]} for c in found
-            ],
-        })  # fmt: skip
+        told = {"space": chosen, "method": method, "unassigned": left}
+        print_json({**told, "clusters": as_documents(found)})
         return
+    print_clusters(found)
+    if left:
+        click.echo(f"{left} tracks belong to none")
+
+
+def as_documents(found: Sequence["Cluster"]) -> list[dict[str, Any]]:
+    """Turn clusters into what --json prints."""
+    return [{"number": c.number, "name": c.name, "tracks": [track.id for track in c.tracks]} for c in found]
+
+
+def print_clusters(found: Sequence["Cluster"]) -> None:
+    """Print clusters as a table."""
     rows = [
         [
             str(c.number),
-            str(len(c.members)),
+            str(len(c.tracks)),
             c.name,
-            "; ".join(list(dict.fromkeys(name_of(tracks[i]) for i in c.members))[:_TYPICAL]),
+            "; ".join(list(dict.fromkeys(map(name_of, c.tracks)))[:_TYPICAL]),
         ]
         for c in found
     ]
     print_table(["#", "tracks", "set apart by", "typical"], rows, right=("#", "tracks"))
-    if left:
-        click.echo(f"{left} tracks belong to none")
+
+
+def _natural(library: "Library", space: str) -> tuple[list["Cluster"], int]:
+    """Return the clusters of HDBSCAN, and how many tracks belong to none."""
+    from soundkin.explore.clusters import natural
+    from soundkin.recommend.clusters import UNASSIGNED, describe
+
+    tracks, vectors, _ = _loaded(library, space)
+    labels = natural(vectors)
+    return describe(tracks, vectors, labels), int((labels == UNASSIGNED).sum())
 
 
 def _loaded(library: "Library", space: str | None) -> tuple[list["Track"], "NDArray[np.float32]", str]:
@@ -168,32 +195,22 @@ def _loaded(library: "Library", space: str | None) -> tuple[list["Track"], "NDAr
 
 
 def _told(
-    library: "Library", tracks: Sequence["Track"], vectors: Any, color: str, profile: str, seed: int
+    library: "Library", tracks: Sequence["Track"], space: str, color: str, profile: str
 ) -> list[str] | None:
     """Return what colours need to know that tracks do not say."""
     from soundkin.explore import pages
     from soundkin.record import Record
 
     if color == "cluster":
-        return _names(tracks, vectors, seed)
+        named = {track.id: f"{c.number} {c.name}" for c in library.clusters(space) for track in c.tracks}
+        return [named[track.id] for track in tracks]
     if color == "liked":
         with Record.open(library.place) as record:
             return pages.opinions(tracks, record.opinions(profile))
     return None
 
 
-def _names(tracks: Sequence["Track"], vectors: Any, seed: int) -> list[str]:
-    """Name the cluster of each track."""
-    from soundkin.explore.clusters import describe, group
-
-    out = [""] * len(tracks)
-    for cluster in describe(tracks, vectors, group(vectors, seed=seed)):
-        for i in cluster.members:
-            out[i] = f"{cluster.number} {cluster.name}"
-    return out
-
-
-def _write_playlists(folder: str, found: Sequence["Cluster"], tracks: Sequence["Track"]) -> None:
+def _write_playlists(folder: str, found: Sequence["Cluster"]) -> None:
     import re
     from pathlib import Path
 
@@ -207,7 +224,7 @@ def _write_playlists(folder: str, found: Sequence["Cluster"], tracks: Sequence["
         raise InputError(f"cannot write to {printable(folder)}: {error.strerror or error}") from error
     for cluster in found:
         plain = re.sub(r"[^\w ,-]+", "_", cluster.name).strip()[:60]
-        write_m3u8(Path(folder) / f"{cluster.number:02} {plain}.m3u8", [tracks[i] for i in cluster.members])
+        write_m3u8(Path(folder) / f"{cluster.number:02} {plain}.m3u8", cluster.tracks)
     say(f"wrote {len(found)} playlists to {printable(folder)}")
 
 

@@ -25,11 +25,11 @@ from soundkin.cli.common import (
     say,
     space_option,
 )
+from soundkin.cli.exploring import as_documents, print_clusters
 from soundkin.cli.taste import variety_of, variety_options
 
 if TYPE_CHECKING:
     from soundkin.library import Library
-    from soundkin.mixing import Cluster
     from soundkin.recommend import Hit
     from soundkin.recommend.radio import Radio
     from soundkin.recommend.versions import Group
@@ -193,8 +193,13 @@ def radio(
     multiple=True,
     help="calm, energetic, happy, sad, party, ...; repeatable, all must fit.",
 )
-@click.option("--cluster", type=click.IntRange(min=1), help="Of this cluster, see --clusters.")
-@click.option("--clusters", "list_clusters", is_flag=True, help="List the clusters of the library instead.")
+@click.option("--cluster", type=click.IntRange(min=1), help="Of this one of `soundkin clusters`.")
+@click.option(
+    "--clusters",
+    "list_clusters",
+    is_flag=True,
+    help="List the clusters of the library instead, as `soundkin clusters` does.",
+)
 @click.option("--length", type=Length(), help="How long: 60min, 1.5h.")
 @click.option(
     "-n", type=click.IntRange(min=1), help="How many tracks.  [default: 25, or what fills the length]"
@@ -232,7 +237,8 @@ def playlist(
     rules = variety_of(per_artist, per_album, diversity)
     with open_library(folder, qdrant, api_key) as library:
         if list_clusters:
-            _print_clusters(library.clusters(space), as_json)
+            found = library.clusters(space)
+            print_json(as_documents(found)) if as_json else print_clusters(found)
             return
         hits = library.mix(likes, profile, moods, cluster, n, length, list(filters), space, rules, seed)
         if not hits:
@@ -340,22 +346,6 @@ def _print_list(hits: list["Hit"], measure: str) -> None:
     if not measure:  # nothing was asked that a track could be similar to
         titles, rows = [titles[0], *titles[2:]], [[row[0], *row[2:]] for row in rows]
     print_table(titles, rows, right=("#", measure, "length"), one_line=True)
-
-
-def _print_clusters(clusters: list["Cluster"], as_json: bool) -> None:
-    if as_json:
-        print_json(
-            [
-                {"number": c.number, "genres": c.genres, "tracks": [track.id for track in c.tracks]}
-                for c in clusters
-            ]
-        )
-        return
-    rows = [
-        [str(c.number), str(len(c.tracks)), ", ".join(c.genres), "; ".join(map(name_of, c.tracks[:3]))]
-        for c in clusters
-    ]
-    print_table(("#", "tracks", "genres", "like"), rows, right=("#", "tracks"))
 
 
 def _group(group: "Group") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What mixes are made of: moods as computed values, clusters, and a length in time."""
+"""What mixes are made of: moods as computed values, and a length in time."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -11,7 +11,6 @@ from soundkin.errors import InputError
 from soundkin.filters import And, Filter, HasId, Match, Range
 from soundkin.record.rows import fold
 
-Array = NDArray[np.float32]
 T = TypeVar("T")
 
 MOODS: dict[str, tuple[str, ...]] = {
@@ -31,7 +30,6 @@ MOODS: dict[str, tuple[str, ...]] = {
     "dark": ("key minor",),
 }
 """Words for moods, and what they ask of the computed values; a percentage is that quantile of the library's own."""
-_LEAST_MEMBERS, _MOST_CLUSTERS, _TURNS, _TRAINED = 12, 40, 20, 20_000
 
 
 def mood(
@@ -87,50 +85,6 @@ def _condition(
             return nothing
         bound = float(np.quantile(values, float(text[:-1]) / 100))
     return Range(field, lte=bound) if sign == "<=" else Range(field, gte=bound)
-
-
-def clusters(vectors: Array, seed: int = 0) -> list[NDArray[np.intp]]:
-    """Put tracks that sound alike together, by spherical k-means (Dhillon and Modha, Machine Learning 42, 2001).
-
-    Parameters
-    ----------
-    vectors : float32 (n, d)
-        Of unit length.
-    seed : int
-        Where it begins.
-
-    Returns
-    -------
-    list of int (m,)
-        Rows of each cluster, nearest to its middle first; the largest cluster first. About sqrt(n / 2) of them, 40 at
-        most, and none of fewer than 12 tracks unless there is just one.
-    """
-    n = len(vectors)
-    k = int(np.clip(round(np.sqrt(n / 2)), 1, min(_MOST_CLUSTERS, max(1, n // _LEAST_MEMBERS))))
-    dice = np.random.default_rng(seed)
-    some = vectors if n <= _TRAINED else vectors[np.sort(dice.choice(n, _TRAINED, replace=False))]
-    middles = _begin(some, k, dice)
-    for _ in range(_TURNS):
-        member = (some @ middles.T).argmax(axis=1)
-        sums = np.stack(
-            [some[member == c].sum(axis=0) if (member == c).any() else middles[c] for c in range(k)]
-        )
-        middles = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
-    near = vectors @ middles.T
-    member = near.argmax(axis=1)
-    found = [np.flatnonzero(member == c) for c in range(k)]
-    found = [rows[np.argsort(-near[rows, c], kind="stable")] for c, rows in enumerate(found) if len(rows)]
-    return sorted(found, key=len, reverse=True)
-
-
-def _begin(vectors: Array, k: int, dice: np.random.Generator) -> Array:
-    """Choose first middles far from each other (k-means++, Arthur and Vassilvitskii, 2007)."""
-    rows = [int(dice.integers(len(vectors)))]
-    for _ in range(k - 1):
-        distance = np.maximum(1 - (vectors @ vectors[rows].T).max(axis=1), 0).astype(np.float64)
-        total = distance.sum()
-        rows.append(int(dice.choice(len(vectors), p=distance / total)) if total > 0 else rows[0])
-    return vectors[rows]
 
 
 def cut(tracks: Sequence[T], seconds_of: Callable[[T], float], length: float) -> list[T]:

@@ -18,14 +18,13 @@ from pathlib import Path
 from soundkin.errors import InputError, NotFound
 from soundkin.evaluate import FROM_VECTORS, Options, Table, evaluate, tables
 from soundkin.evaluate.tables import cells, counts
-from soundkin.explore import clusters
+from soundkin.explore.clusters import LEAST
 from soundkin.library import Library, Status
 from soundkin.record import Record
 from soundkin.report import figures, findings
 from soundkin.report.figures import Drawn
 from soundkin.scan import printable
 
-LEAST = clusters.LEAST
 _NUMBER, _CODE = re.compile(r"<?-?[\d.]+( \([-\d.]+\))?|-?"), re.compile(r"`([^`]*)`")
 _STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 
@@ -176,9 +175,9 @@ def _groups(found: findings.Findings) -> Listing:
     rows = [
         [
             str(c.number),
-            str(len(c.members)),
+            str(len(c.tracks)),
             c.name,
-            "; ".join(list(dict.fromkeys(map(found.name, c.members)))[:3]),
+            "; ".join(list(dict.fromkeys(map(found.name, c.rows)))[:3]),
         ]
         for c in found.clusters
     ]

@@ -116,7 +116,7 @@ def _keys(keys: Counter[str]) -> Drawn:
 
 def maps(place: Place, found: Findings, seed: int) -> list[Drawn]:
     """Draw the library by PCA and t-SNE, coloured by genre, artist and group."""
-    of_track = {i: f"{c.number} {c.name}" for c in found.clusters for i in c.members}
+    of_track = {i: f"{c.number} {c.name}" for c in found.clusters for i in c.rows}
     names = [of_track[i] for i in range(len(found.tracks))]
     ids = [track.id for track in found.tracks]
     layouts = {}
@@ -141,7 +141,7 @@ def maps(place: Place, found: Findings, seed: int) -> list[Drawn]:
 def matrix(found: Findings) -> Drawn:
     """Draw how alike all tracks are, group after group; of a large library a sample of each group."""
     share = min(1.0, _CELLS / len(found.tracks))
-    chosen = [c.members[: max(1, round(len(c.members) * share))] for c in found.clusters]
+    chosen = [c.rows[: max(1, round(len(c.rows) * share))] for c in found.clusters]
     order = np.array([i for members in chosen for i in members], np.int64)
     similar = found.vectors[order] @ found.vectors[order].T
     figure, axes = _axes(8.4, 5.0)
@@ -156,7 +156,7 @@ def matrix(found: Findings) -> Drawn:
     axes.tick_params(axis="y", length=0)
     axes.set_xticks([])
     figure.colorbar(shown, ax=axes, label="similarity")
-    means = _between(found, [np.array(c.members) for c in found.clusters])
+    means = _between(found, [np.array(c.rows) for c in found.clusters])
     rows = [[c.number, c.name, *row] for c, row in zip(found.clusters, means, strict=True)]
     columns = ["group", "name", *(f"mean similarity to {c.number}" for c in found.clusters)]
     return Drawn("similarity", "How alike all tracks are, group by group", figure, columns, rows)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from soundkin.encoders import unit
 from soundkin.evaluate.labels import labels_of
 from soundkin.evaluate.metrics import hubness, occurrences
-from soundkin.explore.clusters import LEAST, Cluster, describe, group
+from soundkin.explore.clusters import LEAST
 from soundkin.library import Library
 from soundkin.recommend import is_copy
+from soundkin.recommend.clusters import Cluster
 from soundkin.record import Track
 
 Array = NDArray[np.float32]
@@ -117,7 +118,7 @@ def look(library: Library, space: str | None = None, seed: int = 0) -> Findings:
     tracks, vectors = [by_id[name] for name in ids], unit(rows)
     near, cosine = neighbours(vectors, min(_NEIGHBOURS, max(len(ids) - 1, 0)))
     counts = occurrences(near, len(ids))
-    groups = describe(tracks, vectors, group(vectors, seed=seed)) if len(ids) >= LEAST else []
+    groups = library.clusters(chosen, seed=seed) if len(ids) >= LEAST else []
     return Findings(chosen, tracks, vectors, near, cosine, counts, labels_of(tracks).album, groups)
 
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from soundkin import workers
 from soundkin.errors import SoundkinError, StoreError
 from soundkin.explore import projection
-from soundkin.explore.clusters import names, words_of
 from soundkin.library import Library
 from soundkin.record.database import Place
 from soundkin.serve.pool import Busy, Pool
@@ -186,8 +185,8 @@ def map_of(library: Library, space: str, method: str) -> dict[str, Any]:
         ids, vectors = [ids[place] for place in there], vectors[there]
     layout = projection.keep_up(library.place, ids, vectors, space, method)
     tracks = [known[id_] for id_ in ids]
-    groups = _groups(library, space)
-    number = {id_: place for place, (_, members) in enumerate(groups) for id_ in members}
+    groups = library.clusters(space)
+    number = {track.id: place for place, cluster in enumerate(groups) for track in cluster.tracks}
     genres, genre = _table([track.genres[0] if track.genres else "" for track in tracks], np.uint16, NONE_16)
     artists, artist = _table([track.artist for track in tracks], np.uint32, NONE_32)
     middle = (layout.places.max(axis=0) + layout.places.min(axis=0)) / 2
@@ -206,31 +205,21 @@ def map_of(library: Library, space: str, method: str) -> dict[str, Any]:
     }
     return {
         "method": method, "space": space, "count": len(ids), "columns": columns, "genres": genres, "artists": artists,
-        "clusters": [name for name, _ in groups],
+        "clusters": [cluster.name for cluster in groups],
     }  # fmt: skip
 
 
 def clusters_of(library: Library, space: str) -> list[tuple[str, int, list[str]]]:
     """Return the name, the size and the most typical tracks of each cluster of a space."""
-    return [(name, len(members), members[:_TYPICAL]) for name, members in _groups(library, space)]
+    return [
+        (cluster.name, len(cluster.tracks), [track.id for track in cluster.tracks[:_TYPICAL]])
+        for cluster in library.clusters(space)
+    ]
 
 
 def duplicates_of(library: Library, space: str) -> list[Any]:
     """Return what `Library.duplicates` finds."""
     return list(library.duplicates(space))
-
-
-def _groups(library: Library, space: str) -> list[tuple[str, list[str]]]:
-    """Return the clusters of a space with their names: the same ones, in the same order, as `Library.clusters`."""
-    found = library.clusters(space)
-    named = names([[words_of(track) for track in cluster.tracks] for cluster in found])
-    return [
-        (
-            name or ", ".join(cluster.genres) or f"like {cluster.tracks[0].name}",
-            [track.id for track in cluster.tracks],
-        )
-        for name, cluster in zip(named, found, strict=True)
-    ]
 
 
 def _table(values: list[str], kind: type, none: int) -> tuple[list[str], NDArray[Any]]:

@@ -98,3 +98,19 @@ export function zoomed(view: View, factor: number, x: number, y: number, least: 
   const by = scale / view.scale;
   return { scale, left: x - (x - view.left) * by, top: y - (y - view.top) * by };
 }
+
+/** Where a name stands on the screen, in pixels of the page. */
+export interface Taken {
+  readonly left: number;
+  readonly right: number;
+  readonly y: number;
+}
+
+const LINE = 26;
+const LINES = [0, 1, -1, 2, -2];
+
+/** The height for a name that lies over no other, one or two lines off if it must; undefined where there is none. */
+export function freeLine(left: number, right: number, y: number, taken: readonly Taken[]): number | undefined {
+  const isFree = (at: number): boolean => !taken.some((other) => Math.abs(other.y - at) < LINE && left - 4 < other.right && right + 4 > other.left);
+  return LINES.map((line) => y + line * LINE).find(isFree);
+}

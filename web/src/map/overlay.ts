@@ -1,7 +1,7 @@
 /** What is drawn over the points: names of groups, a loop, a path and what was chosen. */
 
 import type { Label } from "./data";
-import type { Point, View } from "./geometry";
+import { freeLine, type Point, type Taken, type View } from "./geometry";
 import { fit } from "./renderer";
 
 export interface Over {
@@ -93,18 +93,19 @@ export class Overlay {
   }
 
   #drawNames({ view, size, names }: Over, width: number, height: number, scale: number): void {
-    const taken: { left: number; right: number; y: number }[] = [];
+    const taken: Taken[] = [];
     for (const name of names) {
       const middle = name.x * view.scale + view.left;
-      const y = name.y * view.scale + view.top - size / 2 - 10;
+      const above = name.y * view.scale + view.top - size / 2 - 10;
       const picture = this.#named(name.text, scale);
       const half = picture.width / scale / 2;
-      if (middle < -half || middle > width + half || y < -HIGH || y > height + HIGH) continue;
+      if (middle < -half || middle > width + half || above < -HIGH || above > height + HIGH) continue;
       // Of a group that is seen the whole name is; and letters stand on whole pixels, else they are blurred.
       const x = middle < 0 || middle > width ? middle : Math.max(half, Math.min(width - half, middle));
       const left = Math.round((x - half) * scale) / scale;
       const right = left + 2 * half;
-      if (taken.some((other) => Math.abs(other.y - y) < 26 && left - 4 < other.right && right + 4 > other.left)) continue; // the larger group was first
+      const y = freeLine(left, right, above, taken);
+      if (y === undefined) continue;
       taken.push({ left, right, y });
       this.#pen.drawImage(picture, left, Math.round((y - HIGH / 2) * scale) / scale, 2 * half, HIGH);
     }
