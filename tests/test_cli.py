@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from badfiles import make_bad_files
 
-from soundkin import cli
+from soundkin import cli, playlists
 from soundkin.cli.collection import _command
 from soundkin.cli.common import print_hits
 from soundkin.embed import Embedded, FileState
@@ -137,7 +138,7 @@ def test_letters_that_stdout_lacks_are_shown_by_their_numbers(tmp_path):
 def test_similar_shows_a_table(run, home, made):
     path, plan = made.tracks[3]
     code, out, err = run("similar", path, "-k", 3, *home)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"like {plan.artist} - {plan.title}\n")  # what the question was taken for
     with Library.open(made.library) as library:
         hits = library.similar(path, 3)
     titles, _, *rows = [line for line in out.splitlines() if line.strip()]
@@ -164,6 +165,9 @@ def test_the_command_answers_what_the_library_answers(run, home, made, k):
                 document = json.loads(out)
                 assert (code, err) == (0, "")
                 assert document["space"] == library.space(space).id
+                assert document["track"] == {
+                    "id": track.id, "path": os.fspath(query), "title": plan.title, "artist": plan.artist, "album": plan.album,
+                }  # fmt: skip
                 hits = library.similar(track, k, list(filters), space)
                 wanted = [
                     {
@@ -339,7 +343,94 @@ def test_a_reader_that_has_enough_is_no_error(made, kind):
     with start(*arguments, stdout=theirs) as process:
         os.close(theirs)
         err = process.stderr.read()
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, [line for line in err.splitlines() if not line.startswith("like ")]) == (
+        0,
+        [],
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no file here is always full")
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["status"], ["similar", 0, "-k", 20, "--json"], ["similar", 0]]
+)
+def test_an_answer_that_cannot_be_written_is_no_bug(made, arguments):
+    arguments = [made.tracks[3][0] if one == 0 else one for one in arguments]
+    home = ["--library", made.library] if len(arguments) > 1 or arguments == ["status"] else []
+    with open("/dev/full", "wb") as full, start(*arguments, *home, stdout=full) as process:
+        err = process.stderr.read().splitlines()
+    assert (process.returncode, err[-1]) == (
+        1,
+        f"error: cannot write the answer: {os.strerror(errno.ENOSPC)}",
+    )
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_bug(made, closed):
+    command = [sys.executable, "-m", "soundkin.cli", "status", "--library", made.library]
+    shell = f"{shlex.join(map(os.fspath, command))} {closed}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("tracks" in done.stdout) == (closed == "2>&-")
+
+
+def test_every_track_that_is_asked_with_is_named(run, home, made):
+    (a, b, c), names = [made.tracks[i][0] for i in (3, 5, 7)], [
+        f"{made.tracks[i][1].artist} - {made.tracks[i][1].title}" for i in (3, 5, 7)
+    ]  # fmt: skip
+    options = ["--like", a, "--like", b, "--dislike", c]
+    _, _, err = run("recommend", *options, "-k", 1, *home)
+    assert err.splitlines()[:3] == [f"like {names[0]}", f"like {names[1]}", f"unlike {names[2]}"]
+    with Library.open(made.library) as library:
+        ids = [library.find(path).id for path in (a, b, c)]
+    document = json.loads(run("recommend", *options, "-k", 1, "--json", *home)[1])
+    assert [track["id"] for track in document["tracks"]] == ids
+    assert f"like {names[1]}" in run("radio", b, "-n", 1, *home)[2].splitlines()
+    assert json.loads(run("radio", b, "-n", 1, "--json", *home)[1])["track"]["id"] == ids[1]
+    assert f"like {names[0]}" in run("playlist", "--like", a, "-n", 1, *home)[2].splitlines()
+    assert json.loads(run("playlist", "--like", a, "-n", 1, "--json", *home)[1])["tracks"][0]["id"] == ids[0]
+
+
+def test_a_file_of_elsewhere_is_no_track_of_the_library(run, home, made, tmp_path):
+    copy = shutil.copy(made.tracks[3][0], tmp_path)
+    code, out, _ = run("similar", copy, "-k", 1, "--json", *home)
+    assert (code, json.loads(out)["track"]) == (0, None)
+    assert "like " not in run("similar", copy, "-k", 1, *home)[2]
+
+
+@pytest.mark.parametrize("command", ["similar", "recommend"])
+def test_the_suffix_says_what_playlist_is_written(run, home, made, tmp_path, command):
+    asked = [made.tracks[3][0]] if command == "similar" else ["--like", made.tracks[3][0]]
+    code, out, _ = run(command, *asked, "-k", 3, "--json", "--m3u", tmp_path / "list.xspf", *home)
+    assert code == 0
+    assert [entry.title for entry in playlists.read(tmp_path / "list.xspf")] == [
+        hit["title"] for hit in json.loads(out)["hits"]
+    ]
+    code, out, err = run(command, *asked, "--m3u", tmp_path / "list.txt", *home)
+    assert (code, out) == (1, "")
+    assert "no format '.txt'" in err
+    assert not (tmp_path / "list.txt").exists()
+
+
+def test_no_tracks_are_no_playlist(run, home, made, tmp_path):
+    file = tmp_path / "list.m3u8"
+    for command in (
+        ["similar", made.tracks[3][0], "--filter", "year<1000", "--m3u", file],
+        ["playlist", "--filter", "year<1000", "-o", file],
+    ):
+        code, _, err = run(*command, *home)
+        assert (code, "list.m3u8 is not written" in err, "wrote" in err) == (0, True, False)
+        assert not file.exists()
+
+
+def test_how_long_a_moment_is_wants_a_moment(run, home, made):
+    code, out, err = run("similar", made.tracks[3][0], "--seconds", 4, *home)
+    assert (code, out) == (2, "")
+    assert "--at" in err
+    for options, seconds in ((["--at", 1], 10.0), (["--at", 1, "--seconds", 4], 4.0)):
+        document = json.loads(run("similar", made.tracks[3][0], *options, "-k", 1, "--json", *home)[1])
+        assert (document["at"], document["seconds"]) == (1.0, seconds)
 
 
 # ---- the other commands

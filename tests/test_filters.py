@@ -250,6 +250,9 @@ def test_expressions(text: str, expected: Filter) -> None:
         ("liked year>1990", "wanted `and` or `or` before 'year>1990'"),
         ("liked and", "wanted FIELD=VALUE"),
         ("not", "known: added, album"),
+        ("bpm", "bpm wants a value"),
+        ("added=7d", "wanted added<7d (later) or added>7d (before)"),
+        ("added<soon", "or added<7d for the last 7 days"),
         ("()", "wanted FIELD=VALUE"),
         ("(" * 100 + "liked" + ")" * 100, "more than 50"),
         ("liked or " * 2000, "characters"),
@@ -320,15 +323,22 @@ def test_when_a_track_was_added_is_told_by_days_and_by_how_long_ago(monkeypatch)
             "added<=2026-11-01": Range("added", lte=day + 86399),
             "added=2026-11-01": Range("added", gte=day, lte=day + 86399),
             "added>2026-11-01T00:00:05": Range("added", gt=day + 5),
-            "added>7d": Range("added", gt=day - week),
-            "added<1w": Range("added", lt=day - week),
-            "added>12h": Range("added", gt=day - 43200),
+            "added<7d": Range("added", gt=day - week),  # an age: what is younger than a week came after that
+            "added>1w": Range("added", lt=day - week),
+            "added <= 12h": Range("added", gte=day - 43200),
+            "added>=1w": Range("added", lte=day - week),
             "added=2w..1w": Range("added", gte=day - 2 * week, lte=day - week),
+            "added=1w..14d": Range("added", gte=day - 2 * week, lte=day - week),
+            "added=..7d": Range("added", gte=day - week),
+            "added=7d..": Range("added", lte=day - week),
+            "added=2026-11-01..0h": Range("added", gte=day, lte=day),
             "added>1700000000": Range("added", gt=1.7e9),
         }.items():
             assert parse([text], lambda field: []) == wanted
-        for text in ("added>soon", "added>2026-13-01", "added=7d", "added>7 days", "year>7d"):
-            with pytest.raises(InputError, match=r"wants a date, or how long ago|one moment|wants a number"):
+        for text in ("added>soon", "added>2026-13-01", "added=7d", "added=..", "added>7 days", "year>7d"):
+            with pytest.raises(
+                InputError, match=r"wants a date, or how long ago|one moment|wants a number|no range"
+            ):
                 parse([text], lambda field: [])
     finally:
         monkeypatch.undo()

@@ -979,6 +979,26 @@ def test_watch_follows_a_folder_and_outlives_trouble(tmp_path, made):
         watched.wait(quiet)
 
 
+def test_watch_tells_once_of_a_file_that_went(tmp_path, made, monkeypatch):
+    music = tmp_path / "music"
+    music.mkdir()
+    files = [shutil.copy(path, music) for path, _ in made.tracks[:2]]
+
+    def rounds(roots, stop):
+        yield set()  # what was there before
+        os.remove(files[0])
+        yield {files[0]}
+        os.utime(files[1])
+        yield {files[1]}  # nothing else went
+
+    monkeypatch.setattr("soundkin.filling._changes", rounds)
+    reports = []
+    with Library.open(tmp_path / "library") as library:
+        library.add([music], ScanOptions(jobs=1))
+        library.watch([music], ScanOptions(jobs=1), reports.append)
+    assert [(report.gone, report.removed) for report in reports] == [(1, 0)]
+
+
 def test_a_system_that_cannot_watch_says_why(tmp_path, monkeypatch):
     def refuse(*roots, **how):
         raise PermissionError("Permission denied (os error 13) about ['/music/locked']")

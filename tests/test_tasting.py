@@ -537,7 +537,7 @@ def test_the_commands_train_and_recommend(library, told, capsys):
         cli.main(["taste", "status", "--profile", "p0", *home])
     shown = capsys.readouterr()[0]
     assert "by cosine" in shown
-    assert "no learned one: it takes 30000 plays" in shown
+    assert "not by a learned order: it takes 30000 plays" in shown
     assert "to p0: by sound and taste" in shown
     with pytest.raises(SystemExit, match="0"):
         cli.main(["recommend", "--like", tracks[0].id, "--hybrid", "--json", *home])

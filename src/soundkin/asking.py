@@ -171,6 +171,38 @@ class Asking:
             raise Ambiguous(f"{printable(text)!r} matches several tracks: say which", choices)
         return choices[0]
 
+    def named(self, query: Asked) -> Track | None:
+        """Tell which track of the library a question means.
+
+        Parameters
+        ----------
+        query : str, path-like or Track
+            As `similar` takes it.
+
+        Returns
+        -------
+        Track or None
+            None for a file that the library does not have.
+
+        Raises
+        ------
+        NotFound, Ambiguous
+            It names nothing, or several tracks.
+        InputError
+            It is a folder.
+        """
+        if isinstance(query, Track):
+            return query
+        path = absolute(query)
+        if os.path.isfile(path) and self._reader().by_path(path) is None:
+            return None
+        # A word may happen to be the name of a folder here; what is written like a path means the folder.
+        if os.path.isdir(path) and (os.sep in os.fspath(query) or os.fspath(query)[:1] in (".", "~")):
+            raise InputError(
+                f"{printable(path)} is a folder: ask with one file, an id, or words of artist and title"
+            )
+        return self.find(query)
+
     def asked(self, names: str | None = None, text: str | None = None) -> list[Space]:
         """Choose the spaces of a question.
 
@@ -353,7 +385,7 @@ class Asking:
             return query
         if isinstance(query, np.ndarray):
             return Query(query)
-        track = self._named(query)
+        track = self.named(query)
         if track is None:
             assert not isinstance(query, Track)
             return self._outside(absolute(query), space)
@@ -365,20 +397,6 @@ class Asking:
         except NotFound:
             # The space is still being filled, and this track is not there yet.
             return self._outside(track.path, space)
-
-    def _named(self, query: Asked) -> Track | None:
-        """Return the track that is meant; None for a file that the library does not have."""
-        if isinstance(query, Track):
-            return query
-        path = absolute(query)
-        if os.path.isfile(path) and self._reader().by_path(path) is None:
-            return None
-        # A word may happen to be the name of a folder here; what is written like a path means the folder.
-        if os.path.isdir(path) and (os.sep in os.fspath(query) or os.fspath(query)[:1] in (".", "~")):
-            raise InputError(
-                f"{printable(path)} is a folder: ask with one file, an id, or words of artist and title"
-            )
-        return self.find(query)
 
     def _described(self, text: str, space: Space) -> Query:
         if not text.strip():
@@ -456,7 +474,7 @@ class Asking:
             if isinstance(q, str) and _ID.fullmatch(q):
                 ids.append(q)
             else:
-                ids.append(track.id if (track := self._named(q)) else "")
+                ids.append(track.id if (track := self.named(q)) else "")
         if len(given) > recommend.MOST_SPEAK:
             room = max(0, recommend.MOST_SPEAK - ids.count(""))
             order = recommend.speakers([id_ for id_ in dict.fromkeys(ids) if id_], room)

@@ -14,7 +14,7 @@ from soundkin import exchange
 from soundkin.asking import Asking
 from soundkin.audio import Listening
 from soundkin.cluster import ClusterOptions, ClusterReport, LoadReport, embed_with_ray, load, sources_of
-from soundkin.embed import FileState, cores
+from soundkin.embed import FileState, cores, is_gone
 from soundkin.errors import InputError, NotFound, StoreError
 from soundkin.record import Record
 from soundkin.record.runs import Run
@@ -117,7 +117,7 @@ class Filling(Asking):
             more than it watches at a time.
         """
         roots, own = roots_of(paths), os.path.abspath(self.folder) + os.sep
-        waiting, trouble = set(roots), ""  # what changed before the watch began
+        waiting, trouble, went = set(roots), "", False  # what changed before the watch began
         for changed in _changes(roots, stop):
             # The library may lie inside the music: its own files must not start a scan, which would change them.
             seen = [path for path in changed if not (path + os.sep).startswith(own)]
@@ -127,6 +127,7 @@ class Filling(Asking):
                 waiting.update(roots)
             if not waiting:
                 continue
+            went = went or any(map(is_gone, seen))
             try:
                 done = self.add(_topmost(waiting), options)
             except StoreError as error:  # another process writes, the disk is full: both pass
@@ -142,7 +143,9 @@ class Filling(Asking):
                 done = error.report
             waiting.clear()
             trouble = ""
-            if report and (done.added or done.updated or done.moved or done.failed or done.removed):
+            news = (done.added, done.updated, done.moved, done.failed, done.removed, went and done.gone)
+            went = False
+            if report and any(news):
                 report(done)
 
     def remove(self, queries: Iterable[str | os.PathLike[str]]) -> int:

@@ -209,7 +209,7 @@ class Tasting(Asking):
                 if (weight := weight_of(heard)) > 0:
                     played[int(id_, 16)] = weight
         for like in likes:
-            if (track := self._named(like)) and track.id:  # a file from outside was played by nobody
+            if (track := self.named(like)) and track.id:  # a file from outside was played by nobody
                 played[int(track.id, 16)] = LIKE_WEIGHT
         return played
 

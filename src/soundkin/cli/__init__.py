@@ -43,6 +43,9 @@ _CHOICES = 10
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 the user's mistake, 2 usage, 70 our bug, 130 interrupted."""
+    # who closes a stream (`>&-`) does not want to read it
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a title in letters that a terminal lacks is no error
             stream.reconfigure(errors="backslashreplace")
@@ -71,7 +74,7 @@ def _run(arguments: list[str]) -> int:
         return _INTERRUPTED
     except (BrokenPipeError, SystemExit):  # click and rich exit by themselves, but only when a pipe breaks
         # Whoever read us has enough (`| head`): no more to say, and no second complaint at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return 0
     except SoundkinError as error:
         if debug:
@@ -80,10 +83,28 @@ def _run(arguments: list[str]) -> int:
         _say_choices(getattr(error, "choices", []))
         return error.exit_status
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and (why := _why_unwritten()):
+            say(f"error: cannot write the answer: {why}")
+            return 1
         if debug:
             raise
         say(f"internal error: {type(error).__name__}: {error}; run again with --debug and report it")
         return _OUR_BUG
+
+
+def _why_unwritten() -> str:
+    """Return why nothing can be written to stdout; "" when it can, so that something else was wrong."""
+    try:
+        sys.stdout.write("\n")  # what could not be written before is forgotten, so a flush alone says nothing
+        sys.stdout.flush()
+    except OSError as error:
+        _give_up_stdout()
+        return error.strerror or str(error)
+    return ""
+
+
+def _give_up_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say_choices(choices: "list[Track]") -> None:

@@ -139,7 +139,11 @@ def index(
 
 @cli.command()
 @library_option
-@click.option("--failed", is_flag=True, help="List the files that failed or are damaged, with reasons.")
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="List the files that failed, or are damaged where they were heard, with reasons.",
+)
 @qdrant_options
 @json_option
 def status(folder: str | None, failed: bool, qdrant: str | None, api_key: str | None, as_json: bool) -> None:

@@ -101,7 +101,10 @@ space_option = click.option(
 )
 
 filter_option = click.option(
-    "--filter", "filters", multiple=True, help="genre=samba, year>=1990, duration<10:00; repeatable."
+    "--filter",
+    "filters",
+    multiple=True,
+    help="genre=samba, year>=1990, duration<10:00, added<7d; repeatable.",
 )
 why_option = click.option("--why", is_flag=True, help="Say below each track why it is there.")
 
@@ -109,6 +112,39 @@ why_option = click.option("--why", is_flag=True, help="Say below each track why 
 def say(text: str) -> None:
     """Print a line on stderr."""
     click.echo(text, err=True)
+
+
+def take(library: "Library", queries: Iterable[str]) -> "list[Track | str]":
+    """Return the tracks that questions are taken for; a file of elsewhere stays what it is."""
+    return [library.named(query) or query for query in queries]
+
+
+def say_taken(asked: "Iterable[Track | str | None]", word: str = "like") -> None:
+    """Say which tracks questions were taken for: words may mean another one than was thought of."""
+    for one in asked:
+        if one is not None and not isinstance(one, str):
+            say(f"{word} {name_of(one)}")
+
+
+def taken_for(asked: "Track | str | None") -> dict[str, str] | None:
+    """Return what --json tells of the track that a question is taken for; None for a file of elsewhere."""
+    if asked is None or isinstance(asked, str):
+        return None
+    return {name: getattr(asked, name) for name in ("id", "path", "title", "artist", "album")}
+
+
+def write_list(file: str | None, tracks: Sequence[Any], title: str = "", relative: bool = False) -> None:
+    """Write a playlist, if one is asked for; one of no tracks is none."""
+    if not file:
+        return
+    from soundkin import playlists
+    from soundkin.scan import printable
+
+    if not tracks:
+        say(f"no track, so {printable(file)} is not written")
+        return
+    playlists.write(file, tracks, title, relative)
+    say(f"wrote {printable(file)}")
 
 
 def print_json(document: Any) -> None:
@@ -166,20 +202,14 @@ def print_answer(
     hits: list["Hit"],
     document: Any,
     asked: dict[str, Any],  # with what, as `Library.why_nothing` takes it
-    m3u: str | None,
+    output: str | None,
     why: bool,
     as_json: bool,
     order: str = "",
     by_moment: bool = False,
 ) -> None:
     """Print an answer, write it as a playlist if asked to, and say so when there is nothing, or nothing close."""
-    from soundkin.scan import printable
-
-    if m3u:
-        from soundkin.playlists import write_m3u8
-
-        write_m3u8(m3u, [hit for hit in hits if hit.there])
-        say(f"wrote {printable(m3u)}")
+    write_list(output, [hit for hit in hits if hit.there])
     if not hits and asked["filters"]:
         say(library.why_nothing(**asked))
     if as_json:

@@ -23,7 +23,11 @@ from soundkin.cli.common import (
     qdrant_options,
     ranked,
     say,
+    say_taken,
     space_option,
+    take,
+    taken_for,
+    write_list,
 )
 from soundkin.cli.exploring import as_documents, print_clusters
 from soundkin.cli.taste import variety_of, variety_options
@@ -115,7 +119,7 @@ def path(
     with open_library(folder, qdrant, api_key) as library:
         journey = library.path(start, end, n, list(filters), space, rules, seed, profile)
         chosen = library.space(space).id
-    _write(output, journey.hits, f"{journey.hits[0].name} to {journey.hits[-1].name}", relative)
+    write_list(output, journey.hits, f"{journey.hits[0].name} to {journey.hits[-1].name}", relative)
     if len(journey.hits) < n:
         say(f"only {len(journey.hits)} tracks lie on the way")
     for place in journey.jumps:
@@ -171,13 +175,16 @@ def radio(
     rules = variety_of(per_artist, per_album, diversity)
     asks = n is None and not as_json and sys.stdin.isatty() and sys.stdout.isatty()
     with open_library(folder, qdrant, api_key) as library:
-        queue = library.radio(query, profile, list(filters), space, rules, seed, remember=asks)
+        taken = None if query is None else take(library, [query])[0]
+        queue = library.radio(taken, profile, list(filters), space, rules, seed, remember=asks)
+        if not as_json:
+            say_taken([taken])
         hits = _listen(queue) if asks else [hit for hit, _ in zip(queue, range(n or 20), strict=False)]
         if not hits:
-            say(library.why_nothing(filters, profile, query, space=space))
-    _write(output, hits, f"Radio {query or profile}", relative)
+            say(library.why_nothing(filters, profile, taken, space=space))
+    write_list(output, hits, f"Radio {query or profile}", relative)
     if as_json:
-        print_json({"query": query, "profile": profile, "hits": ranked(hits)})
+        print_json({"query": query, "track": taken_for(taken), "profile": profile, "hits": ranked(hits)})
     elif not asks:
         _print_list(hits, "similarity")
         if hits:
@@ -240,13 +247,17 @@ def playlist(
             found = library.clusters(space)
             print_json(as_documents(found)) if as_json else print_clusters(found)
             return
-        hits = library.mix(likes, profile, moods, cluster, n, length, list(filters), space, rules, seed)
+        liked = take(library, likes)
+        hits = library.mix(liked, profile, moods, cluster, n, length, list(filters), space, rules, seed)
+        if not as_json:
+            say_taken(liked)
         if not hits:
-            say(library.why_nothing(filters, profile, None, likes, (), moods, cluster, space))
+            say(library.why_nothing(filters, profile, None, liked, (), moods, cluster, space))
     named = [*moods, *likes, *([profile] if profile else []), *([f"cluster {cluster}"] if cluster else [])]
-    _write(output, hits, f"Mix: {', '.join(named)}", relative)
+    write_list(output, hits, f"Mix: {', '.join(named)}", relative)
     if as_json:
-        print_json({"seconds": round(sum(hit.duration for hit in hits), 3), "hits": ranked(hits)})
+        seconds = round(sum(hit.duration for hit in hits), 3)
+        print_json({"tracks": [taken_for(one) for one in liked], "seconds": seconds, "hits": ranked(hits)})
     else:
         _print_list(hits, "similarity" if likes or profile is not None else "")
         click.echo(f"{count_of(len(hits), 'track')}, {clock(sum(hit.duration for hit in hits))}")
@@ -288,7 +299,7 @@ def print_found(library: "Library", file: str, output: str | None, relative: boo
 
     found = library.find_list(file)
     here = [one.track for one in found if one.track is not None]
-    _write(output, here, os.path.splitext(os.path.basename(file))[0], relative)
+    write_list(output, here, os.path.splitext(os.path.basename(file))[0], relative)
     if as_json:
         rows = [
             {"location": one.entry.location, "by": one.by, "track": asdict(one.track) if one.track else None}
@@ -323,15 +334,6 @@ def _listen(queue: "Radio") -> list["Hit"]:
             if said != "l":
                 click.echo("     Enter for the next, l to like, s to skip, d to dislike, q to quit")
     return hits
-
-
-def _write(output: str | None, tracks: list[Any], title: str, relative: bool) -> None:
-    if output:
-        from soundkin import playlists
-        from soundkin.scan import printable
-
-        playlists.write(output, tracks, title, relative)
-        say(f"wrote {printable(output)}")
 
 
 def _print_list(hits: list["Hit"], measure: str) -> None:

@@ -14,11 +14,15 @@ from soundkin.cli.common import (
     print_answer,
     qdrant_options,
     ranked,
+    say_taken,
     space_option,
+    take,
+    taken_for,
     why_option,
 )
 
 _ORDER = "ordered by how rare such a similarity is for both tracks: what resembles everything comes later"
+_MOMENT = 10.0  # seconds
 
 
 class Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
@@ -48,16 +52,18 @@ class Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many tracks.")
 @filter_option
 @click.option("--at", type=Clock(), metavar="TIME", help="Ask with the moment that begins here, like 1:30.")
-@click.option(
-    "--seconds", type=click.FloatRange(min=0.5), default=10.0, show_default=True, help="How long it is."
-)
+@click.option("--seconds", type=click.FloatRange(min=0.5), help="How long it is, with --at.  [default: 10]")
 @click.option("--moments", is_flag=True, help="Order tracks by the moment of each that comes nearest.")
 @click.option(
     "--versions", is_flag=True, help="Keep copies and other versions of it in the answer, and name them."
 )
 @click.option("--profile", help="Who asks, for filters like liked, see soundkin profile.")
 @space_option
-@click.option("--m3u", type=click.Path(dir_okay=False), help="Also write the answer as a playlist.")
+@click.option(
+    "--m3u",
+    type=click.Path(dir_okay=False),
+    help="Also write the answer as a playlist: .m3u8, .xspf or .jspf.",
+)
 @why_option
 @qdrant_options
 @json_option
@@ -68,7 +74,7 @@ def similar(
     k: int,
     filters: tuple[str, ...],
     at: float | None,
-    seconds: float,
+    seconds: float | None,
     moments: bool,
     versions: bool,
     profile: str | None,
@@ -82,9 +88,14 @@ def similar(
     """Find what sounds like QUERY: a file (in the library or not), a track id, or words."""
     if (query is None) == (text is None):
         raise click.UsageError("give a QUERY or --text, one of them")
+    if seconds is not None and at is None:
+        raise click.UsageError("--seconds says how long the moment of --at is: give both")
+    seconds = _MOMENT if seconds is None else seconds
     with open_library(folder, qdrant, api_key) as library:
+        asked = "+".join(one.id for one in library.asked(space, text))
+        taken = None if query is None else take(library, [query])[0]
         hits = library.similar(
-            query,
+            taken,
             k,
             list(filters),
             space,
@@ -95,9 +106,12 @@ def similar(
             profile=profile,
             text=text,
         )
-        asked = "+".join(one.id for one in library.asked(space, text))
-        document: dict[str, Any] = {"query": query or text, "space": asked, "hits": ranked(hits)}
+        document: dict[str, Any] = {
+            "query": query or text, "track": taken_for(taken), "space": asked, "hits": ranked(hits),
+        }  # fmt: skip
         if at is not None:
             document |= {"at": at, "seconds": seconds}
-        again = {"filters": filters, "profile": profile, "query": query, "space": asked.split("+")[0]}
+        if not as_json:
+            say_taken([taken])
+        again = {"filters": filters, "profile": profile, "query": taken, "space": asked.split("+")[0]}
         print_answer(library, hits, document, again, m3u, why, as_json, _ORDER, by_moment=moments)

@@ -21,7 +21,10 @@ from soundkin.cli.common import (
     qdrant_options,
     ranked,
     say,
+    say_taken,
     space_option,
+    take,
+    taken_for,
     why_option,
 )
 from soundkin.errors import InputError
@@ -193,7 +196,11 @@ def _about(track: Any) -> dict[str, str]:
 @click.option("--hybrid", is_flag=True, help="Also go by what such people play; see soundkin taste train.")
 @variety_options
 @space_option
-@click.option("--m3u", type=click.Path(dir_okay=False), help="Also write the answer as a playlist.")
+@click.option(
+    "--m3u",
+    type=click.Path(dir_okay=False),
+    help="Also write the answer as a playlist: .m3u8, .xspf or .jspf.",
+)
 @why_option
 @library_option
 @qdrant_options
@@ -223,16 +230,21 @@ def recommend(
         profile = "default"
     variety = variety_of(per_artist, per_album, diversity)
     with open_library(folder, qdrant, api_key) as library:
+        liked, disliked = take(library, likes), take(library, dislikes)
         hits = library.recommend(
-            likes, dislikes, profile, k, strategy, list(filters), space, variety, discover, hybrid
+            liked, disliked, profile, k, strategy, list(filters), space, variety, discover, hybrid
         )
+        if not as_json:
+            say_taken(liked)
+            say_taken(disliked, "unlike")
         if hybrid and (reason := library.why_no_taste(profile, likes)):
             say(f"by sound alone: {reason}")
         document = {
             "profile": profile, "likes": likes, "dislikes": dislikes, "strategy": strategy,
-            "space": library.space(space).id, "hits": ranked(hits),
+            "space": library.space(space).id, "tracks": [taken_for(one) for one in (*liked, *disliked)],
+            "hits": ranked(hits),
         }  # fmt: skip
         asked = {
-            "filters": filters, "profile": profile, "likes": likes, "dislikes": dislikes, "space": space,
+            "filters": filters, "profile": profile, "likes": liked, "dislikes": disliked, "space": space,
         }  # fmt: skip
         print_answer(library, hits, document, asked, m3u, why, as_json, _ORDER)

@@ -77,7 +77,7 @@ def train(method: str, seed: int, folder: str | None, as_json: bool) -> None:
         if told[name]:
             click.echo(f"left out: {count_of(told[name], 'profile')} with {what}")
     rows = [[name, f"{told[name]:.3f}"] for name in ("popularity", "sound", "taste", "together")]
-    click.echo(f"nDCG@20 of {count_of(told['questions'], 'row')}, a fifth of each held out:")
+    click.echo(f"nDCG@20 of {_counted(told['questions'], told['rows'])}, a fifth of each held out:")
     print_table(("by", "nDCG@20"), rows, right=("nDCG@20",))
     weights = ", ".join(f"{name} {value:g}" for name, value in told["weights"].items())
     click.echo(f"weights: {weights} (sound has the rest)")
@@ -110,10 +110,16 @@ def status(profile: str | None, folder: str | None, as_json: bool) -> None:
 
 
 def _print_learned(told: dict[str, Any]) -> None:
+    plays, tracks = count_of(told["entries"], "play"), count_of(told["tracks"], "track")
     click.echo(
-        f"learned by {told['method']} from {told['entries']} plays of {told['tracks']} tracks by {told['height']} "
-        f"{told['rows']}; {count_of(told['vectors'], 'taste vector')}"
+        f"learned by {told['method']} from {plays} of {tracks} by "
+        f"{_counted(told['height'], told['rows'])}; {count_of(told['vectors'], 'taste vector')}"
     )
+
+
+def _counted(n: int, rows: str) -> str:
+    """Return how many people or sessions there are."""
+    return f"1 {'person' if rows == 'people' else 'session'}" if n == 1 else f"{n} {rows}"
 
 
 def _print_order(told: dict[str, Any], is_ranked: bool) -> None:
@@ -125,7 +131,7 @@ def _print_order(told: dict[str, Any], is_ranked: bool) -> None:
     if is_ranked:
         click.echo("lists have the learned order: it is better than the score on every split")
     else:
-        click.echo(f"lists are in the order of the score, no learned one: {told['why']}")
+        click.echo(f"lists are ordered by the score, and not by a learned order: {told['why']}")
 
 
 def _print_plays(file: str, report: "PlaysReport") -> None:

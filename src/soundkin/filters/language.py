@@ -72,13 +72,14 @@ def parse(texts: Sequence[str], known_values: Known, ids_of: Ids = _nobody) -> F
 
     `genre=samba`, `genre=samba,salsa` (either), `artist!=Chayanne`, `year>=1990`, `duration<9:30`,
     `bpm=118..124` (both ends included; either may be left out), `year=1990,2001..2005`, `added>=2025-01-31`,
-    `path=*/Live/*`, `liked`, `never-played`; joined by `and`, `or`, `not` and parentheses.
+    `added<7d` (an age: in the last seven days), `path=*/Live/*`, `liked`, `never-played`; joined by `and`, `or`,
+    `not` and parentheses.
 
     Parameters
     ----------
     texts : sequence of str
         The filters. Numbers are in the unit of `FIELDS`; durations may be m:ss or h:mm:ss, `added` a year, month or
-        day of local time.
+        day of local time, or an age like 12h, 7d, 2w or 1y, of which the smaller is the later.
     known_values : callable
         Given a text field, the distinct values tracks have in it (a mapping's keys will do); given "path", names of
         folders. What is typed finds every spelling that differs only in case, so that an index need only match exactly.
@@ -217,7 +218,8 @@ class _Reader:
         found = _BARE.match(self.text, self.at)
         name = found[1].lower() if found else ""
         if not found or name not in FLAGS:
-            got = f", got {self.text[self.at :].strip()!r}; {_suggest(name, _CONDITIONS)}" if name else ""
+            near = f"{name} wants a value" if name in _CONDITIONS else _suggest(name, _CONDITIONS)
+            got = f", got {self.text[self.at :].strip()!r}; {near}" if name else ""
             self.refuse(f"wanted FIELD=VALUE, FIELD>=NUMBER or a word like liked{got}")
         self.at = found.end()
         if name == "never-played":
@@ -335,6 +337,8 @@ def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] 
 
 def _parse_numbers(text: str, field: str, operator: str, value: str) -> Filter:
     if operator not in ("=", "!="):
+        if _is_age(field, value.strip()):  # what is younger came later
+            operator = operator.translate(str.maketrans("<>", "><"))
         least, most = _span(text, field, value)
         # of a day, "after" begins when it is over
         bound = {">": ("gt", most), ">=": ("gte", least), "<": ("lt", least), "<=": ("lte", most)}[operator]
@@ -342,10 +346,13 @@ def _parse_numbers(text: str, field: str, operator: str, value: str) -> Filter:
     ranges = list[Range]()
     for piece in value.split(","):
         first, dots, last = (part.strip() for part in piece.partition(".."))
-        if field == "added" and not dots and _AGO.fullmatch(first):
+        if not dots and _is_age(field, first):
             raise InputError(
-                f"filter {text!r}: {first} ago is one moment; wanted added>{first}, or added<{first}"
+                f"filter {text!r}: {first} ago is one moment; wanted added<{first} (later) or added>{first} (before)"
             )
+        if all(not end or _is_age(field, end) for end in (first, last)):
+            ends = (last, first)  # the greater age is the earlier moment, in whichever order they come
+            first, last = sorted(ends, key=_age, reverse=True) if first and last else ends
         low = _span(text, field, first)[0] if first or not dots else None
         high = _span(text, field, last or first)[1] if last or not dots else None
         if (low is None and high is None) or (low is not None and high is not None and low > high):
@@ -355,6 +362,17 @@ def _parse_numbers(text: str, field: str, operator: str, value: str) -> Filter:
         ranges.append(Range(field, gte=low, lte=high))
     either = ranges[0] if len(ranges) == 1 else Or(tuple(ranges))
     return Not(either) if operator == "!=" else either
+
+
+def _is_age(field: str, value: str) -> bool:
+    """Tell whether a value says how long ago, and not when."""
+    return field == "added" and _AGO.fullmatch(value) is not None
+
+
+def _age(value: str) -> float:
+    """Return what an age is in seconds; 0 for what is none."""
+    found = _AGO.fullmatch(value)
+    return float(found[1]) * _SECONDS[found[2]] if found else 0.0
 
 
 def _span(text: str, field: str, value: str) -> tuple[float, float]:
@@ -371,15 +389,15 @@ def _span(text: str, field: str, value: str) -> tuple[float, float]:
         return (total := hours * 3600 + minutes * 60 + seconds), total
     wanted, like = {
         "duration": ("seconds or m:ss", "duration>=120"),
-        "added": ("a date, or how long ago", "added>2026-11-01 or added>7d"),
+        "added": ("a date, or how long ago", "added>=2026-11-01, or added<7d for the last 7 days"),
     }.get(field, ("a number", f"{field}>={_EXAMPLES.get(field, '120')}"))
     raise InputError(f"filter {text!r}: {field} wants {wanted}, got {value!r}; like {like}")
 
 
 def _times(value: str) -> tuple[float, float]:
     """Read a time: its first and last second, which are one for a moment; raise ValueError for what is none."""
-    if ago := _AGO.fullmatch(value):
-        return (moment := time.time() - float(ago[1]) * _SECONDS[ago[2]]), moment
+    if _AGO.fullmatch(value):
+        return (moment := time.time() - _age(value)), moment
     found = _DATE.fullmatch(value)
     if not found:
         return (moment := datetime.fromisoformat(value).timestamp()), moment

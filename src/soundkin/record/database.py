@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from soundkin.errors import InputError, MissingExtra
+from soundkin.errors import InputError, MissingExtra, StoreError
 
 Place: TypeAlias = Path | str
 """Where a record is: the folder of a library, or the URL of a PostgreSQL database."""
@@ -188,6 +188,14 @@ def writer_now(place: Place) -> dict[str, Any]:
 def writer_of(place: Place) -> str:
     """Name the process that is writing, or return "" when there is none, or none that has said who it is."""
     return in_words(writer_now(place))
+
+
+def too_new(place: object, version: int, known: int) -> StoreError:
+    """Make the error for a record that only a later version can read."""
+    return StoreError(
+        f"{place} was made by a newer Soundkin (version {version}, known here: {known}): "
+        "upgrade this one, in the way it was installed"
+    )
 
 
 def about_me() -> str:

@@ -25,7 +25,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from soundkin.errors import NotFound, StoreError
-from soundkin.record.database import Database, about_me, in_words, shown
+from soundkin.record.database import Database, about_me, in_words, shown, too_new
 
 T = TypeVar("T")
 
@@ -473,10 +473,7 @@ def _version(db: Postgres) -> int:
 
 def _known(version: int, db: Postgres) -> int:
     if version > len(MIGRATIONS):
-        raise StoreError(
-            f"{shown(db._url)} was made by a newer Soundkin (version {version}, known here: {len(MIGRATIONS)}): "
-            "upgrade with `pip install -U soundkin`"
-        )
+        raise too_new(shown(db._url), version, len(MIGRATIONS))
     return version
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soundkin.errors import NotFound, StoreError
-from soundkin.record.database import Database, about_me, in_words
+from soundkin.record.database import Database, about_me, in_words, too_new
 from soundkin.record.rows import stem_of
 
 if TYPE_CHECKING:
@@ -253,10 +253,7 @@ def _connect(file: Path, mode: str, patience: float = _PATIENCE) -> tuple[SQLite
     try:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(MIGRATIONS):
-            raise StoreError(
-                f"{file} was made by a newer Soundkin (version {version}, known here: {len(MIGRATIONS)}): "
-                "upgrade with `pip install -U soundkin`"
-            )
+            raise too_new(file, version, len(MIGRATIONS))
     except BaseException:
         db.close()
         raise
