@@ -166,7 +166,8 @@ def test_the_command_answers_what_the_library_answers(run, home, made, k):
                 assert (code, err) == (0, "")
                 assert document["space"] == library.space(space).id
                 assert document["track"] == {
-                    "id": track.id, "path": os.fspath(query), "title": plan.title, "artist": plan.artist, "album": plan.album,
+                    "id": track.id, "path": os.fspath(query), "title": plan.title, "artist": plan.artist,
+                    "album": plan.album,
                 }  # fmt: skip
                 hits = library.similar(track, k, list(filters), space)
                 wanted = [

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from serving import API, client_of
 
 from soundkin import cli
+from soundkin.cli.tasting import _print_learned
 from soundkin.errors import InputError, MissingExtra, NotFound
 from soundkin.explore.comparison import compare
 from soundkin.record import Track
@@ -546,3 +547,17 @@ def test_the_commands_train_and_recommend(library, told, capsys):
     assert [hit["id"] for hit in json.loads(out)["hits"]] == [
         hit.id for hit in library.recommend([tracks[0]], hybrid=True)
     ]
+
+
+@pytest.mark.parametrize(
+    ("many", "rows", "said"),
+    [
+        (1, "people", "from 1 play of 1 track by 1 person; 1 taste vector"),
+        (1, "sessions", "from 1 play of 1 track by 1 session; 1 taste vector"),
+        (2, "people", "from 2 plays of 2 tracks by 2 people; 2 taste vectors"),
+    ],
+)
+def test_one_is_not_told_as_many(many, rows, said, capsys):
+    told = dict.fromkeys(("entries", "tracks", "height", "vectors"), many)
+    _print_learned({**told, "method": "cosine", "rows": rows})
+    assert capsys.readouterr().out == f"learned by cosine {said}\n"

@@ -210,8 +210,6 @@ def print_answer(
 ) -> None:
     """Print an answer, write it as a playlist if asked to, and say so when there is nothing, or nothing close."""
     write_list(output, [hit for hit in hits if hit.there])
-    if not hits and asked["filters"]:
-        say(library.why_nothing(**asked))
     if as_json:
         print_json(document)
     else:
@@ -220,6 +218,8 @@ def print_answer(
             later.similarity > hit.similarity + _NOTICED for hit, later in itertools.pairwise(hits)
         ):
             say(order)
+    if not hits and asked["filters"]:
+        say(library.why_nothing(**asked))
 
 
 def print_hits(hits: list["Hit"], why: bool = False, scanning: str = "", by_moment: bool = False) -> None:

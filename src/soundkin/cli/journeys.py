@@ -180,8 +180,7 @@ def radio(
         if not as_json:
             say_taken([taken])
         hits = _listen(queue) if asks else [hit for hit, _ in zip(queue, range(n or 20), strict=False)]
-        if not hits:
-            say(library.why_nothing(filters, profile, taken, space=space))
+        why = "" if hits else library.why_nothing(filters, profile, taken, space=space)
     write_list(output, hits, f"Radio {query or profile}", relative)
     if as_json:
         print_json({"query": query, "track": taken_for(taken), "profile": profile, "hits": ranked(hits)})
@@ -189,6 +188,8 @@ def radio(
         _print_list(hits, "similarity")
         if hits:
             say("similarity is that with what a track follows: where the radio began, or the track before it")
+    if why:
+        say(why)
 
 
 @cli.command()
@@ -251,8 +252,7 @@ def playlist(
         hits = library.mix(liked, profile, moods, cluster, n, length, list(filters), space, rules, seed)
         if not as_json:
             say_taken(liked)
-        if not hits:
-            say(library.why_nothing(filters, profile, None, liked, (), moods, cluster, space))
+        why = "" if hits else library.why_nothing(filters, profile, None, liked, (), moods, cluster, space)
     named = [*moods, *likes, *([profile] if profile else []), *([f"cluster {cluster}"] if cluster else [])]
     write_list(output, hits, f"Mix: {', '.join(named)}", relative)
     if as_json:
@@ -260,7 +260,10 @@ def playlist(
         print_json({"tracks": [taken_for(one) for one in liked], "seconds": seconds, "hits": ranked(hits)})
     else:
         _print_list(hits, "similarity" if likes or profile is not None else "")
-        click.echo(f"{count_of(len(hits), 'track')}, {clock(sum(hit.duration for hit in hits))}")
+        if hits:
+            click.echo(f"{count_of(len(hits), 'track')}, {clock(sum(hit.duration for hit in hits))}")
+    if why:
+        say(why)
 
 
 @cli.command()

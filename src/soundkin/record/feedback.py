@@ -265,7 +265,7 @@ class FeedbackTables(Connection):
         near = get_close_matches(name, known, n=3, cutoff=0.5) or sorted(known)[:3]
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise NoProfile(
-            f"there is no profile {name!r}{hint}; make it first (profile create), or leave it out"
+            f"there is no profile {name!r}{hint}; `soundkin profile list` shows all, `profile create` makes one"
         )
 
     def add_feedback(self, profile: str, tracks: Iterable[str], kind: str, at: float | None = None) -> None:
