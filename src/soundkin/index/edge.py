@@ -5,8 +5,7 @@ holds the interpreter's lock until it is done. And a graph search under a filter
 filter goes along with the sound, as a genre does; the engine's extra links for payloads help only in part and make a
 build much longer. So a filtered search here sees which of the nearest points pass when the filter is broad; when it
 is not, or too few of them do, it looks at every point that passes: in a large index at a copy of the vectors of a byte
-a number, which is a quarter of the memory, and the best of those are scored again in full. Points of the same genres
-lie side by side in it, for most of the time of such a look goes by waiting for memory. benchmarks/bench_index.py
+a number, which is a quarter of the memory, and the best of those are scored again in full. benchmarks/bench_index.py
 prints what each kind of question costs, and its recall; docs/scale.md compares settings.
 """
 
@@ -45,7 +44,6 @@ _ROUGHLY = engine.QuantizationSearchParams(rescore=False)
 # points before the engine follows its graph under it. When fewer than that are left of those it was built of, the
 # engine looks at each of them without a filter, too: `outside_graph` tells in time.
 _SMALL_KB, _LARGEST_SCAN = 10_000, 0.9
-_TOGETHER = "genre"  # the field whose equals lie together
 _CANDIDATES = 256  # of the graph, at least: with 128 recall@10 among a million is 0.9845
 _OS_ERROR = re.compile(r"os error (\d+)")
 # what stands in the way from outside, so that building again would not help
@@ -239,7 +237,6 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
     """Make a shard of these points; the number of them."""
     with one_line(path):
         shard = engine.EdgeShard.create(str(path), _config(spaces))
-        _index_field(shard, _TOGETHER)  # before the points: it decides in which order they are stored
     have = Counter[str]()
     try:
         for batch in batched(points, BATCH):
@@ -255,8 +252,8 @@ def _fill(path: Path, spaces: Mapping[str, int], points: Iterable[Point]) -> int
             shard = engine.EdgeShard.load(str(path), _config(spaces, scanned))
             shard.optimize()
             # after the points, which would all be in memory otherwise: the graph has no links for them
-            for key in sorted(set(map(payload_key, FIELDS)) - {_TOGETHER}):
-                _index_field(shard, key)
+            for key in sorted(map(payload_key, FIELDS)):
+                shard.update(engine.UpdateOperation.create_field_index(key, _field_index(PAYLOAD[key])))
             shard.flush()
             return count
     finally:
@@ -278,18 +275,17 @@ def _config(spaces: Mapping[str, int], scanned: Mapping[str, int] | None = None)
     return engine.EdgeConfig(vectors=vectors, quantization_config=copies)
 
 
-def _index_field(shard: engine.EdgeShard, key: str) -> None:
-    """Index one payload field, without the extra graph links that exact filtered searches do not use."""
+def _field_index(kind: str) -> Any:
+    """Index of one payload field, without the extra graph links that exact filtered searches do not use."""
     # read from disk when asked: a large index opens sooner; benchmarks/bench_index.py prints how fast both are
-    cold, kind = engine.Memory.Cold, PAYLOAD[key]
-    params: Any
+    cold = engine.Memory.Cold
     if kind == "keyword":
-        params = engine.KeywordIndexParams(is_tenant=key == _TOGETHER, enable_hnsw=False, memory=cold)
-    elif kind == "integer":
-        params = engine.IntegerIndexParams(lookup=False, range=True, enable_hnsw=False, memory=cold)
-    else:
-        params = engine.FloatIndexParams(enable_hnsw=False, memory=cold)
-    shard.update(engine.UpdateOperation.create_field_index(key, params))
+        # Nor by `is_tenant` in the order of a field: the graph of a million tracks that came genre by genre has a
+        # recall of 0.82.
+        return engine.KeywordIndexParams(enable_hnsw=False, memory=cold)
+    if kind == "integer":
+        return engine.IntegerIndexParams(lookup=False, range=True, enable_hnsw=False, memory=cold)
+    return engine.FloatIndexParams(enable_hnsw=False, memory=cold)
 
 
 def _write(shard: engine.EdgeShard, points: list[Point]) -> None:
