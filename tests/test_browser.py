@@ -188,6 +188,11 @@ def test_taste_is_offered_once_something_was_learned_from_plays(
         switch.click()
         until(lambda: app.rows() == by_sound)
 
+        heard = {space["encoder"] for space in app.ask("status")["spaces"]} - {"taste"}
+        app.open(f"encoders?track={by_sound[0]}")  # plays are no encoder, though they have a space
+        app.page.get_by_role("list", name="Answer of cnn").wait_for()
+        assert app.page.get_by_role("list", name="Answer of").count() == len(heard)
+
 
 def test_filters_narrow_the_answer_and_show_counts(app: App) -> None:
     track = app.ask("tracks?limit=100")["tracks"][0]

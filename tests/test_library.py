@@ -774,7 +774,7 @@ def test_a_library_that_cannot_be_written_is_served_all_the_same(read_only):
         "from serving import API, client_of\n"
         "with client_of(sys.argv[1]) as client:\n"
         "    [one] = client.get(f'{API}/tracks?limit=1').json()['tracks']\n"
-        "    client.cookies.set('soundkin_session', 'of a server before')\n"
+        "    client.cookies.set('soundkin', 'of a server before')\n"
         "    for path in ('session', 'profiles', 'playlists', 'tracks/' + one['id'] + '/peaks'):\n"
         "        print(client.get(f'{API}/{path}').status_code)\n"
         "    print(client.post(f'{API}/similar', json={'query': one['id']}).status_code)\n"
