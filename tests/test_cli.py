@@ -174,7 +174,8 @@ def test_the_command_answers_what_the_library_answers(run, home, made, k):
                     {
                         "rank": rank, "id": hit.id, "path": hit.path, "title": hit.title, "artist": hit.artist,
                         "album": hit.album, "duration": hit.duration, "similarity": hit.similarity,
-                        "reasons": list(hit.reasons), "cosine": hit.cosine, "follows": "", "close": hit.close, "there": True,
+                        "reasons": list(hit.reasons), "cosine": hit.cosine, "follows": "",
+                        "close": hit.close, "there": True,
                         "moments": [
                             {"here": m.here, "there": m.there, "seconds": m.seconds, "cosine": m.cosine}
                             for m in hit.moments
