@@ -992,7 +992,7 @@ def test_watch_tells_once_of_a_file_that_went(tmp_path, made, monkeypatch):
         yield {files[1]}  # nothing else went
 
     monkeypatch.setattr("soundkin.filling._changes", rounds)
-    reports = []
+    reports: list[Any] = []
     with Library.open(tmp_path / "library") as library:
         library.add([music], ScanOptions(jobs=1))
         library.watch([music], ScanOptions(jobs=1), reports.append)
