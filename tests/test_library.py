@@ -32,7 +32,7 @@ from soundkin.index.recorded import RecordIndex
 from soundkin.library import Library
 from soundkin.record import Record
 from soundkin.record.rows import to_track
-from soundkin.scan import PruneRefused, ScanOptions
+from soundkin.scan import PruneRefused, ScanOptions, ScanReport
 from soundkin.tags import Tags
 
 SPACES = ("cnn", "descriptors")
@@ -992,7 +992,7 @@ def test_watch_tells_once_of_a_file_that_went(tmp_path, made, monkeypatch):
         yield {files[1]}  # nothing else went
 
     monkeypatch.setattr("soundkin.filling._changes", rounds)
-    reports = []
+    reports: list[ScanReport] = []
     with Library.open(tmp_path / "library") as library:
         library.add([music], ScanOptions(jobs=1))
         library.watch([music], ScanOptions(jobs=1), reports.append)

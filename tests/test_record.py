@@ -659,7 +659,9 @@ def test_a_newer_or_older_version_is_told(tmp_path, monkeypatch):
         assert len(record.files()) == 1
     monkeypatch.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:-1])
     for write in (False, True):
-        with pytest.raises(StoreError, match="newer Soundkin.*upgrade this one, in the way it was installed"):
+        with pytest.raises(
+            StoreError, match=r"newer Soundkin.*upgrade this one, in the way it was installed"
+        ):
             Record.open(tmp_path, write=write)
 
 
