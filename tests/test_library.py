@@ -32,7 +32,7 @@ from soundkin.index.recorded import RecordIndex
 from soundkin.library import Library
 from soundkin.record import Record
 from soundkin.record.rows import to_track
-from soundkin.scan import PruneRefused, ScanOptions
+from soundkin.scan import PruneRefused, ScanOptions, ScanReport
 from soundkin.tags import Tags
 
 SPACES = ("cnn", "descriptors")
@@ -774,7 +774,7 @@ def test_a_library_that_cannot_be_written_is_served_all_the_same(read_only):
         "from serving import API, client_of\n"
         "with client_of(sys.argv[1]) as client:\n"
         "    [one] = client.get(f'{API}/tracks?limit=1').json()['tracks']\n"
-        "    client.cookies.set('soundkin', 'of a server before')\n"
+        "    client.cookies.set('soundkin_session', 'of a server before')\n"
         "    for path in ('session', 'profiles', 'playlists', 'tracks/' + one['id'] + '/peaks'):\n"
         "        print(client.get(f'{API}/{path}').status_code)\n"
         "    print(client.post(f'{API}/similar', json={'query': one['id']}).status_code)\n"
@@ -992,7 +992,7 @@ def test_watch_tells_once_of_a_file_that_went(tmp_path, made, monkeypatch):
         yield {files[1]}  # nothing else went
 
     monkeypatch.setattr("soundkin.filling._changes", rounds)
-    reports: list[Any] = []
+    reports: list[ScanReport] = []
     with Library.open(tmp_path / "library") as library:
         library.add([music], ScanOptions(jobs=1))
         library.watch([music], ScanOptions(jobs=1), reports.append)
