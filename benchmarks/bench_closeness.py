@@ -111,7 +111,7 @@ def main() -> int:
             known = info.usual if info and info.usual else measured
             print(f"{name}: cosines of two tracks {measured[0]:.3f} +- {measured[1]:.3f}, known as {known}\n")
             agrees = judge(rows, folder, known)
-            targets.at_least(f"{name}: small libraries tell what the large one does", agrees, 0.8)
+            targets.at_least(f"small libraries tell what the large one does, {name}", agrees, 0.8)
             short(rows, np.array([tracks[id_].duration for id_ in ids]))
     return targets.finish(args.check)
 

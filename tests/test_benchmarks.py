@@ -166,6 +166,13 @@ def test_recommending_hubs_and_tastes(tmp_path: Path) -> None:
     assert math.isfinite(figure(out, "nDCG, agreement - average, 2 tastes"))
 
 
+def test_tempo(music: Path) -> None:
+    out = run("bench_tempo", music, "-n", 4)  # techno, ambient, rock and folk
+    assert 0.7 <= figure(out, "accuracy 1, its own") <= figure(out, "accuracy 2, its own") <= 1
+    assert figure(out, "accuracy 1, any") <= figure(out, "accuracy 2, any") <= 1
+    assert "of all pairs of tracks have the same energy within 0.05" in out
+
+
 def test_startup(tmp_path: Path) -> None:
     site = tmp_path / "lib" / "python3.12" / "site-packages"
     for name, size in {"numpy": 3_000_000, "numpy.libs": 2_000_000, "click": 1_000_000}.items():
