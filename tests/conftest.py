@@ -152,6 +152,17 @@ def library(made: Made, tmp_path: Path) -> Iterator[Library]:
         yield opened
 
 
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """What answers in place of a Qdrant server, `qdrant_http.FakeQdrant`; clients try again without a pause."""
+    from qdrant_http import fake_qdrant  # it takes half a second
+
+    monkeypatch.setattr("soundkin.index.connection._PAUSE", 0.0)
+    monkeypatch.setattr("soundkin.index.server._LOOK_AGAIN", 0.0)
+    with fake_qdrant() as server:
+        yield server
+
+
 # ---- of the tests in a browser
 
 

@@ -1,6 +1,7 @@
 import ctypes
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -29,6 +30,7 @@ from soundkin.index.follow import catch_up, point_of
 from soundkin.index.generations import read_state
 from soundkin.index.points import check_points
 from soundkin.index.recorded import RecordIndex
+from soundkin.index.settings import QdrantLayout, QdrantSettings
 from soundkin.library import Library
 from soundkin.record import Record
 from soundkin.record.rows import to_track
@@ -1110,3 +1112,13 @@ def test_a_killed_worker_costs_one_file_and_is_replaced(tmp_path, made):
         assert [failure.kind for failure, _ in library.failures()] == ["crash"] * report.failed
         assert library.add(music, ScanOptions(retry=True, jobs=1)).added == report.failed
     assert len(check_record(tmp_path / "library")) == 24
+
+
+def test_another_process_opens_the_library_the_same_way(tmp_path: Path) -> None:
+    server = QdrantSettings("http://localhost:1", "key", timeout=7, retries=1, layout=QdrantLayout(shards=3))
+    with Library.open(tmp_path, qdrant=server) as library:
+        told = pickle.loads(pickle.dumps(library.opened_with))
+    with Library.open(**told) as again:
+        assert again.opened_with == told
+        assert told["qdrant"] == server
+        assert (again.folder, again.place) == (tmp_path, tmp_path)

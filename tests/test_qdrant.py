@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from contract_index import SPACES, IndexContract, random_points
 from qdrant_client import QdrantClient, models
-from qdrant_http import FakeQdrant, fake_qdrant
+from qdrant_http import FakeQdrant
 
 from soundkin.cli import cli, main
 from soundkin.errors import InputError, StoreError
@@ -34,14 +34,6 @@ SERVER = os.environ.get("SOUNDKIN_TEST_QDRANT")
 ROW = np.ones(8, np.float32)
 
 pytestmark = pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeQdrant]:
-    monkeypatch.setattr("soundkin.index.connection._PAUSE", 0.0)
-    monkeypatch.setattr("soundkin.index.server._LOOK_AGAIN", 0.0)
-    with fake_qdrant() as server:
-        yield server
 
 
 @pytest.mark.slow

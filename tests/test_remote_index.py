@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,14 +15,6 @@ from soundkin.index.recorded import RecordIndex
 from soundkin.index.server import ServerIndex
 from soundkin.library import Library
 from soundkin.record import Record
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeQdrant]:
-    monkeypatch.setattr("soundkin.index.connection._PAUSE", 0.0)
-    monkeypatch.setattr("soundkin.index.server._LOOK_AGAIN", 0.0)
-    with fake_qdrant() as server:
-        yield server
 
 
 def alias_of(library: Library) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -157,13 +157,12 @@ class Library(Filling, Mixing, Finding, Browsing, Tasting):
         return cls(Path(folder or default_folder()).expanduser(), qdrant, api_key, listener, record)
 
     @property
-    def opened_with(self) -> dict[str, str | None]:
+    def opened_with(self) -> dict[str, Any]:
         """What `open` takes to open the same library in another process; of a client for Qdrant nothing is told."""
-        server = self._held.where if isinstance(self._held.where, QdrantSettings) else None
+        where = self._held.where
         return {
             "folder": os.fspath(self.folder),
-            "qdrant": server.url if server else None,
-            "api_key": server.api_key if server else None,
+            "qdrant": where if isinstance(where, QdrantSettings) else None,
             "record": self.place if isinstance(self.place, str) else None,
         }
 

@@ -41,7 +41,7 @@ class Jobs:
         What `Library.open` takes to open it.
     """
 
-    def __init__(self, library: dict[str, str | None]) -> None:
+    def __init__(self, library: dict[str, Any]) -> None:
         arguments = ("soundkin.serve.jobs", "work", (library,))
         self._pool = Pool(
             "soundkin.serve.pool:numbered", arguments, 1, _WAITING, lambda task: _PATIENCE_SECONDS

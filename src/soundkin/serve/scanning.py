@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ class Scanning:
     def __init__(self, library: Library, music: Sequence[str], after: Callable[[], None]) -> None:
         self._library, self._music, self._after = library, [os.path.abspath(path) for path in music], after
         self._guard = threading.Lock()
-        self._child: subprocess.Popen[str] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._told: dict[str, Any] = {"state": "idle"}
         self._stopped = False
 
@@ -91,14 +92,14 @@ class Scanning:
                 raise Conflict("the server knows no folders to scan: start it with soundkin serve FOLDER")
             start = workers.python("from soundkin.serve.scanning import main; main()", *self._music)
             self._child = subprocess.Popen(
-                **start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+                **start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
             )
             assert self._child.stdin is not None
             with (
                 contextlib.suppress(OSError),
                 self._child.stdin as told,
             ):  # passwords are for nobody else to see
-                json.dump(self._library.opened_with, told)
+                pickle.dump(self._library.opened_with, told)
             self._told, self._stopped = {"state": "running"}, False
             threading.Thread(
                 target=self._read, args=(self._child,), name="soundkin-scan", daemon=True
@@ -125,7 +126,7 @@ class Scanning:
         except subprocess.TimeoutExpired:
             child.kill()
 
-    def _read(self, child: "subprocess.Popen[str]") -> None:
+    def _read(self, child: "subprocess.Popen[bytes]") -> None:
         assert child.stdout is not None
         for line in child.stdout:
             with contextlib.suppress(ValueError):
@@ -156,7 +157,7 @@ def main() -> None:
             _tell(asdict(at))
 
     try:
-        with Library.open(**json.load(sys.stdin)) as library:
+        with Library.open(**pickle.load(sys.stdin.buffer)) as library:
             report = library.add(music, ScanOptions(), step)
         _tell({"state": "done", **{name: getattr(report, name) for name in _TOLD}})
     except SoundkinError as error:
