@@ -250,3 +250,20 @@ def test_a_server_catches_up_in_the_end_while_another_process_writes_on_and_on(
     (name,) = collections(fake)
     (point,) = fake.local.retrieve(name, [int(track.id, 16)])
     assert point.payload["file"] == rounds[-1]  # type: ignore[index]
+
+
+def test_a_server_that_is_far_behind_goes_on_where_the_alias_stands_now(
+    fake: FakeQdrant, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nobody asked it, the collection was made anew, the one it knew is gone, and very much has changed."""
+    monkeypatch.setattr("soundkin.holding._SMALL", 1)
+    rebuild_from(library.folder, fake.url, collection=alias_of(library))
+    with Library.open(library.folder, fake.url) as served:
+        answers(served)
+        assert not is_recorded(served)
+        rebuild_from(library.folder, fake.url, collection=alias_of(library))
+        with Record.open(library.folder, write=True) as changing:
+            changing.remove([library.tracks()[0].id])
+        assert answers(served) == answers(library)
+        assert not is_recorded(served)
+    whole(fake, library)
