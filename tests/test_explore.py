@@ -22,6 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from test_record import SPACE, song
 
 from soundkin import cli
+from soundkin.cli import exploring
 from soundkin.encoders import unit
 from soundkin.errors import InputError, MissingExtra, StoreError
 from soundkin.explore import pages
@@ -329,6 +330,26 @@ def test_the_map_command(library: Library, tmp_path: Path, capsys: pytest.Captur
     assert files[2].read_bytes() == before
     code, out, _ = run(capsys, "map", files[1], "--library", library.folder, "--method", "pca")
     assert (code, "trustworthiness" in out) == (0, True)
+
+
+def test_a_track_that_goes_while_a_command_looks_is_no_bug(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, read = library.space().id, Library.vectors
+
+    def slowly(asked: Library, space: str | None = None) -> Any:
+        found = read(asked, space)
+        asked.remove(found[0][:1])
+        return found
+
+    monkeypatch.setattr(Library, "vectors", slowly)
+    tracks, vectors, _ = exploring._loaded(library, space)
+    assert [track.id for track in tracks] == library._reader().vectors(space)[0]
+    assert len(vectors) == len(tracks)
+    named = {track.id: f"{c.number} {c.name}" for c in library.clusters() for track in c.tracks}
+    library.remove([tracks[0].id])
+    told = exploring._told(library, tracks, vectors, "cluster", "default")
+    assert told == [named[track.id] for track in tracks]
 
 
 def test_likes_have_colours(library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,3 +212,49 @@ def test_the_slower_of_two_servers_does_not_bring_back_what_was(
         if change == "move":
             (point,) = fake.local.retrieve(name, [int(track.id, 16)])
             assert point.payload["file"] == "/elsewhere.mp3"  # type: ignore[index]
+
+
+def test_a_server_catches_up_in_the_end_while_another_process_writes_on_and_on(
+    fake: FakeQdrant, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time it has read what changed, something else has; what is left comes with the next question."""
+    track, write, rounds = library.tracks()[0], ServerIndex._upsert, list[str]()
+
+    def slowly(index: ServerIndex, points: Any) -> None:
+        write(index, points)
+        before, after = rounds[-1] if rounds else track.path, f"/elsewhere/{len(rounds)}.mp3"
+        rounds.append(after)
+        assert len(rounds) < 100, "it does not end"
+        with Record.open(library.folder, write=True) as changing:
+            changing.move(before, FileState(after, 5, 1))
+
+    with Record.open(library.folder) as record:
+        rebuild(fake.url, Mark(record.uuid, 0), dims_of(record), [], collection=alias_of(library))
+        with open_index(fake.url, collection=alias_of(library)) as index:
+            with monkeypatch.context() as busy:
+                busy.setattr(ServerIndex, "_upsert", slowly)
+                catch_up(index, record)
+            assert index.mark is not None
+            assert 0 < index.mark.revision < record.revision
+            catch_up(index, record)
+            assert index.mark == Mark(record.uuid, record.revision)
+    (name,) = collections(fake)
+    (point,) = fake.local.retrieve(name, [int(track.id, 16)])
+    assert point.payload["file"] == rounds[-1]  # type: ignore[index]
+
+
+def test_a_server_that_is_far_behind_goes_on_where_the_alias_stands_now(
+    fake: FakeQdrant, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nobody asked it, the collection was made anew, the one it knew is gone, and very much has changed."""
+    monkeypatch.setattr("soundkin.holding._SMALL", 1)
+    rebuild_from(library.folder, fake.url, collection=alias_of(library))
+    with Library.open(library.folder, fake.url) as served:
+        answers(served)
+        assert not is_recorded(served)
+        rebuild_from(library.folder, fake.url, collection=alias_of(library))
+        with Record.open(library.folder, write=True) as changing:
+            changing.remove([library.tracks()[0].id])
+        assert answers(served) == answers(library)
+        assert not is_recorded(served)
+    whole(fake, library)

@@ -1,8 +1,10 @@
 """The server as a process, asked over loopback: ranges, events, many at once, a scan, how it stops."""
 
+import errno
 import json
 import select
 import signal
+import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -230,6 +232,27 @@ def test_a_port_that_is_taken_is_one_line(server, tmp_path, capsys, caplog):
     said = ended(capsys, tmp_path, "--library", tmp_path / "library", "--port", port)
     assert f"cannot listen at 127.0.0.1, port {port} (address already in use)" in said
     assert caplog.records == []  # where nobody has set up a log, these would be lines, too
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            socket.gaierror(8, "nodename nor servname provided, or not known"),
+            "nodename nor servname provided, or not known",
+        ),
+        (
+            OSError(errno.EACCES, "error while attempting to bind on address ('127.0.0.1', 80)"),
+            "permission denied",
+        ),
+        (OSError("getaddrinfo('') returned empty list"), "getaddrinfo('') returned empty list"),
+    ],
+)
+def test_why_it_cannot_listen(error, said):
+    """The numbers of names that lead nowhere are others than the system's: 8 is a program that cannot run."""
+    from soundkin.cli.serving import _reason
+
+    assert _reason(error) == said
 
 
 def test_without_a_library_it_wants_music(tmp_path, capsys):

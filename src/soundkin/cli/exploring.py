@@ -75,7 +75,7 @@ def map_(
     with open_library(folder) as library:
         tracks, vectors, space_id = _loaded(library, space)
         ids = [track.id for track in tracks]
-        told = _told(library, tracks, space_id, color, profile)
+        told = _told(library, tracks, vectors, color, profile)
         with rounds_progress(f"laying out {count_of(len(tracks), 'track')}") as progress:
             layout = projection.keep_up(library.place, ids, vectors, space_id, method, seed, progress)
     colours = pages.colouring(tracks, color, told)
@@ -191,18 +191,21 @@ def _loaded(library: "Library", space: str | None) -> tuple[list["Track"], "NDAr
     chosen = library.space(space).id
     ids, vectors = library.vectors(chosen)
     tracks = {track.id: track for track in library.tracks()}
-    return [tracks[name] for name in ids], vectors, chosen
+    there = [row for row, name in enumerate(ids) if name in tracks]  # one may have gone while we looked
+    return [tracks[ids[row]] for row in there], vectors if len(there) == len(ids) else vectors[there], chosen
 
 
 def _told(
-    library: "Library", tracks: Sequence["Track"], space: str, color: str, profile: str
+    library: "Library", tracks: Sequence["Track"], vectors: "NDArray[np.float32]", color: str, profile: str
 ) -> list[str] | None:
     """Return what colours need to know that tracks do not say."""
     from soundkin.explore import pages
+    from soundkin.recommend.clusters import describe, group
     from soundkin.record import Record
 
     if color == "cluster":
-        named = {track.id: f"{c.number} {c.name}" for c in library.clusters(space) for track in c.tracks}
+        found = describe(tracks, vectors, group(vectors))  # those of `Library.clusters`
+        named = {track.id: f"{c.number} {c.name}" for c in found for track in c.tracks}
         return [named[track.id] for track in tracks]
     if color == "liked":
         with Record.open(library.place) as record:

@@ -4,6 +4,7 @@ import gc
 import getpass
 import ipaddress
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -166,7 +167,7 @@ def _run(app: "FastAPI", host: str, port: int, root_path: str, log: bool) -> Non
 
 def _reason(error: OSError) -> str:
     """Return why it could not listen; what asyncio says names the address once more."""
-    if error.errno is None or error.errno < 0:  # a name that leads nowhere
+    if error.errno is None or isinstance(error, socket.gaierror):  # its numbers are others than the system's
         return str(error.strerror or error).lower()
     return os.strerror(error.errno).lower()
 

@@ -132,7 +132,8 @@ class ServerIndex(Index):
         bool
             False as well when it has shown no sign of life for ten minutes: then it was killed.
         """
-        info = self._info()
+        # Another process may have made the collection anew, and then the one that was read is gone.
+        info = self._info(self._generations.current())
         alive = (info.config.metadata or {}).get(BUILDING_KEY, 0.0)
         return info.config.optimizer_config.indexing_threshold == 0 and time.time() - alive <= STALE_SECONDS
 
@@ -199,7 +200,7 @@ class ServerIndex(Index):
     def _add_space(self, space: str, dims: int) -> None:
         # Another server may have added it, or moved the alias. If so `flush` finds out, and what the new one lacks.
         generation = self._generations.current() or self._generation
-        there = self._call(lambda: self._client.get_collection(generation)).config.params.vectors
+        there = self._info(generation).config.params.vectors
         if not (isinstance(there, dict) and space in there):
             self._make_space(generation, space, dims)
         self._spaces[space] = dims
@@ -320,8 +321,8 @@ class ServerIndex(Index):
             self._note({BUILDING_KEY: time.time()})
             self._sign_at = time.monotonic()
 
-    def _info(self) -> models.CollectionInfo:
-        return self._call(lambda: self._client.get_collection(self._generation))
+    def _info(self, generation: str | None = None) -> models.CollectionInfo:
+        return self._call(lambda: self._client.get_collection(generation or self._generation))
 
     def _graphs_from(self, kilobytes: int | None) -> None:
         """Let segments with so many vectors get a graph, 0: none; None leaves it, but wakes a server that waits."""
