@@ -542,7 +542,11 @@ def test_demo(run, tmp_path, as_json):
     code, out, err = run(
         "demo", "--folder", tmp_path, "--tracks", 16, "--seconds", 5, *(["--json"] if as_json else [])
     )
-    assert (code, err) == (0, "")
+    assert code == 0
+    # among so few a track may be the only one of its style
+    assert (
+        err.replace("nothing in the library is clearly close to it; this is what comes nearest:\n", "") == ""
+    )
     if as_json:
         document = json.loads(out)
         assert document["report"]["added"] == 16

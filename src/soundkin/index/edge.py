@@ -120,7 +120,7 @@ class EdgeIndex(Index):
             self._save(replace(self._state, mark=mark))
 
     def outside_graph(self) -> int:
-        """Count the points that came, or went, after this generation was built.
+        """Return by how many points this generation has grown, or shrunk, since it was built.
 
         Returns
         -------

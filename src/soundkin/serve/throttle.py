@@ -1,4 +1,4 @@
-"""Makes guessing at passwords slow, and lets whoever knows theirs in all the same.
+"""Makes guessing at passwords slow, and keeps nobody who knows theirs out for long.
 
 What counts is a name from one network: a stranger who fails at a name has to wait, and its owner elsewhere does not.
 Guesses at many names from one network, and at one name from many networks, are counted too, far more generously: NIST
@@ -6,6 +6,7 @@ SP 800-63B (section 5.2.2) allows a hundred failures in a row for an account.
 """
 
 import hashlib
+import threading
 import time
 from contextlib import AbstractContextManager
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -34,6 +35,7 @@ class Throttle:
     def __init__(self, free: int = 5, longest: float = 900.0) -> None:
         self._free, self._longest = free, longest
         self._failed: dict[str, tuple[int, float]] = {}
+        self._guard = threading.Lock()
 
     def wait(self, who: str) -> float:
         """Return how many seconds somebody has to wait before they may try again."""
@@ -47,14 +49,16 @@ class Throttle:
     def failed(self, who: str) -> None:
         """Note a failure."""
         now = time.monotonic()
-        if len(self._failed) > _MOST_KNOWN:
-            self._failed = {w: f for w, f in self._failed.items() if now - f[1] < self._longest}
-        count, last = self._failed.get(who, (0, now))
-        self._failed[who] = (count if now - last < _REMEMBERED else 0) + 1, now
+        with self._guard:
+            if len(self._failed) > _MOST_KNOWN:
+                self._failed = {w: f for w, f in self._failed.items() if now - f[1] < self._longest}
+            count, last = self._failed.get(who, (0, now))
+            self._failed[who] = (count if now - last < _REMEMBERED else 0) + 1, now
 
     def passed(self, who: str) -> None:
         """Forget the failures of somebody."""
-        self._failed.pop(who, None)
+        with self._guard:
+            self._failed.pop(who, None)
 
 
 class SharedThrottle(Throttle):
