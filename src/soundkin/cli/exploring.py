@@ -75,7 +75,7 @@ def map_(
     with open_library(folder) as library:
         tracks, vectors, space_id = _loaded(library, space)
         ids = [track.id for track in tracks]
-        told = _told(library, tracks, space_id, color, profile)
+        told = _told(library, tracks, vectors, color, profile)
         with rounds_progress(f"laying out {count_of(len(tracks), 'track')}") as progress:
             layout = projection.keep_up(library.place, ids, vectors, space_id, method, seed, progress)
     colours = pages.colouring(tracks, color, told)
@@ -195,15 +195,19 @@ def _loaded(library: "Library", space: str | None) -> tuple[list["Track"], "NDAr
 
 
 def _told(
-    library: "Library", tracks: Sequence["Track"], space: str, color: str, profile: str
+    library: "Library", tracks: Sequence["Track"], vectors: "NDArray[np.float32]", color: str, profile: str
 ) -> list[str] | None:
     """Return what colours need to know that tracks do not say."""
     from soundkin.explore import pages
+    from soundkin.recommend.clusters import describe, group
     from soundkin.record import Record
 
     if color == "cluster":
-        named = {track.id: f"{c.number} {c.name}" for c in library.clusters(space) for track in c.tracks}
-        return [named[track.id] for track in tracks]
+        # as `Library.clusters` does, of what was read: the library may have changed since
+        named = {
+            row: f"{c.number} {c.name}" for c in describe(tracks, vectors, group(vectors)) for row in c.rows
+        }
+        return [named[row] for row in range(len(tracks))]
     if color == "liked":
         with Record.open(library.place) as record:
             return pages.opinions(tracks, record.opinions(profile))
