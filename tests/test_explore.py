@@ -30,7 +30,8 @@ from soundkin.explore.clusters import natural
 from soundkin.explore.projection import METHODS, aligned, keep_up, place, project, trustworthiness
 from soundkin.library import Library
 from soundkin.recommend.clusters import UNASSIGNED, describe, group, names, words_of
-from soundkin.record import Record
+from soundkin.record import Record, Track
+from soundkin.report.findings import look
 
 
 def blobs(n: int, groups: int, seed: int = 0, noise: float = 0.25) -> tuple[Any, Any]:
@@ -236,6 +237,7 @@ def test_clusters_that_cannot_be_are_said(n: int, count: int) -> None:
         group(blobs(n, 2)[0], count)
     with pytest.raises(InputError, match="5 tracks came; 10 or more"):
         natural(blobs(5, 2)[0])
+    assert group(np.empty((0, 24), np.float32)).tolist() == []
 
 
 def test_names_are_what_sets_a_cluster_apart() -> None:
@@ -279,6 +281,50 @@ def test_clusters_of_one_name_are_told_apart(tmp_path: Path) -> None:
         tracks = sorted(record.tracks(), key=lambda track: track.path)
     found = describe(tracks, vectors, np.repeat([1, 2, 0, 0], 3))
     assert [cluster.name for cluster in found] == ["like t6", "jazz, like t0", "jazz, like t3"]
+
+
+def thirty(folder: Path) -> Path:
+    """Fill a library with what sounds like nothing in particular."""
+    with Record.open(folder, write=True) as record:
+        record.add_space(SPACE)
+        for i in range(30):
+            record.put(song(f"/{i:02}.mp3", f"{i:032x}", seed=i))
+    return folder
+
+
+def after_reading(monkeypatch: pytest.MonkeyPatch, folder: Path, change: Callable[[Record], Any]) -> None:
+    """Let a scan change a library right after its tracks were read."""
+    read = Library.tracks
+
+    def tracks(library: Library) -> list[Track]:
+        found = read(library)
+        with Record.open(folder, write=True) as record:
+            change(record)
+        return found
+
+    monkeypatch.setattr(Library, "tracks", tracks)
+
+
+def test_groups_in_a_report_are_of_the_tracks_that_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Library.open(thirty(tmp_path)) as library:
+        before = {track.id: cluster.number for cluster in library.clusters() for track in cluster.tracks}
+        after_reading(
+            monkeypatch, tmp_path, lambda record: record.put(song("/new.mp3", f"{30:032x}", seed=30))
+        )
+        found = look(library)
+    assert {found.tracks[row].id: c.number for c in found.clusters for row in c.rows} == before
+
+
+def test_a_map_by_group_is_drawn_though_a_track_went(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thirty(tmp_path)
+    after_reading(monkeypatch, tmp_path, lambda record: record.remove(paths=["/03.mp3"]))
+    command = ["map", tmp_path / "m.svg", "--color", "cluster", "--method", "pca", "--library", tmp_path]
+    code, _, err = run(capsys, *command)
+    assert code == 0, err
 
 
 # ---- pictures

@@ -204,9 +204,11 @@ def _told(
     from soundkin.record import Record
 
     if color == "cluster":
-        found = describe(tracks, vectors, group(vectors))  # those of `Library.clusters`
-        named = {track.id: f"{c.number} {c.name}" for c in found for track in c.tracks}
-        return [named[track.id] for track in tracks]
+        # as `Library.clusters` does, of what was read: the library may have changed since
+        named = {
+            row: f"{c.number} {c.name}" for c in describe(tracks, vectors, group(vectors)) for row in c.rows
+        }
+        return [named[row] for row in range(len(tracks))]
     if color == "liked":
         with Record.open(library.place) as record:
             return pages.opinions(tracks, record.opinions(profile))

@@ -25,7 +25,8 @@ _TEMPI = np.arange(55.0, 215.0, 0.5)
 # of the onsets must repeat. Chosen by ``python benchmarks/bench_tempo.py``.
 _BEATS = np.arange(40.0, 220.5, 0.5)
 _TAPPED, _OCTAVES, _CLEAR = 150.0, 0.9, 0.15
-# Frames to the second beat of the slowest; steps between two of them; pairs of frames without which a lag says nothing.
+# Frames of the longest lag, which is two beats at 46 a minute (of what is slower only one counts); steps between two of
+# them; pairs of frames without which a lag says nothing.
 _LAGS, _FINER, _FEWEST_PAIRS = 112, 8, 20
 _TREBLE = slice(72, 104)
 _RHYTHM_BANDS = (55.0, 75.0, 90.0, 105.0, 120.0, 135.0, 150.0, 170.0, 215.0)

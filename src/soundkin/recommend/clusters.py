@@ -54,7 +54,7 @@ def group(vectors: Array, count: int | None = None, seed: int = 0) -> Ints:
     Parameters
     ----------
     vectors : float32 (n, d)
-        One or more.
+        Any n.
     count : int, optional
         How many clusters; default about sqrt(n / 2), 40 at most and 12 tracks or more in each on average; one of fewer
         than 6 tracks then joins the others.
@@ -75,6 +75,8 @@ def group(vectors: Array, count: int | None = None, seed: int = 0) -> Ints:
     if count is not None and not _FEWEST <= count <= n // 2:
         able = f"wanted {_FEWEST} to {n // 2}" if n >= 2 * _FEWEST else f"{2 * _FEWEST} or more are needed"
         raise InputError(f"{count} clusters of {n} tracks; {able}")
+    if not n:
+        return np.empty(0, np.int64)
     must_be_finite(vectors)
     dice, places = np.random.default_rng(seed), unit(vectors)
     some = places if n <= _TRAINED else places[np.sort(dice.choice(n, _TRAINED, replace=False))]

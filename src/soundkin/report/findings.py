@@ -12,7 +12,7 @@ from soundkin.evaluate.metrics import hubness, occurrences
 from soundkin.explore.clusters import LEAST
 from soundkin.library import Library
 from soundkin.recommend import is_copy
-from soundkin.recommend.clusters import Cluster
+from soundkin.recommend.clusters import Cluster, describe, group
 from soundkin.record import Track
 
 Array = NDArray[np.float32]
@@ -118,7 +118,8 @@ def look(library: Library, space: str | None = None, seed: int = 0) -> Findings:
     tracks, vectors = [by_id[name] for name in ids], unit(rows)
     near, cosine = neighbours(vectors, min(_NEIGHBOURS, max(len(ids) - 1, 0)))
     counts = occurrences(near, len(ids))
-    groups = library.clusters(chosen, seed=seed) if len(ids) >= LEAST else []
+    # as `Library.clusters` does, of what was read here: the library may have grown since
+    groups = describe(tracks, rows, group(rows, seed=seed)) if len(ids) >= LEAST else []
     return Findings(chosen, tracks, vectors, near, cosine, counts, labels_of(tracks).album, groups)
 
 

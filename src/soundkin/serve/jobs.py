@@ -19,6 +19,7 @@ from soundkin import workers
 from soundkin.errors import SoundkinError, StoreError
 from soundkin.explore import projection
 from soundkin.library import Library
+from soundkin.recommend.clusters import describe, group
 from soundkin.record.database import Place
 from soundkin.serve.pool import Busy, Pool
 
@@ -185,8 +186,8 @@ def map_of(library: Library, space: str, method: str) -> dict[str, Any]:
         ids, vectors = [ids[place] for place in there], vectors[there]
     layout = projection.keep_up(library.place, ids, vectors, space, method)
     tracks = [known[id_] for id_ in ids]
-    groups = library.clusters(space)
-    number = {track.id: place for place, cluster in enumerate(groups) for track in cluster.tracks}
+    groups = describe(tracks, vectors, group(vectors))  # as `Library.clusters` does, of what was read
+    number = {row: place for place, cluster in enumerate(groups) for row in cluster.rows}
     genres, genre = _table([track.genres[0] if track.genres else "" for track in tracks], np.uint16, NONE_16)
     artists, artist = _table([track.artist for track in tracks], np.uint32, NONE_32)
     middle = (layout.places.max(axis=0) + layout.places.min(axis=0)) / 2
@@ -197,7 +198,7 @@ def map_of(library: Library, space: str, method: str) -> dict[str, Any]:
         "x": np.ascontiguousarray(places[:, 0]),
         "y": np.ascontiguousarray(places[:, 1]),
         "genre": genre,
-        "cluster": np.array([number.get(id_, NONE_16) for id_ in ids], np.uint16),
+        "cluster": np.array([number[row] for row in range(len(ids))], np.uint16),
         "artist": artist,
         "tempo": np.array([track.bpm or 0.0 for track in tracks], np.float32),
         "energy": np.array([-1.0 if t.energy is None else t.energy for t in tracks], np.float32),
