@@ -317,6 +317,22 @@ def test_groups_in_a_report_are_of_the_tracks_that_were_read(
     assert {found.tracks[row].id: c.number for c in found.clusters for row in c.rows} == before
 
 
+def test_a_report_is_made_though_a_track_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Library.vectors
+
+    def vectors(library: Library, space: str | None = None) -> Any:
+        found = read(library, space)
+        with Record.open(tmp_path, write=True) as record:
+            record.remove([found[0][3]])
+        return found
+
+    monkeypatch.setattr(Library, "vectors", vectors)
+    with Library.open(thirty(tmp_path)) as library:
+        found = look(library)
+    assert len(found.tracks) == len(found.vectors) == 29
+    assert sorted(row for c in found.clusters for row in c.rows) == list(range(29))
+
+
 def test_a_map_by_group_is_drawn_though_a_track_went(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,8 @@ def look(library: Library, space: str | None = None, seed: int = 0) -> Findings:
     chosen = library.space(space).id
     ids, rows = library.vectors(chosen)
     by_id = {track.id: track for track in library.tracks()}
+    there = [row for row, name in enumerate(ids) if name in by_id]  # one may have gone while we looked
+    ids, rows = [ids[row] for row in there], rows if len(there) == len(ids) else rows[there]
     tracks, vectors = [by_id[name] for name in ids], unit(rows)
     near, cosine = neighbours(vectors, min(_NEIGHBOURS, max(len(ids) - 1, 0)))
     counts = occurrences(near, len(ids))
