@@ -150,6 +150,26 @@ def test_clusters_hold_every_track_once(shared):
         shared.mix(cluster=99)
 
 
+def test_a_mix_of_a_cluster_groups_the_library_once_until_it_changes(library, monkeypatch):
+    grouped = []
+
+    def noted(self, space=None, count=None, seed=0):
+        grouped.append(space)
+        return clusters(self, space, count, seed)
+
+    clusters = Library.clusters
+    monkeypatch.setattr(Library, "clusters", noted)
+    first = clusters(library)[0].tracks
+    for seed in (0, 1):
+        assert {hit.id for hit in library.mix(cluster=1, n=4, seed=seed)} <= {track.id for track in first}
+    assert len(grouped) == 1
+    assert library.remove([first[0].path]) == 1
+    assert {hit.id for hit in library.mix(cluster=1, n=4)} <= {
+        track.id for track in clusters(library)[0].tracks
+    }
+    assert len(grouped) == 2
+
+
 def test_every_command_has_the_same_clusters(run, shared, home, tmp_path):  # noqa: F811
     def told(*command):
         status, out, err = run(*command, "--json", *home)

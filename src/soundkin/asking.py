@@ -82,6 +82,9 @@ class Asking:
         self._counted: tuple[int, dict[str, int]] = (-1, {})  # vectors in each space
         self._valued: dict[str, tuple[int, Values]] = {}
         self._closeness: dict[str, tuple[int, Closeness]] = {}
+        self._members: dict[
+            str, tuple[int, list[frozenset[int]]]
+        ] = {}  # of each cluster of a space, at a revision
 
     def scanning(self) -> str:
         """Say that another process is filling this library, for the end of a message that something is not in it.

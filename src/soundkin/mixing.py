@@ -331,14 +331,17 @@ class Mixing(Noting):
 
     # ---- inside
 
-    def _cluster(self, number: int, space: Space) -> Cluster:
-        made = self.clusters(space.id)
-        if not 1 <= number <= len(made):
-            raise InputError(f"cluster {number}: there are {len(made)}; see `soundkin clusters`")
-        return made[number - 1]
-
     def _is_in_cluster(self, number: int, space: Space) -> Filter:
-        return HasId(frozenset(int(track.id, 16) for track in self._cluster(number, space).tracks))
+        revision = self._reader().revision
+        seen, members = self._members.get(space.id, (-1, []))
+        if seen != revision:
+            members = [
+                frozenset(int(t.id, 16) for t in cluster.tracks) for cluster in self.clusters(space.id)
+            ]
+            self._members[space.id] = revision, members
+        if not 1 <= number <= len(members):
+            raise InputError(f"cluster {number}: there are {len(members)}; see `soundkin clusters`")
+        return HasId(members[number - 1])
 
     def _number(self, asked: Asked) -> int | None:
         """Return the number that an index has for a track; None for what is not in the library."""
