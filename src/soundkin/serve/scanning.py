@@ -128,21 +128,24 @@ class Scanning:
 
     def _read(self, child: "subprocess.Popen[bytes]") -> None:
         assert child.stdout is not None
+        end: dict[str, Any] = {"state": "failed"}
         for line in child.stdout:
             with contextlib.suppress(ValueError):
-                self._told = {**self._told, **json.loads(line)}
+                told = json.loads(line)
+                if "state" in told:
+                    end = told
+                else:
+                    self._told = {**self._told, **told}
         code = child.wait()
+        # Whoever hears of the end asks at once what there is now.
+        self._after()
         with self._guard:
             if self._stopped:
-                self._told = {**self._told, "state": "stopped"}
-            elif code and self._told.get("state") == "running":
-                self._told = {
-                    **self._told,
-                    "state": "failed",
-                    "message": f"the scan ended with status {code}",
-                }
+                end = {"state": "stopped"}
+            elif end == {"state": "failed"}:
+                end["message"] = f"the scan ended with status {code}"
+            self._told = {**self._told, **end}
             self._child = None
-        self._after()
 
 
 def main() -> None:
