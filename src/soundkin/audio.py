@@ -106,7 +106,7 @@ class Listening:
         try:
             return cls(None if whole else int(excerpts), float(seconds.removesuffix("s")))
         except ValueError as error:
-            raise InputError(f'listening {name!r}; wanted "all", or a form like "16x3.07s"') from error
+            raise InputError(f'listening {name!r}; wanted "all", or a form like "10x6.05s"') from error
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ class Passage(Listening):
         return [self.begin + i * (last - self.begin) / max(1, n - 1) for i in range(n)]
 
 
-# One window of the built-in encoder per excerpt. Of what costs as much, many short excerpts find more than a few of
-# three windows each: benchmarks/bench_listening.py prints the table.
+# Two windows of the built-in encoder in a row in each excerpt: for little more than sixteen of one window cost, which are
+# reached by more seeks, they hold the vector of a shifted track better. benchmarks/bench_listening.py prints the table.
 DEFAULT_LISTENING = Listening(10, 6.05)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 

@@ -89,7 +89,7 @@ class Descriptors(Encoder):
     """The hand-made encoder; its window is the excerpt."""
 
     name = "descriptors"
-    weights = "1"
+    weights = "2"
     front_end = FRONT.name
     window_seconds = hop_seconds = 0.0  # one window per excerpt, whatever its length
     pooling = "mean+std"
