@@ -28,9 +28,9 @@ from soundkin.features import FrontEnd, Spectra, spectra
 
 # One window of the built-in encoder is 3.07 s, two in a row are 6.05 s, three 9.02 s.
 _PLANS = (
-    *(Listening(n, 9.02) for n in (3, 5, 8)),
-    *(Listening(n, 6.05) for n in (6, 8)),
-    *(Listening(n, 3.07) for n in (4, 8, 12, 14, 16, 18, 20)),
+    Listening(7, 9.02),
+    *(Listening(n, 6.05) for n in (9, 10, 11, 12)),
+    *(Listening(n, 3.07) for n in (16, 20)),
     DEFAULT_LISTENING,
     WHOLE,
 )

@@ -62,7 +62,7 @@ def test_listening_finds_soundtracks_that_differ_completely(music: Path) -> None
     # of 11 others 5 are right: among ten at best 5, in the order of a perfect answer
     assert float(rows["all"][3]) == pytest.approx(0.5)
     assert float(rows["all"][5]) == pytest.approx(1)
-    assert float(rows["8x3.07s"][5]) == pytest.approx(1)
+    assert float(rows["20x3.07s"][5]) == pytest.approx(1)
 
 
 def test_encoders_side_by_side(music: Path) -> None:

@@ -183,8 +183,8 @@ def test_tags_are_of_what_it_hears(here: EncoderInfo, made: Any) -> None:
 
 
 @pytest.fixture
-def both(library: Library, here: EncoderInfo, monkeypatch: pytest.MonkeyPatch, made: Any) -> Library:
-    """A library with a space of the made-up encoder beside its own; what embeds runs in this process."""
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What embeds runs here, where encoders can be replaced."""
 
     def inside(
         tasks: Any, names: Any, listening: Any, jobs: Any, nice: Any = False, device: str = "auto"
@@ -199,6 +199,11 @@ def both(library: Library, here: EncoderInfo, monkeypatch: pytest.MonkeyPatch, m
 
     monkeypatch.setattr("soundkin.scan.embed_files", generated)
     monkeypatch.setattr("soundkin.asking.embed_files", generated)
+
+
+@pytest.fixture
+def both(library: Library, here: EncoderInfo, in_this_process: None, made: Any) -> Library:
+    """A library with a space of the made-up encoder beside its own."""
     before = dict(zip(*library.vectors("cnn"), strict=True))
     report = library.add(made.music, ScanOptions(encoders=("made-up",), jobs=1))
     assert report.updated == 30
@@ -254,6 +259,27 @@ def test_weights_of_another_version_make_another_space(
     assert both.similar(made.tracks[3][0], 5, space=old.id) == hits  # what it holds can be asked
     with pytest.raises(ModelError, match=rf"vectors of {old.id} were made by another version of 'made-up'"):
         both.similar(made.outside, 5, space=old.id)
+
+
+@pytest.mark.parametrize(
+    ("began", "later"), [("16x3.07s", DEFAULT_LISTENING.name), ("4x2s", "4x2s"), ("all", "all")]
+)
+def test_what_was_the_default_is_heard_until_the_encoder_is_another(
+    tmp_path: Path, made: Any, in_this_process: None, monkeypatch: pytest.MonkeyPatch, began: str, later: str
+) -> None:
+    def heard() -> set[tuple[str, int]]:
+        return {(space.listening, n) for space, n, active in library.status().spaces if active}
+
+    (first, _), (second, _) = made.tracks[:2]
+    with Library.open(tmp_path / "library") as library:
+        library.add(first, ScanOptions(("descriptors",), Listening.named(began)))
+        library.add(second)
+        assert heard() == {(began, 2)}
+        assert library.similar(first, 1)[0].path == str(second)
+        monkeypatch.setattr(Descriptors, "weights", "newer")
+        assert library.add([first, second]).updated == 2
+        assert heard() == {(later, 2)}
+        assert library.similar(first, 1)[0].path == str(second)
 
 
 def test_hearing_all_is_for_every_encoder(both: Library, made: Any) -> None:

@@ -337,8 +337,8 @@ class ScanOptions:
     encoders : tuple of str
         Names or folders, besides those the library has; a new library takes the default when none is given.
     listening : Listening or None
-        None keeps what the library has; an encoder that is new hears as it does best. `DEFAULT_LISTENING` is that
-        best for every encoder.
+        None keeps what the library has; an encoder that is new hears as it does best, and so does a newer version of
+        one that heard what was the default then. `DEFAULT_LISTENING` is that best for every encoder.
     jobs : int or None
         Worker processes; None for one per core.
     nice : bool
