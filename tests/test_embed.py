@@ -130,6 +130,32 @@ def test_a_file_is_told_in_full(embedder: Embedder, good: list[Path]) -> None:
     assert outcome.analysis.loudness == pytest.approx(level, abs=0.2)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "excerpts", "windows"),
+    # an excerpt of 6.05 s has two windows; what is shorter has one, and excerpts do not overlap
+    [(0.5, 1, 1), (2, 1, 1), (4, 1, 1), (6, 1, 1), (6.1, 1, 2), (12, 1, 2), (13, 2, 4), (30, 4, 8)],
+)
+def test_tracks_of_every_length_are_told_in_full(
+    tmp_path: Path, seconds: float, excerpts: int, windows: int
+) -> None:
+    usual = Embedder(["cnn", "descriptors"])
+    soundfile.write(tmp_path / "x.wav", rustle(seconds, 22050), 22050)
+    outcome = usual.file(Task(state(tmp_path / "x.wav")))
+    assert isinstance(outcome, Embedded)
+    cnn, descriptors = (outcome.windows[space.id][0] for space in usual.spaces)
+    assert (len(cnn), len(descriptors)) == (windows, excerpts)
+    assert cnn[0] >= 0
+    assert seconds < 3.1 or cnn[-1] + 3.07 <= seconds  # what is shorter than a window is heard in a loop
+    assert all(np.linalg.norm(v) == pytest.approx(1, abs=1e-5) for v in outcome.vectors.values())
+    level = 20 * np.log10(
+        0.4 * np.sqrt(3 / 11.025 / 2)
+    )  # of noise below 3 of 11.025 kHz, the mean of two channels
+    assert outcome.analysis.loudness == pytest.approx(level, abs=1)
+    assert outcome.analysis.energy is not None
+    pictured = list(outcome.fingerprint[1:2])
+    assert pictured == ([excerpts] if seconds >= 1 else [])
+
+
 def test_bytes_that_are_known_are_not_decoded(
     embedder: Embedder, good: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

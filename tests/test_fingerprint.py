@@ -43,8 +43,7 @@ def test_it_fits_itself() -> None:
     likeness = compare(PRINT, PRINT, 2.5)
     assert likeness.score > 0.99
     assert likeness.lag == 0
-    assert likeness.seconds == pytest.approx(14 * 2.9, abs=1.0)  # so many fit into 45 s
-    assert len(PRINT) < 6144
+    assert likeness.seconds == pytest.approx(7 * 5.9, abs=1.0)  # so many fit into 45 s
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 2.0])
@@ -74,15 +73,16 @@ def test_other_music_does_not_fit() -> None:
 @pytest.mark.parametrize("listening", [WHOLE, Listening(5, 9.2)])
 def test_whatever_is_heard_the_same_moments_are_taken(listening: Listening) -> None:
     other_way = taken(SONG, listening)
-    assert len(other_way) < 6144
+    assert len(other_way) <= len(PRINT)
     assert compare(PRINT, other_way, 2.5).score > 0.95
 
 
-@pytest.mark.parametrize("seconds", [60, 300])
+@pytest.mark.parametrize("seconds", [61, 300])
 def test_all_that_is_heard_by_default_is_in_it(seconds: int) -> None:
     print_ = taken(np.random.default_rng(0).normal(size=seconds * RATE).astype(np.float32), DEFAULT_LISTENING)
     frames = [struct.unpack_from("<fB", print_, 2 + 5 * i)[1] for i in range(print_[1])]
-    assert print_[1] == 16
+    assert print_[1] == 10
+    assert len(print_) < 6600
     assert min(frames) * FRAME_SECONDS == pytest.approx(DEFAULT_LISTENING.seconds, abs=0.2)
 
 

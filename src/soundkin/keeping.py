@@ -82,9 +82,7 @@ class Encoders:
             return list(sources), dict.fromkeys(sources, listening)
         whole = bool(heard) and set(heard.values()) == {WHOLE}  # then a new encoder hears all, too
         kept = {
-            space.encoder
-            for space in active
-            if heard[space.encoder] != _FORMER_DEFAULT or self.makes(space)
+            space.encoder for space in active if heard[space.encoder] != _FORMER_DEFAULT or self.makes(space)
         }
         listenings = {
             source: heard.get(name, WHOLE) for source, name in sources.items() if whole or name in kept
