@@ -161,8 +161,8 @@ class Passage(Listening):
         return [self.begin + i * (last - self.begin) / max(1, n - 1) for i in range(n)]
 
 
-# Two windows of the built-in encoder in a row in each excerpt: for little more than sixteen of one window cost, which are
-# reached by more seeks, they hold the vector of a shifted track better. benchmarks/bench_listening.py prints the table.
+# Two windows of the built-in encoder in a row in each excerpt: more is heard than in sixteen excerpts of one window, at
+# fewer places that have to be reached. benchmarks/bench_listening.py prints what each plan finds and costs.
 DEFAULT_LISTENING = Listening(10, 6.05)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 
