@@ -179,10 +179,10 @@ class Prints:
     def draw(self, rng: np.random.Generator, seconds: float) -> bytes:
         """Return one for a track of such a length: the pieces of some track in another order."""
         pieces = self._pieces[int(rng.integers(len(self._pieces)))]
-        order = rng.permutation(len(pieces)).tolist()
-        starts = MOMENTS.starts(seconds)[: len(order)]
+        starts = MOMENTS.starts(seconds)
+        order = rng.permutation(len(pieces))[: len(starts)].tolist()
         heads = b"".join(
-            struct.pack("<fB", start, len(pieces[i])) for start, i in zip(starts, order, strict=True)
+            struct.pack("<fB", start, len(pieces[i])) for start, i in zip(starts, order, strict=False)
         )
         return struct.pack("<BB", 1, len(order)) + heads + b"".join(pieces[i].tobytes() for i in order)
 

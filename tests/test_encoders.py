@@ -171,6 +171,14 @@ def test_a_file_of_which_no_excerpt_can_be_decoded(tmp_path: Path, monkeypatch: 
         load_encoder("descriptors").embed(tmp_path / "x.wav")
 
 
+def test_a_short_track_finds_the_long_one_that_it_is_a_part_of() -> None:
+    encoder = load_encoder("descriptors")
+    tracks = [music(i, 30.0, RATE) for i in range(10)]  # one of each style
+    whole = np.stack([encoder.embed(y, RATE) for y in tracks])
+    parts = np.stack([encoder.embed(y[10 * RATE : 20 * RATE], RATE) for y in tracks])  # one excerpt of 6 s
+    assert ((parts @ whole.T).argmax(axis=1) == np.arange(10)).sum() >= 8
+
+
 # Descriptors: what people are told
 
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from soundkin.audio import DEFAULT_LISTENING, WHOLE, Listening, excerpts_of
 from soundkin.errors import StoreError
-from soundkin.fingerprint import BANDS, FRAME_SECONDS, MOMENTS, compare, fingerprint, pieces_of
+from soundkin.fingerprint import BANDS, FRAME_SECONDS, MOMENTS, compare, fingerprint, moments_of, pieces_of
 
 Pieces = list[tuple[float, np.ndarray]]
 
@@ -32,7 +32,8 @@ def tune(seed: int) -> np.ndarray:
 
 def taken(y: np.ndarray, listening: Listening = MOMENTS) -> bytes:
     duration = len(y) / RATE
-    return fingerprint([p for e in excerpts_of(y, RATE, listening) for p in pieces_of(e, duration)])
+    moments = moments_of(listening)
+    return fingerprint([p for e in excerpts_of(y, RATE, listening) for p in pieces_of(e, duration, moments)])
 
 
 SONG, OTHER = tune(1), tune(2)
@@ -70,11 +71,25 @@ def test_other_music_does_not_fit() -> None:
     assert compare(PRINT, taken(OTHER), 2.5).score < 0.5
 
 
-@pytest.mark.parametrize("listening", [WHOLE, Listening(5, 9.2)])
-def test_whatever_is_heard_the_same_moments_are_taken(listening: Listening) -> None:
+@pytest.mark.parametrize("listening", [WHOLE, Listening(20, 9.2)])
+def test_whatever_more_is_heard_the_same_moments_are_taken(listening: Listening) -> None:
     other_way = taken(SONG, listening)
     assert len(other_way) <= len(PRINT)
     assert compare(PRINT, other_way, 2.5).score > 0.95
+
+
+@pytest.mark.parametrize("listening", [Listening(16, 3.07), Listening(5, 9.2)])
+def test_where_less_is_heard_all_of_it_is_taken(listening: Listening) -> None:
+    print_ = taken(SONG, listening)
+    starts = [struct.unpack_from("<fB", print_, 2 + 5 * i)[0] for i in range(print_[1])]
+    assert starts == pytest.approx(listening.starts(SECONDS), abs=0.03)
+    assert compare(print_, PRINT, 2.5).score > 0.95  # what they have in common fits
+
+
+def test_pictures_of_quite_different_moments_do_not_fit() -> None:
+    frames = np.random.default_rng(0).uniform(0, 1, (30, BANDS)).astype(np.float32)
+    here, elsewhere = fingerprint([(10.0, frames)]), fingerprint([(100.0, frames)])
+    assert compare(here, elsewhere, 2.5).score == 0
 
 
 @pytest.mark.parametrize("seconds", [61, 300])

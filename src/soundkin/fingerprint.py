@@ -1,6 +1,6 @@
 """A fingerprint of a track: a coarse picture of a few of its moments, by which copies are told, also shifted ones.
 
-The moments are those of the default listening, an excerpt each: nothing else has to be heard for them. Of two
+The moments are the excerpts that are heard, so nothing else has to be heard for them. Of two
 copies, one of which lacks two seconds at an end, they lie up to two seconds apart, so those of one overlap those of the
 other; `compare` slides the one along the other until they fit best. A codec, a gain or an equaliser leaves such a
 picture as it is, or moves whole bands of it up or down, which is taken out; other music, even of one style and tempo,
@@ -10,6 +10,7 @@ The bytes: a version, the number of pieces, then per piece its start (float32, s
 all frames, `BANDS` levels each as int8, in half decibels from the mean of their band.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundkin.audio import DEFAULT_LISTENING, Excerpt
+from soundkin.audio import DEFAULT_LISTENING, Excerpt, Listening
 from soundkin.errors import StoreError
 from soundkin.features import FrontEnd, decibels, spectra_of
 
 Array = NDArray[np.float32]
 
 MOMENTS = DEFAULT_LISTENING
-"""What of a track is in its fingerprint. Where other moments are heard, only what they share with these is in it."""
+"""What of a track is in its fingerprint; see `moments_of`."""
 BANDS = 10
 FRONT = FrontEnd()
 _VERSION = 1
@@ -69,7 +70,27 @@ Piece = tuple[float, Array]
 """Start in seconds, and power of the bands, float32 (frames, BANDS)."""
 
 
-def pieces_of(excerpt: Excerpt, duration: float) -> list[Piece]:
+def moments_of(listening: Listening) -> Listening:
+    """Say what is in the fingerprint of a track that is heard in one way.
+
+    Parameters
+    ----------
+    listening : Listening
+        How much of it is heard.
+
+    Returns
+    -------
+    Listening
+        That itself, so that a library that goes on hearing as it began has one kind of fingerprints; where that is more
+        than `MOMENTS`, these.
+    """
+    assert MOMENTS.excerpts is not None
+    most = MOMENTS.excerpts * MOMENTS.seconds
+    heard = math.inf if listening.excerpts is None else listening.excerpts * listening.seconds
+    return listening if heard <= most else MOMENTS
+
+
+def pieces_of(excerpt: Excerpt, duration: float, moments: Listening = MOMENTS) -> list[Piece]:
     """Return what a fingerprint takes of an excerpt.
 
     Parameters
@@ -78,16 +99,18 @@ def pieces_of(excerpt: Excerpt, duration: float) -> list[Piece]:
         Of any length.
     duration : float
         Of the track, seconds.
+    moments : Listening
+        What is taken, from `moments_of`.
 
     Returns
     -------
     list of Piece
-        One for each of `MOMENTS` that the excerpt has a second or more of: when those are heard,
+        One for each of the moments that the excerpt has a second or more of: when those are heard,
         just one.
     """
     found, ends = list[Piece](), excerpt.start + len(excerpt.samples) / excerpt.rate
-    for moment in MOMENTS.starts(duration):
-        begin, end = max(moment, excerpt.start), min(moment + MOMENTS.seconds, ends)
+    for moment in moments.starts(duration):
+        begin, end = max(moment, excerpt.start), min(moment + moments.seconds, ends)
         if end - begin < LEAST_SECONDS:
             continue
         mel = spectra_of(excerpt, FRONT).mel
@@ -113,7 +136,7 @@ def fingerprint(pieces: Sequence[Piece]) -> bytes:
     Returns
     -------
     bytes
-        About 6 kB; empty when there is nothing to take.
+        Up to 6.5 kB; empty when there is nothing to take.
     """
     pieces = pieces[:_MOST]
     if not pieces:
@@ -277,7 +300,7 @@ def _diagonals(products: Array) -> Array:
     room = np.zeros((k, n, n + m), np.float32)
     room[:, :, :m] = products[:, ::-1]
     # read with rows that are one shorter, each row stands one place farther right: diagonals become columns
-    return room.reshape(k, -1)[:, : n * (n + m - 1)].reshape(k, n, n + m - 1).sum(axis=1)
+    return room.reshape(k, n * (n + m))[:, : n * (n + m - 1)].reshape(k, n, n + m - 1).sum(axis=1)
 
 
 def _read(print_: bytes) -> _Frames:

@@ -16,7 +16,7 @@ from soundkin.embed.values import Array, Embedded, Failure, Outcome, Same, Space
 from soundkin.encoders import Encoder, load_encoder
 from soundkin.encoders.descriptors import Analysis, Description, analyse, describe
 from soundkin.errors import DecodeError, ModelError
-from soundkin.fingerprint import Piece, fingerprint, pieces_of
+from soundkin.fingerprint import Piece, fingerprint, moments_of, pieces_of
 from soundkin.tags import read
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ class Embedder:
         every = list(self.listenings.values())
         # What is told of a track should not change with every encoder that joins.
         self._described = DEFAULT_LISTENING if DEFAULT_LISTENING in every else every[0]
+        self._moments = moments_of(self._described)
 
     @property
     def spaces(self) -> list[Space]:
@@ -197,7 +198,7 @@ class Embedder:
             if listening == self._described:
                 descriptions.extend(map(describe, excerpts))
                 for excerpt in excerpts:
-                    pieces.extend(pieces_of(excerpt, hearing.duration))
+                    pieces.extend(pieces_of(excerpt, hearing.duration, self._moments))
             for id_ in wanted:
                 if self.listenings[id_] != listening:
                     continue

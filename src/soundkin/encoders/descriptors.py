@@ -104,7 +104,10 @@ class Descriptors(Encoder):
         mean, scale = _scale()
         pooled = np.concatenate([vectors.mean(axis=0), vectors.std(axis=0)])
         # Clipped, so that no single odd feature decides what a track is like.
-        return unit(np.clip((pooled - mean) / scale, -3, 3))
+        scaled = np.clip((pooled - mean) / scale, -3, 3)
+        if len(vectors) == 1:  # how a track varies is not in one excerpt: taken to be as in most
+            scaled[N_FEATURES:] = 0
+        return unit(scaled)
 
 
 def describe(excerpt: Excerpt) -> Description:
