@@ -17,12 +17,13 @@ Array = NDArray[np.float32]
 COPY_SECONDS = 2.5
 COPY_SIMILARITY = 0.8
 COPY_FINGERPRINT = 0.85
-# What sounds so alike may also lack more, or have more silence: as much as an excerpt is long, so that these still meet.
+# What sounds so alike may also lack more, or have more silence: as much as an excerpt is long; these still meet.
 CUT_SECONDS = 6.0
 # Fingerprints decide by themselves; what does not sound alike at all need not be compared. An encoder takes a copy of a
 # low bit rate for duller music than it is: what sounds only so much alike is compared where a glance finds it alike.
 FINGERPRINT_SIMILARITY = 0.4
-GLANCE = 0.4  # of copies 0.9 and more, also where 2 s are cut off; 0.43 and more where other moments were heard
+# Of copies 0.9 and more, also where 2 s are cut off; 0.43 and more where other moments were heard.
+GLANCE = 0.4
 # Where one of the two has no fingerprint, their windows are compared, which misses copies that were trimmed.
 COPY_MOMENTS = 0.5
 # Below this many windows, moments say little: then length (to a codec's padding), tempo and key must agree as well.
