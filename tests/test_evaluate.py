@@ -11,6 +11,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from soundkin import cli
+from soundkin.audio import Listening
 from soundkin.embed import Embedded, FileState, Space
 from soundkin.encoders import unit
 from soundkin.encoders.descriptors import Analysis
@@ -21,6 +22,7 @@ from soundkin.evaluate.pooling import POOLINGS, halves
 from soundkin.evaluate.systems import listener
 from soundkin.library import Library
 from soundkin.record import Record
+from soundkin.scan import ScanOptions
 from soundkin.tags import Tags
 
 D = 16
@@ -383,12 +385,23 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return int(exited.value.code or 0), out, err
 
 
-def test_the_command_prints_what_python_gives(made: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, "--library", made.library, "--json", "--pooling", "max,mean+max")
+@pytest.fixture(scope="module")
+def in_short_excerpts(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of short tracks that has several excerpts of each, and so halves."""
+    folder = tmp_path_factory.mktemp("short") / "library"
+    with Library.open(folder) as library:
+        library.add(made.music, ScanOptions(("cnn", "descriptors"), Listening(16, 3.07)))
+    return folder
+
+
+def test_the_command_prints_what_python_gives(
+    in_short_excerpts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "--library", in_short_excerpts, "--json", "--pooling", "max,mean+max")
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert [table["protocol"] for table in found] == ["album", "artist", "genre", "same-track"]
-    with Library.open(made.library) as library:
+    with Library.open(in_short_excerpts) as library:
         tables = evaluate(library, Options(poolings=("max", "mean+max")))
     for table, document in zip(tables, found, strict=True):
         assert [row.system for row in table.rows] == [row["system"] for row in document["rows"]]
