@@ -109,7 +109,7 @@ def test_reopened_folder_has_everything(folder: Path) -> None:
 def test_state_says_what_is_there(folder: Path) -> None:
     saved = json.loads((folder / "edge-0001" / "state.json").read_text())
     assert saved == {
-        "engine": f"qdrant-edge 0.9.0, payload {LAYOUT}, graph 2",
+        "engine": f"qdrant-edge 0.9.0, payload {LAYOUT}, graph 3",
         "generation": "edge-0001",
         "record": "0b7c",
         "revision": 17,
