@@ -73,7 +73,8 @@ def group(vectors: Array, count: int | None = None, seed: int = 0) -> Ints:
     """
     n = len(vectors)
     if count is not None and not _FEWEST <= count <= n // 2:
-        able = f"wanted {_FEWEST} to {n // 2}" if n >= 2 * _FEWEST else f"{2 * _FEWEST} or more are needed"
+        least = 2 * max(count, _FEWEST)
+        able = f"wanted {_FEWEST} to {n // 2}" if n >= 2 * _FEWEST else f"{least} tracks or more are needed"
         raise InputError(f"{count} clusters of {n} tracks; {able}")
     if not n:
         return np.empty(0, np.int64)
