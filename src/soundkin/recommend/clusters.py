@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from soundkin.encoders import must_be_finite, unit
 from soundkin.errors import InputError
+from soundkin.filters import common_spelling, folded
 from soundkin.record import Track
 
 Array = NDArray[np.float32]
@@ -157,6 +158,8 @@ def describe(tracks: Sequence[Track], vectors: Array, labels: Ints) -> list[Clus
     places = unit(vectors)
     numbers = sorted(set(labels.tolist()) - {UNASSIGNED})
     words = [words_of(track) for track in tracks]
+    spelled = common_spelling(word for each in words for word in each)
+    words = [[spelled[word] for word in each] for each in words]
     named = names([[words[i] for i in np.flatnonzero(labels == number)] for number in numbers])
     out, shared = [], Counter(named)
     for number, name in zip(numbers, named, strict=True):
@@ -181,7 +184,7 @@ def words_of(track: Track) -> list[str]:
         words.append(track.key.rpartition(" ")[2])
     if track.year:
         words.append(f"{track.year // 10 * 10}s")
-    return list({word.casefold(): word for word in words}.values())
+    return list({folded(word): word for word in words}.values())
 
 
 def names(clusters: Sequence[Sequence[Sequence[str]]]) -> list[str]:
