@@ -46,7 +46,22 @@ def test_the_first_start_offers_the_scan(chromium: Any, tmp_path: Path) -> None:
         app.page.get_by_role("button", name="Scan", exact=True).click()
         app.page.get_by_role("list", name="Never played here").locator("[data-track]").first.wait_for()
         assert len(app.rows()) == 3
-        excuse(app)
+
+
+def test_a_listener_who_is_gone_is_not_taken_for_an_empty_library(app: App) -> None:
+    app.open()
+    app.page.get_by_role("button", name="Listener: default").click()
+    app.page.get_by_role("menuitem", name="New listener").click()
+    app.page.get_by_role("textbox", name="Name", exact=True).fill("Gone")
+    app.page.get_by_role("button", name="Create").click()
+    app.page.get_by_role("button", name="Listener: Gone").wait_for()
+    removed = app.page.request.delete(f"{app.url}api/v1/profiles/Gone")
+    assert removed.status == 204
+    go(app, "map")
+    alert = app.page.get_by_role("alert").filter(has_text="there is no profile 'Gone'")
+    alert.get_by_role("heading", name="No map for “Gone”").wait_for()
+    assert app.page.get_by_text("No music yet").count() == 0
+    excuse(app)
 
 
 @pytest.mark.parametrize("place", ["", "like/{}", "tracks", "playlists", "library"])
