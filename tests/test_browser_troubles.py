@@ -64,6 +64,27 @@ def test_a_listener_who_is_gone_is_not_taken_for_an_empty_library(app: App) -> N
     excuse(app)
 
 
+def test_what_a_proxy_gives_up_on_is_asked_a_few_times_and_then_left_to_the_listener(app: App) -> None:
+    app.open("path")
+    app.page.get_by_role("heading", name="Choose two tracks").wait_for()
+    asked: list[str] = []
+
+    def give_up(route: Any) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=504, content_type="text/html", body="<h1>504 Gateway Time-out</h1>")
+
+    app.page.route("**/api/v1/map?*", give_up)
+    go(app, "map")
+    alert = app.page.get_by_role("alert").filter(has_text="gave up waiting for it (504)")
+    alert.get_by_role("button", name="Try again").wait_for()
+    assert len(asked) == 4
+    app.page.unroute("**/api/v1/map?*")
+    alert.get_by_role("button", name="Try again").click()
+    app.page.get_by_role("application").wait_for()
+    assert len(asked) == 4
+    app.complaints = [said for said in app.complaints if "504" not in said]
+
+
 @pytest.mark.parametrize("place", ["", "like/{}", "tracks", "playlists", "library"])
 def test_a_page_says_that_the_server_is_away_and_goes_on_when_it_is_back(app: App, place: str) -> None:
     place = place.format(app.ask("tracks?limit=1")["tracks"][0]["id"])
