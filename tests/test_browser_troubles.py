@@ -135,6 +135,55 @@ def test_after_an_upgrade_the_app_starts_anew_and_not_for_ever(app: App) -> None
     excuse(app)
 
 
+def start_anew(app: App) -> None:
+    """Go to a page whose part is no longer on the server, as after an upgrade of it."""
+    anew: list[Any] = []
+    app.page.on("request", lambda asked: asked.is_navigation_request() and anew.append(asked))
+    app.page.route(
+        "**/assets/Duplicates-*.js", lambda route: route.continue_() if anew else route.fulfill(status=404)
+    )
+    go(app, "duplicates")
+    app.page.get_by_role("link", name="Same recording").wait_for()
+    assert anew
+    excuse(app)
+
+
+def coming(app: App) -> list[str]:
+    """Open the queue; what it says comes next."""
+    app.page.keyboard.press("q")
+    queue = app.page.get_by_role("list", name="Next in the queue")
+    queue.wait_for()
+    return queue.get_by_role("button", name="Play ").evaluate_all("all => all.map(each => each.ariaLabel)")
+
+
+def test_the_music_goes_on_when_the_app_starts_anew(app: App) -> None:
+    app.open("tracks")
+    app.page.locator("[data-track] .play").nth(1).click()
+    until(lambda: app.audio()["time"] > 1)
+    before = coming(app)
+    start_anew(app)
+    app.page.get_by_role("button", name="Pause", exact=True).wait_for()
+    until(lambda: app.audio()["time"] > 1)
+    after = coming(app)
+    assert len(after) > 1
+    assert after == before[-len(after) :]
+
+
+def test_what_was_paused_waits_where_it_was_when_the_app_starts_anew(app: App) -> None:
+    app.open("tracks")
+    app.page.locator("[data-track] .play").first.click()
+    until(lambda: app.audio()["time"] > 1)
+    app.page.get_by_role("button", name="Pause", exact=True).click()
+    player = app.page.get_by_role("contentinfo", name="Player")
+    before = still(player.inner_text)
+    assert "0:00" not in before.splitlines()
+    start_anew(app)
+    until(lambda: player.inner_text() == before)
+    assert app.audio()["paused"]
+    app.page.get_by_role("button", name="Play", exact=True).first.click()
+    app.page.get_by_role("button", name="Pause", exact=True).wait_for()
+
+
 def test_an_address_that_leads_nowhere_says_so(app: App) -> None:
     app.open("nope")
     app.page.get_by_role("heading", name="There is no such page").wait_for()
