@@ -58,7 +58,7 @@ def test_a_listener_who_is_gone_is_not_taken_for_an_empty_library(app: App) -> N
     removed = app.page.request.delete(f"{app.url}api/v1/profiles/Gone")
     assert removed.status == 204
     go(app, "map")
-    alert = app.page.get_by_role("alert").filter(has_text="there is no profile 'Gone'")
+    alert = app.page.get_by_role("alert").filter(has_text="There is no listener of that name any more")
     alert.get_by_role("heading", name="No map for “Gone”").wait_for()
     assert app.page.get_by_text("No music yet").count() == 0
     excuse(app)
@@ -138,7 +138,7 @@ def test_after_an_upgrade_the_app_starts_anew_and_not_for_ever(app: App) -> None
 def start_anew(app: App) -> None:
     """Go to a page whose part is no longer on the server, as after an upgrade of it."""
     anew: list[Any] = []
-    app.page.on("request", lambda asked: asked.is_navigation_request() and anew.append(asked))
+    app.page.on("request", lambda asked: anew.extend([asked] * asked.is_navigation_request()))
     app.page.route(
         "**/assets/Duplicates-*.js", lambda route: route.continue_() if anew else route.fulfill(status=404)
     )
