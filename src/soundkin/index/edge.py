@@ -39,8 +39,8 @@ from soundkin.index.points import BATCH, PAYLOAD, Mark, Point, batched, check_po
 # have to be fetched. So many times more of them than should be enough, that where a filter has nothing to do with the
 # sound one question in some thousands finds too few (of 25 expected, less than 10): then all that pass are looked at.
 _QUICKLY, _FETCHED, _SPARE = 30_000, 500, 2.5
-# Before many are fetched a few are looked at: where a filter goes along with the sound, and the question does not, none
-# of them passes. Of 64 that have nothing to do with a filter that a tenth pass, that happens once in a thousand times.
+# Where a filter goes along with the sound, and the question does not, none of the nearest passes. Of 64 that have
+# nothing to do with a filter that a tenth pass, none passes once in a thousand times.
 _PROBED = 64
 # The copies find twice as many as are wanted, which makes up for what rounding loses.
 _COPIES = engine.QuantizationSearchParams(rescore=True, oversampling=2.0)
@@ -163,31 +163,24 @@ class EdgeIndex(Index):
             return self._query(space, target, k, where, exact)
         passing, total = self._about(_condition(where)), self._about()
         fetched = math.ceil(_SPARE * k * total / max(passing, 1))
-        if (
-            passing > _QUICKLY
-            and fetched <= _FETCHED
-            and (fetched <= 2 * _PROBED or self._is_near(space, target, where))
-        ):
+        if passing > _QUICKLY and fetched <= _FETCHED:
             # Of the nearest of all points, those that pass are the nearest that pass.
-            near = self._near(space, target, fetched, _CANDIDATES)
-            found = self._query(space, target, k, And((near, where)), exact=True)
-            if len(found) == k:
-                return found
+            near = [i for i, _ in self._query(space, target, fetched, None, exact=False, copies=_ROUGHLY)]
+            if self._passes_any(near[:_PROBED], where):
+                among = And((HasId(frozenset(near)), where))
+                found = self._query(space, target, k, among, exact=True)
+                if len(found) == k:
+                    return found
         # what is estimated may be somewhat more, and then the engine would follow the graph
         most = 0.8 * _LARGEST_SCAN * self._about(engine.HasVectorCondition(space))
         return self._query(space, target, k, where, exact=passing > most)
 
-    def _is_near(self, space: str, target: Target, where: Filter) -> bool:
-        """Tell whether a filter lets any of the nearest points pass."""
-        conditions = [_condition(self._near(space, target, _PROBED, _PROBED)), _condition(where)]
+    def _passes_any(self, ids: list[int], where: Filter) -> bool:
+        """Tell whether a filter lets any of these points pass."""
+        conditions = [engine.HasIdCondition(set(ids)), _condition(where)]
         request = engine.CountRequest(filter=engine.Filter(must=conditions), exact=True)
         with one_line(self.folder):
             return self._shard.count(request) > 0
-
-    def _near(self, space: str, target: Target, k: int, candidates: int) -> HasId:
-        """Find the nearest of all points by their copies alone."""
-        near = self._query(space, target, k, None, False, _ROUGHLY, candidates)
-        return HasId(frozenset(i for i, _ in near))
 
     def _about(self, *conditions: Any) -> int:
         """Estimate how many points pass, from the indexes of the payload alone."""
@@ -196,20 +189,13 @@ class EdgeIndex(Index):
             return self._shard.count(engine.CountRequest(filter=passing, exact=False))
 
     def _query(
-        self,
-        space: str,
-        target: Target,
-        k: int,
-        where: Filter | None,
-        exact: bool,
-        copies: Any = _COPIES,
-        candidates: int = _CANDIDATES,
+        self, space: str, target: Target, k: int, where: Filter | None, exact: bool, copies: Any = _COPIES
     ) -> list[tuple[int, float]]:
         request = engine.QueryRequest(
             limit=k,
             query=_query(space, target),
             filter=None if where is None else engine.Filter(must=[_condition(where)]),
-            params=engine.SearchParams(max(candidates, k), exact, copies),
+            params=engine.SearchParams(max(_CANDIDATES, k), exact, copies),
             with_payload=False,
             with_vector=False,
         )
