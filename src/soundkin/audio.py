@@ -163,7 +163,7 @@ class Passage(Listening):
 
 # One window of the built-in encoder per excerpt. Of what costs as much, many short excerpts find more than a few of
 # three windows each: benchmarks/bench_listening.py prints the table.
-DEFAULT_LISTENING = Listening(16, 3.07)
+DEFAULT_LISTENING = Listening(10, 6.05)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 
 

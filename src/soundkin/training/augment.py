@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from soundkin.training.network import RANGE_DB
 from soundkin.training.recipes import Augment
 
 _NEPER = math.log(10) / 10  # decibels of power -> natural logarithm
 _KNOTS = 6
+_NOISE_RANGE_DB = 80.0
 _LOWEST_CUTOFF = 0.625  # of the bands
 _FADE_DB_PER_BAND, _FADE_DB = 4.0, 60.0
 
@@ -99,5 +99,5 @@ def _stretch(n: int, length: int, longest: int, random: torch.Generator) -> Tens
 def noisy(x: Tensor, sd: float, random: torch.Generator) -> Tensor:
     """Add white noise on the scale that maps the loudest cell to 1 and 80 dB less to 0, clipped to it."""
     top = x.amax((1, 2), keepdim=True)
-    scaled = (x - top) / RANGE_DB + 1 + sd * torch.randn(x.shape, generator=random)
-    return (scaled.clamp(0, 1) - 1) * RANGE_DB + top
+    scaled = (x - top) / _NOISE_RANGE_DB + 1 + sd * torch.randn(x.shape, generator=random)
+    return (scaled.clamp(0, 1) - 1) * _NOISE_RANGE_DB + top

@@ -250,9 +250,6 @@ class Trainer:
         """
         self.encoder.to("cpu").eval()
         if self.recipe.discriminants:
-            # A codec fills and empties the quiet cells at will: better not to have heard them.
-            self.encoder.standardise.range_db = self.recipe.range_db
-            self.encoder.standardise.fit(self._sample())
             counts = Counter(self.mels.albums)
             weights = [counts[album] ** -0.5 for album in self.mels.albums]
             weight, bias = discriminants(

@@ -10,9 +10,6 @@ from torch.nn import functional
 
 from soundkin.training.recipes import Recipe
 
-# While training, softer than the loudest cell of the window by more than this is silence.
-RANGE_DB = 80.0
-
 
 class Standardise(nn.Module):
     """Decibels -> standard scores per band, independent of gain.
@@ -21,14 +18,16 @@ class Standardise(nn.Module):
     ----------
     n_mels : int
         Number of bands.
+    range_db : float
+        What is softer than the loudest cell of a window by more than this is silence.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, n_mels: int) -> None:
+    def __init__(self, n_mels: int, range_db: float) -> None:
         super().__init__()
-        self.range_db = RANGE_DB
+        self.range_db = range_db
         self.register_buffer("mean", torch.zeros(1, n_mels, 1))
         self.register_buffer("scale", torch.full((1, n_mels, 1), 1 / 15))
 
@@ -62,7 +61,7 @@ class Encoder(nn.Module):
     def __init__(self, recipe: Recipe, n_mels: int = 128) -> None:
         super().__init__()
         self.recipe = recipe
-        self.standardise = Standardise(n_mels)
+        self.standardise = Standardise(n_mels, recipe.range_db)
         channels = (1, *recipe.channels)
         self.blocks = nn.ModuleList(
             nn.Sequential(

@@ -74,8 +74,8 @@ class Recipe:
     discriminants : bool
         After training, replace the dense layer by linear discriminants of the tracks, found in closed form.
     range_db : float
-        When training is over, what is softer than the loudest cell of a window by more than this becomes silence,
-        before the last layer is set; until then it is 80 dB.
+        What is softer than the loudest cell of a window by more than this is silence: a codec fills and empties such
+        cells at will.
     shrinkage, flatten : float
         See `soundkin.training.head.discriminants`.
     endurance : float
@@ -137,7 +137,6 @@ RECIPES = {
         discriminants=True,
         range_db=55.0,
         shrinkage=3.0,
-        flatten=-0.1,
         augment=Augment(equalise_db=1.0, lowpass=0.1, mask_bands=8, mask_frames=12),
     ),
 }
