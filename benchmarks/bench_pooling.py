@@ -8,7 +8,6 @@ Takes the convolutions that the first line trained and sets the last layer anew 
 """
 
 import argparse
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +21,8 @@ from torch.nn.functional import normalize
 from train_cnn import checkpoint_of
 
 from soundkin.features import FrontEnd
-from soundkin.training.augment import augmented
 from soundkin.training.changes import cache_changed
 from soundkin.training.data import Codes, Mels, cache_mels, sources_in, spread_windows
-from soundkin.training.head import discriminants
 from soundkin.training.loop import Trainer, decibels, has_fast_bf16
 from soundkin.training.network import Encoder
 from soundkin.training.recipes import RECIPES
@@ -57,24 +54,6 @@ def features_of(encoder: Encoder, logmel: Tensor) -> Tensor:
     """Return what the last layer sees, as fast as the machine has it."""
     with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16("cpu")):
         return encoder.features(logmel).float()
-
-
-@torch.no_grad()
-def set_last_layer(encoder: Encoder, train: Mels, length: int, count: int) -> None:
-    """Fit the dense layer to `count` windows of so many frames of each track, as they are and augmented."""
-    chance = torch.Generator().manual_seed(0)
-
-    def features(track: Codes) -> Tensor:
-        windows = decibels(spread_windows(track, length, count))
-        return features_of(encoder, torch.cat([windows, augmented(windows, RECIPE.augment, chance)]))
-
-    counts = Counter(train.albums)
-    weights = [counts[album] ** -0.5 for album in train.albums]
-    weight, bias = discriminants(
-        (features(track) for track in train.tracks),
-        weights, RECIPE.dims, RECIPE.shrinkage, RECIPE.flatten,
-    )  # fmt: skip
-    encoder.dense.load_state_dict({"weight": weight, "bias": bias})
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ each other only. The columns are those of `bench_encoder.py`.
 
 import argparse
 import copy
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ import bench_encoder
 import numpy as np
 import torch
 from bench_encoder import Scores, deal, show, task
-from bench_pooling import set_last_layer, vectors_of
+from bench_pooling import features_of, vectors_of
 from torch import Tensor, nn
 from torch.nn import functional
 
 from soundkin.features import FrontEnd
-from soundkin.training.data import Mels, cache_mels, sources_in, spread_starts
-from soundkin.training.loop import Batch, Trainer, learning_rate
+from soundkin.training.augment import augmented
+from soundkin.training.data import Codes, Mels, cache_mels, sources_in, spread_starts, spread_windows
+from soundkin.training.head import discriminants
+from soundkin.training.loop import Batch, Trainer, decibels, learning_rate
 from soundkin.training.network import Encoder
 from soundkin.training.recipes import RECIPES, Augment, Recipe
 from soundkin.training.teacher import Teacher
@@ -215,6 +218,24 @@ def trained(mels: Mels, variant: Variant, steps: int, seed: int) -> Encoder:
         teacher = Teacher.of(starts, vectors_of(encoder, mels, frames, HEAD_WINDOWS))
         encoder = finished(variant.trainer(mels, variant.recipe, seed, teacher=teacher), steps)
     return encoder
+
+
+@torch.no_grad()
+def set_last_layer(encoder: Encoder, train: Mels, length: int, count: int) -> None:
+    """Fit the dense layer to `count` windows of so many frames of each track, as they are and augmented."""
+    chance = torch.Generator().manual_seed(0)
+
+    def features(track: Codes) -> Tensor:
+        windows = decibels(spread_windows(track, length, count))
+        return features_of(encoder, torch.cat([windows, augmented(windows, BASE.augment, chance)]))
+
+    counts = Counter(train.albums)
+    weights = [counts[album] ** -0.5 for album in train.albums]
+    weight, bias = discriminants(
+        (features(track) for track in train.tracks),
+        weights, BASE.dims, BASE.shrinkage, BASE.flatten,
+    )  # fmt: skip
+    encoder.dense.load_state_dict({"weight": weight, "bias": bias})
 
 
 def finished(trainer: Trainer, steps: int) -> Encoder:

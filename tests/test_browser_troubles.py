@@ -46,7 +46,43 @@ def test_the_first_start_offers_the_scan(chromium: Any, tmp_path: Path) -> None:
         app.page.get_by_role("button", name="Scan", exact=True).click()
         app.page.get_by_role("list", name="Never played here").locator("[data-track]").first.wait_for()
         assert len(app.rows()) == 3
-        excuse(app)
+
+
+def test_a_listener_who_is_gone_is_not_taken_for_an_empty_library(app: App) -> None:
+    app.open()
+    app.page.get_by_role("button", name="Listener: default").click()
+    app.page.get_by_role("menuitem", name="New listener").click()
+    app.page.get_by_role("textbox", name="Name", exact=True).fill("Gone")
+    app.page.get_by_role("button", name="Create").click()
+    app.page.get_by_role("button", name="Listener: Gone").wait_for()
+    removed = app.page.request.delete(f"{app.url}api/v1/profiles/Gone")
+    assert removed.status == 204
+    go(app, "map")
+    alert = app.page.get_by_role("alert").filter(has_text="There is no listener of that name any more")
+    alert.get_by_role("heading", name="No map for “Gone”").wait_for()
+    assert app.page.get_by_text("No music yet").count() == 0
+    excuse(app)
+
+
+def test_what_a_proxy_gives_up_on_is_asked_a_few_times_and_then_left_to_the_listener(app: App) -> None:
+    app.open("path")
+    app.page.get_by_role("heading", name="Choose two tracks").wait_for()
+    asked: list[str] = []
+
+    def give_up(route: Any) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=504, content_type="text/html", body="<h1>504 Gateway Time-out</h1>")
+
+    app.page.route("**/api/v1/map?*", give_up)
+    go(app, "map")
+    alert = app.page.get_by_role("alert").filter(has_text="gave up waiting for it (504)")
+    alert.get_by_role("button", name="Try again").wait_for()
+    assert len(asked) == 4
+    app.page.unroute("**/api/v1/map?*")
+    alert.get_by_role("button", name="Try again").click()
+    app.page.get_by_role("application").wait_for()
+    assert len(asked) == 4
+    app.complaints = [said for said in app.complaints if "504" not in said]
 
 
 @pytest.mark.parametrize("place", ["", "like/{}", "tracks", "playlists", "library"])
@@ -97,6 +133,55 @@ def test_after_an_upgrade_the_app_starts_anew_and_not_for_ever(app: App) -> None
     app.page.get_by_role("button", name="Try again").click()
     app.page.locator("main [data-track]").first.wait_for()
     excuse(app)
+
+
+def start_anew(app: App) -> None:
+    """Go to a page whose part is no longer on the server, as after an upgrade of it."""
+    anew: list[Any] = []
+    app.page.on("request", lambda asked: anew.extend([asked] * asked.is_navigation_request()))
+    app.page.route(
+        "**/assets/Duplicates-*.js", lambda route: route.continue_() if anew else route.fulfill(status=404)
+    )
+    go(app, "duplicates")
+    app.page.get_by_role("link", name="Same recording").wait_for()
+    assert anew
+    excuse(app)
+
+
+def coming(app: App) -> list[str]:
+    """Open the queue; what it says comes next."""
+    app.page.keyboard.press("q")
+    queue = app.page.get_by_role("list", name="Next in the queue")
+    queue.wait_for()
+    return queue.get_by_role("button", name="Play ").evaluate_all("all => all.map(each => each.ariaLabel)")
+
+
+def test_the_music_goes_on_when_the_app_starts_anew(app: App) -> None:
+    app.open("tracks")
+    app.page.locator("[data-track] .play").nth(1).click()
+    until(lambda: app.audio()["time"] > 1)
+    before = coming(app)
+    start_anew(app)
+    app.page.get_by_role("button", name="Pause", exact=True).wait_for()
+    until(lambda: app.audio()["time"] > 1)
+    after = coming(app)
+    assert len(after) > 1
+    assert after == before[-len(after) :]
+
+
+def test_what_was_paused_waits_where_it_was_when_the_app_starts_anew(app: App) -> None:
+    app.open("tracks")
+    app.page.locator("[data-track] .play").first.click()
+    until(lambda: app.audio()["time"] > 1)
+    app.page.get_by_role("button", name="Pause", exact=True).click()
+    player = app.page.get_by_role("contentinfo", name="Player")
+    before = still(player.inner_text)
+    assert "0:00" not in before.splitlines()
+    start_anew(app)
+    until(lambda: player.inner_text() == before)
+    assert app.audio()["paused"]
+    app.page.get_by_role("button", name="Play", exact=True).first.click()
+    app.page.get_by_role("button", name="Pause", exact=True).wait_for()
 
 
 def test_an_address_that_leads_nowhere_says_so(app: App) -> None:

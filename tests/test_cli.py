@@ -367,6 +367,17 @@ def test_an_answer_that_cannot_be_written_is_no_bug(made, arguments):
     assert "Traceback" not in err
 
 
+def test_an_error_of_the_system_leaves_nothing_on_stdout(run, home, monkeypatch):
+    def refuse(self):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+    monkeypatch.setattr(Library, "status", refuse)
+    code, out, err = run("status", *home)
+    assert (code, out) == (70, "")
+    assert err.startswith("internal error: ConnectionRefusedError")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_are_no_bug(made, closed):
     command = [sys.executable, "-m", "soundkin.cli", "status", "--library", made.library]

@@ -240,6 +240,16 @@ def test_clusters_that_cannot_be_are_said(n: int, count: int) -> None:
     assert group(np.empty((0, 24), np.float32)).tolist() == []
 
 
+@pytest.mark.parametrize(("n", "count", "least"), [(3, 5, 10), (3, 2, 4), (0, 1, 4)])
+def test_too_few_tracks_for_so_many_clusters_are_told_how_many_it_takes(
+    n: int, count: int, least: int
+) -> None:
+    vectors = blobs(least, 2)[0]
+    with pytest.raises(InputError, match=f"{least} tracks or more are needed"):
+        group(vectors[:n], count)
+    assert group(vectors, max(count, 2)).max() + 1 == max(count, 2)
+
+
 def test_names_are_what_sets_a_cluster_apart() -> None:
     rock = [["rock", "loud"]] * 8 + [["rock", "odd", "loud"]]
     jazz = [["jazz", "loud"]] * 6 + [["jazz", "calm", "loud"]] * 3

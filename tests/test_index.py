@@ -1,4 +1,5 @@
 import errno
+import itertools
 import json
 import multiprocessing as mp
 import os
@@ -17,7 +18,7 @@ from qdrant_client import QdrantClient, models
 
 from soundkin.errors import InputError, StoreError
 from soundkin.filters import Match
-from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, open_index, rebuild
+from soundkin.index import Index, IndexLocked, Mark, Point, RebuildNeeded, edge, open_index, rebuild
 from soundkin.index.generations import read_state
 from soundkin.index.points import LAYOUT
 
@@ -109,7 +110,7 @@ def test_reopened_folder_has_everything(folder: Path) -> None:
 def test_state_says_what_is_there(folder: Path) -> None:
     saved = json.loads((folder / "edge-0001" / "state.json").read_text())
     assert saved == {
-        "engine": f"qdrant-edge 0.9.0, payload {LAYOUT}, graph 2",
+        "engine": f"qdrant-edge 0.9.0, payload {LAYOUT}, graph 3",
         "generation": "edge-0001",
         "record": "0b7c",
         "revision": 17,
@@ -299,8 +300,18 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_points_of_a_genre_lie_side_by_side_in_every_block() -> None:
+    genres = [("rock",), ("jazz", "live"), ("folk",), ()]
+    points = [Point(i, {}, {"genre": list(genres[i // 1000])}) for i in range(4000)]
+    placed = sorted(map(edge._placed, points), key=lambda point: point.payload["place"])
+    runs = [key for key, _ in itertools.groupby((p.id % edge._BLOCKS, p.id // 1000) for p in placed)]
+    assert len(runs) == len(set(runs)) == 4 * edge._BLOCKS  # each genre once in each block, whole
+
+
 @pytest.mark.slow
-def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Path) -> None:
+def test_large_index_has_a_graph_and_finds_what_exact_search_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Big enough (29 MB) for the engine to build a graph, also of the seven tenths that another space has.
 
     The genre goes along with the sound, as genres do.
@@ -315,7 +326,11 @@ def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Pat
         MARK,
         {"s": dims, "few": dims},
         (
-            Point(i, {"s": row, "few": row} if few[i] else {"s": row}, {"genre": [f"g{group[i] % 2}"]})
+            Point(
+                i,
+                {"s": row, "few": row} if few[i] else {"s": row},
+                {"genre": [f"g{group[i] % 2}"], "album": f"a{group[i] % 10}"},
+            )
             for i, row in enumerate(rows)
         ),
     )
@@ -327,12 +342,15 @@ def test_large_index_has_a_graph_and_finds_what_exact_search_finds(tmp_path: Pat
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     with open_index(tmp_path) as index:
         assert index._shard.info().indexed_vectors_count == n + few.sum()  # type: ignore[attr-defined]
-        for space, where, passing in (
+        cases = (
             ("s", None, np.ones(n, bool)),
             ("s", Match("genre", ("g1",)), group % 2 == 1),
+            ("s", Match("album", ("a3",)), group % 10 == 3),
             ("few", None, few),
             ("few", Match("genre", ("g0",)), few & (group % 2 == 0)),
-        ):
+        )
+        for quickly, (space, where, passing) in itertools.product((edge._QUICKLY, 0), cases):
+            monkeypatch.setattr(edge, "_QUICKLY", quickly)  # 0: as in an index of a million
             found = total = 0
             for query in range(0, n, 150):
                 scores = np.where(passing, units @ units[query], -2)

@@ -5,11 +5,13 @@ import threading
 import numpy as np
 import pytest
 from exact_index import ExactIndex
+from serving import until
 
 from soundkin.embed import Embedded, FileState, Space
 from soundkin.encoders.descriptors import Analysis
 from soundkin.errors import StoreError
 from soundkin.filters import And, HasId, Match, Not, Range, where_of
+from soundkin.index import IndexLocked
 from soundkin.index.building import Builder
 from soundkin.index.follow import catch_up, dims_of
 from soundkin.index.generations import being_built, next_generation, read_state
@@ -124,6 +126,25 @@ def test_one_process_builds_and_others_see_it(record, tmp_path, monkeypatch):
     assert not being_built(index)
     builder.begin()
     assert len(started) == 1
+
+
+def test_who_begins_a_build_the_moment_after_another_process_says_nothing_of_failure(
+    record, tmp_path, monkeypatch, caplog
+):
+    index = tmp_path / "index"
+    monkeypatch.setattr(
+        "soundkin.index.building.being_built", lambda _: False
+    )  # as it was when this one looked
+    builder = Builder(tmp_path, index)
+    with next_generation(index, lambda _: False), caplog.at_level("INFO"):
+        builder.begin()
+        assert until(lambda: "another process is rebuilding it" in caplog.text)
+        with pytest.raises(IndexLocked, match="another process is rebuilding it"):
+            Builder(tmp_path, index).run()
+    assert "could not be built" not in caplog.text
+    assert [said.message for said in caplog.records if said.levelname == "WARNING"] == [
+        "the index is being built; until it is there, answers take longer"
+    ]
 
 
 def test_who_waits_for_a_build_has_an_index_or_a_reason(record, tmp_path):

@@ -201,6 +201,20 @@ def test_guessing_from_many_networks_takes_time_too(locked):
     assert 429 in answers[100:]
 
 
+def test_an_account_of_their_own_gives_a_guesser_no_new_guesses(locked, folder):
+    Accounts(folder).add("eve", PASSWORD)
+    answers = [log_in(locked, "wrong password", f"name {number}").status_code for number in range(49)]
+    assert answers == [401] * 49
+    assert log_in(locked, PASSWORD, "eve").status_code == 200
+    assert 429 in [log_in(locked, "wrong password", f"other {number}").status_code for number in range(7)]
+
+
+def test_who_logs_in_is_forgiven_what_they_mistyped(locked):
+    for _ in range(3):
+        assert [log_in(locked, "wrong password").status_code for _ in range(4)] == [401] * 4
+        assert log_in(locked).status_code == 200
+
+
 def test_a_stranger_learns_nothing_of_names(locked):
     wrong, nobody = log_in(locked, "wrong password"), log_in(locked, "wrong password", "nobody")
     assert wrong.status_code == nobody.status_code == 401

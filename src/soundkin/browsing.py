@@ -7,7 +7,7 @@ from typing import Any
 
 from soundkin.asking import Asking, Filters
 from soundkin.errors import InputError
-from soundkin.filters import And, Filter, Match, parse, where_of
+from soundkin.filters import And, Filter, Match, counted, folded, parse, where_of
 from soundkin.record import Track
 from soundkin.record.feedback import DEFAULT_PROFILE
 
@@ -18,6 +18,8 @@ _ENERGIES = (
     ("medium", "energy>=0.33 and energy<0.66"),
     ("energetic", "energy>=0.66"),
 )
+# So many ways to write a name are put together where names are searched for.
+_SPELLINGS = 5
 _PLAIN = re.compile(r"\w[\w ]*\w|\w")
 _JOINS = re.compile(r"\b(and|or|not)\b", re.IGNORECASE)
 
@@ -122,8 +124,7 @@ class Browsing(Asking):
 
     def names_like(self, field: str, words: str, limit: int = 5) -> list[Facet]:
         """Return the artists or albums (`field`) that `words` match as they are typed, at most `limit`."""
-        found = self._reader().names_like(field, words, limit)
-        return [Facet(name, n, text) for name, n in found if (text := filter_for(field, name))]
+        return _merged(field, self._reader().names_like(field, words, _SPELLINGS * limit))[:limit]
 
     def tracks_of(self, ids: Sequence[str]) -> list[Track]:
         """Return the tracks with these `ids`, in their order; those that are not there are left out."""
@@ -159,16 +160,16 @@ class Browsing(Asking):
                 if its is not None
             }
             return [Facet(flag, n, flag) for flag, n in counts.items() if n]
-        counted = record.count_values(field, among)
+        values = record.count_values(field, among)
         if field == "decade":
-            return [Facet(f"{y}s", n, f"year={y}..{y + 9}") for y, n in sorted(counted)][:limit]
+            return [Facet(f"{y}s", n, f"year={y}..{y + 9}") for y, n in sorted(values)][:limit]
         if field == "tempo":
-            return [Facet(f"{b}-{b + 19}", n, f"bpm>={b} and bpm<{b + 20}") for b, n in sorted(counted)][
+            return [Facet(f"{b}-{b + 19}", n, f"bpm>={b} and bpm<{b + 20}") for b, n in sorted(values)][
                 :limit
             ]
         if field == "energy":
-            return [Facet(_ENERGIES[i][0], n, _ENERGIES[i][1]) for i, n in sorted(counted)]
-        return _merged(field, counted)[:limit]
+            return [Facet(_ENERGIES[i][0], n, _ENERGIES[i][1]) for i, n in sorted(values)]
+        return _merged(field, values)[:limit]
 
 
 def filter_of(library: Browsing, filters: Filters, profile: str = DEFAULT_PROFILE) -> Filter | None:
@@ -205,16 +206,11 @@ def _both(a: Filter | None, b: Filter) -> Filter:
     return b if a is None else And((a, b))
 
 
-def _merged(field: str, counted: Iterable[tuple[Any, int]]) -> list[Facet]:
+def _merged(field: str, values: Iterable[tuple[Any, int]]) -> list[Facet]:
     """Put spellings that differ in case together, as filters do; the most frequent one is shown."""
-    names: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    for value, n in counted:
-        key = str(value).casefold()
-        names.setdefault(key, str(value))
-        counts[key] = counts.get(key, 0) + n
-    order = sorted(names, key=lambda key: (-counts[key], key))
-    return [Facet(names[key], counts[key], text) for key in order if (text := filter_for(field, names[key]))]
+    counts = counted({str(value): n for value, n in values})
+    order = sorted(counts, key=lambda name: (-counts[name], folded(name)))
+    return [Facet(name, counts[name], text) for name in order if (text := filter_for(field, name))]
 
 
 def filter_for(field: str, value: str) -> str:

@@ -125,6 +125,8 @@ class Holding:
             try:
                 self._rebuild(record)
                 self._try_again = 0.0
+            except IndexLocked as error:
+                log.info("%s", error)
             except StoreError as error:  # the index there is as true as before, only slower
                 log.warning("%s", error)
 

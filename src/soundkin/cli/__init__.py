@@ -4,6 +4,7 @@ What answers a question goes to stdout; progress, notes and errors go to stderr.
 JSON document.
 """
 
+import errno
 import io
 import os
 import sys
@@ -39,6 +40,8 @@ __all__ = ["cli", "main"]
 
 _INTERRUPTED, _OUR_BUG = 130, 70
 _CHOICES = 10
+# What writing to something open fails with, and nothing else: whatever the answer goes to can take no more.
+_UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -83,24 +86,14 @@ def _run(arguments: list[str]) -> int:
         _say_choices(getattr(error, "choices", []))
         return error.exit_status
     except Exception as error:
-        if isinstance(error, OSError) and error.filename is None and (why := _why_unwritten()):
-            say(f"error: cannot write the answer: {why}")
+        if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITTEN:
+            _give_up_stdout()
+            say(f"error: cannot write the answer: {error.strerror}")
             return 1
         if debug:
             raise
         say(f"internal error: {type(error).__name__}: {error}; run again with --debug and report it")
         return _OUR_BUG
-
-
-def _why_unwritten() -> str:
-    """Return why nothing can be written to stdout; "" when it can, so that something else was wrong."""
-    try:
-        sys.stdout.write("\n")  # what could not be written before is forgotten, so a flush alone says nothing
-        sys.stdout.flush()
-    except OSError as error:
-        _give_up_stdout()
-        return error.strerror or str(error)
-    return ""
 
 
 def _give_up_stdout() -> None:

@@ -15,6 +15,7 @@ from soundkin.audio import is_audio_name
 from soundkin.datasets import research, tables
 from soundkin.datasets.items import Content, Item, Problem
 from soundkin.errors import InputError
+from soundkin.filters import counted
 
 __all__ = ["DATASETS", "Content", "DataSet", "Item", "Problem", "Read", "labels", "read", "write_manifest"]
 
@@ -117,12 +118,12 @@ class Read:
         return dict(Counter(problem.kind for problem in self.problems).most_common())
 
     def names(self, what: str) -> dict[str, int]:
-        """Count the tracks of each "artist", "album", "split" or "genre", the most frequent first."""
+        """Count the tracks of each "artist", "album", "split" or "genre", however spelled, the most frequent first."""
         if what == "genre":
             found = Counter(genre for item in self.items for genre in item.genres)
         else:
             found = Counter(value for item in self.items if (value := str(getattr(item, what))))
-        return dict(found.most_common())
+        return dict(counted(found).most_common())
 
 
 def read(name: str, path: str | os.PathLike[str]) -> Read:

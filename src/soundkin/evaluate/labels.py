@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from soundkin.filters import common_spelling
 from soundkin.record import Track
 from soundkin.record.rows import fold
 from soundkin.tags import album_name
@@ -80,7 +81,8 @@ def labels_of(tracks: Sequence[Track], albums: str = "tags") -> Labels:
     artists = [_artist(t, key) for t in tracks]
     artist, artist_names = _numbered(artists, [_GUEST.sub("", key(name)) for name in artists])
     genres = [{key(genre): genre for genre in t.genres if key(genre)} for t in tracks]
-    named = {word: name for each in genres for word, name in each.items()}
+    spelled = common_spelling((genre for t in tracks for genre in t.genres), key)
+    named = {word: spelled[name] for each in genres for word, name in each.items()}
     places = {word: place for place, word in enumerate(sorted(named))}
     table = np.zeros((len(tracks), len(places)), bool)
     for row, each in enumerate(genres):

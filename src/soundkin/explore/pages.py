@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from soundkin.errors import InputError
 from soundkin.explore.projection import extra
+from soundkin.filters import common_spelling
 from soundkin.record import Track
 from soundkin.record.feedback import Opinion
 
@@ -99,6 +100,9 @@ def colouring(tracks: Sequence[Track], by: str, told: Sequence[str] | None = Non
         labels = [track.album or Path(track.path).parent.name or _NONE for track in tracks]
     else:
         labels = [track.artist or _NONE for track in tracks]
+    if by != "cluster":
+        spelled = common_spelling(name for name in labels if name != _NONE)
+        labels = [spelled.get(name, name) for name in labels]
     common = [
         name for name, _ in Counter(name for name in labels if name != _NONE).most_common(len(_PALETTE))
     ]

@@ -18,9 +18,10 @@ from soundkin.filters.nodes import (
     matches,
     payload_key,
 )
+from soundkin.filters.spelling import common_spelling, counted, folded
 from soundkin.filters.where import where_of
 
 __all__ = [
-    "FIELDS", "FLAGS", "And", "Filter", "HasId", "Match", "Not", "Or", "Range", "Values", "clean_text", "glob",
-    "matches", "parse", "payload_key", "where_of",
+    "FIELDS", "FLAGS", "And", "Filter", "HasId", "Match", "Not", "Or", "Range", "Values", "clean_text",
+    "common_spelling", "counted", "folded", "glob", "matches", "parse", "payload_key", "where_of",
 ]  # fmt: skip

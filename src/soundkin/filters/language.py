@@ -11,7 +11,6 @@ import difflib
 import fnmatch
 import re
 import time
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -19,6 +18,7 @@ from typing import NoReturn
 
 from soundkin.errors import InputError
 from soundkin.filters.nodes import FIELDS, And, Filter, HasId, Match, Not, Or, Range
+from soundkin.filters.spelling import folded
 
 FLAGS = ("liked", "disliked", "played", "never-played")
 """Words that say what a person did with a track; they need no value."""
@@ -63,7 +63,7 @@ class Values(tuple[str, ...]):
         """Folded value -> how tracks spell it."""
         found: dict[str, list[str]] = {}
         for spelling in self:
-            found.setdefault(_fold(spelling), []).append(spelling)
+            found.setdefault(folded(spelling), []).append(spelling)
         return found
 
 
@@ -124,11 +124,11 @@ def glob(pattern: str) -> Callable[[str], bool]:
     >>> live("/music/Live/1.flac"), live("/music/Alive/1.flac"), glob("/music")("/music/Live/1.flac")
     (True, False, True)
     """
-    plain = _fold(pattern.replace("\\", "/")).rstrip("/")
+    plain = folded(pattern.replace("\\", "/")).rstrip("/")
     inner = re.sub(r"\\[zZ]$", "", fnmatch.translate(plain))
     begins = "" if plain.startswith(("/", "*")) or re.match("[a-z]:", plain) else "(?:.*/)?"
     whole = re.compile(rf"(?s:{begins}){inner}(?s:/.*)?")
-    return lambda path: whole.fullmatch(_fold(path.replace("\\", "/"))) is not None
+    return lambda path: whole.fullmatch(folded(path.replace("\\", "/"))) is not None
 
 
 class _Reader:
@@ -254,7 +254,7 @@ class _Reader:
         ids = frozenset(self.ids_of(_PATH, pattern))
         if not ids:
             names = list(self.known_values(_PATH))
-            near = _suggest(pattern.strip("*/"), map(_fold, names), {_fold(name): [name] for name in names})
+            near = _suggest(pattern.strip("*/"), map(folded, names), {folded(name): [name] for name in names})
             raise InputError(f"filter {text!r}: no track is at such a path; {near}")
         return HasId(ids)
 
@@ -271,7 +271,7 @@ def _resolve(text: str, field: str, value: str, known: Iterable[str]) -> list[st
         for end in range(len(pieces), start, -1):
             run = ",".join(pieces[start:end])
             quoted = _QUOTED.fullmatch(run.strip())
-            same = spellings.get(_fold(run)) or (spellings.get(_fold(quoted[1])) if quoted else None)
+            same = spellings.get(folded(run)) or (spellings.get(folded(quoted[1])) if quoted else None)
             if field == "key" and not same:
                 same = [
                     spelling for each in spellings.values() for spelling in each if _is_key(run, spelling)
@@ -305,23 +305,16 @@ def _is_minor(key: re.Match[str]) -> bool:
     return key[3] == "m" or key[3].lower().startswith("min")
 
 
-def _fold(text: str) -> str:
-    """Key under which spellings that differ in case, outer space or Unicode composition are the same."""
-    if text.isascii():
-        return text.strip().casefold()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
-
-
 def _suggest_codec(field: str, got: str, known: Collection[str]) -> str:
     """Say what people mean by the suffix of a file; "" when it is none, or no track is of that kind."""
-    codecs = [codec for codec in _CODECS.get(_fold(got).lstrip("."), ()) if codec in known]
+    codecs = [codec for codec in _CODECS.get(folded(got).lstrip("."), ()) if codec in known]
     return f"a format is a codec: format={','.join(codecs)}" if field == "format" and codecs else ""
 
 
 def _suggest(got: str, valid: Iterable[str], spellings: Mapping[str, list[str]] | None = None) -> str:
     """Name up to five valid words near what was typed, else some of them."""
     choices = list(valid)
-    wanted = _fold(got)
+    wanted = folded(got)
     near = [choice for choice in choices if wanted and wanted in choice][:5]
     near = near or difflib.get_close_matches(wanted, choices, n=5, cutoff=0.5)
     if not near and len(choices) > len(_CONDITIONS):  # of many the first are no help

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from soundkin import workers
 from soundkin.errors import StoreError
+from soundkin.index import IndexLocked
 from soundkin.index.generations import being_built
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 _TRY_AGAIN_SECONDS = 600.0
 # The engine holds the interpreter's lock for most of a build: only another process keeps this one responsive.
 _KIND = re.compile(r"^soundkin[\w.]*: ")  # of an error of ours, in the last line of a traceback
+_LOCKED = f"{IndexLocked.__module__}.{IndexLocked.__qualname__}: "
 _CODE = """
 import os, pickle, sys
 from soundkin.index.follow import rebuild_from
@@ -94,8 +96,10 @@ class Builder:
 
         Raises
         ------
+        IndexLocked
+            Another process is building it.
         StoreError
-            It could not be built, or another process is building it; the one there is as it was.
+            It could not be built; the one there is as it was.
         """
         with self._guard:
             if self._process is None:
@@ -134,6 +138,8 @@ class Builder:
             if self._process is process:
                 try:
                     self._ended()
+                except IndexLocked as error:  # it began the moment before
+                    log.info("%s", error)
                 except StoreError as error:
                     log.warning("%s", error)
 
@@ -147,5 +153,10 @@ class Builder:
             lines = errors.read().decode(errors="replace").strip().splitlines()
         if process.returncode:
             self._failed = time.monotonic()
-            last = _KIND.sub("", lines[-1]) if lines else f"exit status {process.returncode}"
-            raise StoreError(f"the index could not be built: {last}")
+            last = lines[-1] if lines else f"exit status {process.returncode}"
+            why = _KIND.sub("", last)
+            raise (
+                IndexLocked(why)
+                if last.startswith(_LOCKED)
+                else StoreError(f"the index could not be built: {why}")
+            )

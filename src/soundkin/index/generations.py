@@ -199,9 +199,9 @@ def engine_version() -> str:
     Returns
     -------
     str
-        Like "qdrant-edge 0.9.0, payload 1f3a9c02, graph 2". The last counts how graphs have been set up.
+        Like "qdrant-edge 0.9.0, payload 1f3a9c02, graph 3". The last counts how graphs have been set up.
     """
-    return f"qdrant-edge {version('qdrant-edge-py')}, payload {LAYOUT}, graph 2"
+    return f"qdrant-edge {version('qdrant-edge-py')}, payload {LAYOUT}, graph 3"
 
 
 @contextlib.contextmanager

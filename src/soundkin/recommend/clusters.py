@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from soundkin.encoders import must_be_finite, unit
 from soundkin.errors import InputError
+from soundkin.filters import common_spelling, folded
 from soundkin.record import Track
 
 Array = NDArray[np.float32]
@@ -73,7 +74,8 @@ def group(vectors: Array, count: int | None = None, seed: int = 0) -> Ints:
     """
     n = len(vectors)
     if count is not None and not _FEWEST <= count <= n // 2:
-        able = f"wanted {_FEWEST} to {n // 2}" if n >= 2 * _FEWEST else f"{2 * _FEWEST} or more are needed"
+        least = 2 * max(count, _FEWEST)
+        able = f"wanted {_FEWEST} to {n // 2}" if n >= 2 * _FEWEST else f"{least} tracks or more are needed"
         raise InputError(f"{count} clusters of {n} tracks; {able}")
     if not n:
         return np.empty(0, np.int64)
@@ -156,6 +158,8 @@ def describe(tracks: Sequence[Track], vectors: Array, labels: Ints) -> list[Clus
     places = unit(vectors)
     numbers = sorted(set(labels.tolist()) - {UNASSIGNED})
     words = [words_of(track) for track in tracks]
+    spelled = common_spelling(word for each in words for word in each)
+    words = [[spelled[word] for word in each] for each in words]
     named = names([[words[i] for i in np.flatnonzero(labels == number)] for number in numbers])
     out, shared = [], Counter(named)
     for number, name in zip(numbers, named, strict=True):
@@ -180,7 +184,7 @@ def words_of(track: Track) -> list[str]:
         words.append(track.key.rpartition(" ")[2])
     if track.year:
         words.append(f"{track.year // 10 * 10}s")
-    return list({word.casefold(): word for word in words}.values())
+    return list({folded(word): word for word in words}.values())
 
 
 def names(clusters: Sequence[Sequence[Sequence[str]]]) -> list[str]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from soundkin.filters import folded
 from soundkin.recommend.hits import Moment, Query
 from soundkin.record import Track
 
@@ -28,9 +29,10 @@ def reasons(a: Track, b: Track) -> tuple[str, ...]:
         "same artist", "genre samba", "tempo 128", "key A minor", "energy 0.72"; empty when nothing is known to agree.
     """
     shared = []
-    if a.artist and a.artist == b.artist:
+    if a.artist and folded(a.artist) == folded(b.artist):
         shared.append("same artist")
-    genres = [genre for genre in b.genres if genre in a.genres]
+    own = set(map(folded, a.genres))
+    genres = [genre for genre in b.genres if folded(genre) in own]
     if genres:
         shared.append(f"genre {genres[0]}")
     if a.bpm and b.bpm and abs(math.log2(a.bpm / b.bpm)) < _SAME_TEMPO:

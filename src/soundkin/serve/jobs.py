@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from soundkin import workers
 from soundkin.errors import SoundkinError, StoreError
 from soundkin.explore import projection
+from soundkin.filters import common_spelling, counted
 from soundkin.library import Library
 from soundkin.recommend.clusters import describe, group
 from soundkin.record.database import Place
@@ -225,8 +226,8 @@ def duplicates_of(library: Library, space: str) -> list[Any]:
 
 def _table(values: list[str], kind: type, none: int) -> tuple[list[str], NDArray[Any]]:
     """Replace names by their places in a list of them, the most frequent first; the empty one by `none`."""
-    unique, counts = np.unique(np.array([value for value in values if value], object), return_counts=True)
-    order = sorted(range(len(unique)), key=lambda i: (-int(counts[i]), str(unique[i])))[:none]
-    listed = [str(unique[i]) for i in order]
+    spelled = common_spelling(value for value in values if value)
+    counts = counted(value for value in values if value)
+    listed = sorted(counts, key=lambda name: (-counts[name], name))[:none]
     place = {name: i for i, name in enumerate(listed)}
-    return listed, np.array([place.get(value, none) for value in values], kind)
+    return listed, np.array([place.get(spelled.get(value, ""), none) for value in values], kind)

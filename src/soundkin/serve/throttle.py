@@ -2,7 +2,8 @@
 
 What counts is a name from one network: a stranger who fails at a name has to wait, and its owner elsewhere does not.
 Guesses at many names from one network, and at one name from many networks, are counted too, far more generously: NIST
-SP 800-63B (section 5.2.2) allows a hundred failures in a row for an account.
+SP 800-63B (section 5.2.2) allows a hundred failures in a row for an account. Who logs in is forgiven what they failed
+at that name from that network, as it says there, and nothing else.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 /** The HTTP API, as functions. */
 
-import { missed, UNREACHABLE } from "./reach.svelte";
+import { answers, missed, UNREACHABLE } from "./reach.svelte";
 import type { Listed, Track } from "./types";
 
 /** The API lies beside the page, whatever path a proxy gives both. */
@@ -41,10 +41,18 @@ export function address(path: string, params: Params = {}): string {
 
 /** What a proxy answers when the server behind it does not. */
 const BEHIND: readonly number[] = [502, 503, 504];
+/** Pauses in seconds before a question is put again that a proxy gave up on, though the server is there. */
+const PAUSES: readonly number[] = [1, 3, 9];
 
 function unreachable(): ApiError {
   missed();
   return new ApiError(0, "unreachable", UNREACHABLE);
+}
+
+/** What it means that a proxy gave up: the server is away, or it takes longer over this than the proxy waits. */
+async function givenUp(status: number): Promise<ApiError> {
+  if (!(await answers())) return unreachable();
+  return new ApiError(status, "given_up", `The server is there, but what stands before it gave up waiting for it (${status}).`);
 }
 
 async function ask(method: string, path: string, init: RequestInit, params: Params = {}): Promise<Response> {
@@ -58,7 +66,7 @@ async function ask(method: string, path: string, init: RequestInit, params: Para
   if (response.ok) return response;
   const wait = Number(response.headers.get("Retry-After") ?? 0);
   const body = (await response.json().catch(() => null)) as { error?: Partial<ApiError> } | null;
-  if (!body?.error && BEHIND.includes(response.status)) throw unreachable();
+  if (!body?.error && BEHIND.includes(response.status)) throw await givenUp(response.status);
   const { kind = "internal", message = `The server answered ${response.status}.`, choices } = body?.error ?? {};
   if (response.status === 401 && path !== "session") onLogin();
   throw new ApiError(response.status, kind, message, choices ?? [], wait);
@@ -76,12 +84,29 @@ export async function getBytes(path: string, params: Params = {}, signal?: Abort
 
 async function made(path: string, params: Params, signal?: AbortSignal): Promise<Response> {
   for (;;) {
-    const response = await ask("GET", path, { signal: signal ?? null }, params);
+    const response = await patient(path, params, signal);
     if (response.status !== 202) return response;
     const { retry = 2 } = (await response.json()) as { retry?: number };
-    await new Promise((done) => setTimeout(done, retry * 1000));
-    signal?.throwIfAborted();
+    await pause(retry, signal);
   }
+}
+
+/** GET; asks a few times more where a proxy gives up, for the server may have the answer by then. */
+async function patient(path: string, params: Params, signal?: AbortSignal): Promise<Response> {
+  for (let times = 0; ; times++) {
+    try {
+      return await ask("GET", path, { signal: signal ?? null }, params);
+    } catch (error) {
+      const seconds = PAUSES[times];
+      if (!(error instanceof ApiError) || error.kind !== "given_up" || seconds === undefined) throw error;
+      await pause(seconds, signal);
+    }
+  }
+}
+
+async function pause(seconds: number, signal?: AbortSignal): Promise<void> {
+  await new Promise((done) => setTimeout(done, seconds * 1000));
+  signal?.throwIfAborted();
 }
 
 /** POST, PUT or DELETE of JSON. */

@@ -3,12 +3,13 @@
 import { audioOf, coverOf, send } from "./api";
 import { said } from "./listening";
 import * as queues from "./queue";
-import { judge, profile, report } from "./session.svelte";
+import { judge, mustLogIn, profile, report } from "./session.svelte";
 import { complain, say } from "./toasts.svelte";
 import type { Answer, Listed } from "./types";
 
 const PRELOAD_AFTER = 3; // seconds: what is skipped at once need not load the next
 const RADIO_AHEAD = 3; // tracks
+const REMEMBERED = "soundkin.playing";
 
 interface Radio {
   readonly queries: readonly string[];
@@ -17,6 +18,15 @@ interface Radio {
   readonly skipped: string[];
   readonly liked: string[];
   readonly disliked: string[];
+}
+
+interface Remembered {
+  readonly tracks: readonly Listed[];
+  readonly at: number;
+  readonly time: number;
+  readonly heard: number;
+  readonly sounds: boolean;
+  readonly radio: Radio | null;
 }
 
 let queue = $state.raw<queues.Queue<Listed>>(queues.EMPTY);
@@ -130,7 +140,7 @@ function leave(passed: boolean): void {
   if (kind) report(kind, track.id).catch(complain);
 }
 
-function begin(at = 0): void {
+function begin(at = 0, sounds = true): void {
   const track = state.track;
   if (!track || !elements.length) return;
   const idle = elements[1 - active]!;
@@ -148,12 +158,13 @@ function begin(at = 0): void {
   heard = 0;
   time = lastTime = at;
   length = track.duration;
+  announce(track);
+  playing = sounds;
+  if (!sounds) return;
   waiting = audio.readyState < 3;
-  playing = true;
   audio.play().catch((error: unknown) => {
     if (error instanceof DOMException && error.name === "NotAllowedError") playing = false;
   });
-  announce(track);
   void fillRadio();
 }
 
@@ -164,6 +175,30 @@ function advance(by: number, passed: boolean): boolean {
   queue = next;
   begin();
   return true;
+}
+
+/** Keeps what plays for `resume`, when the app is about to start anew in this tab. */
+export function remember(): void {
+  if (!state.track) return;
+  const tracks = queue.entries.map((entry) => entry.track);
+  const kept: Remembered = { tracks, at: queue.at, time: exactTime(), heard, sounds: playing, radio };
+  try {
+    sessionStorage.setItem(REMEMBERED, JSON.stringify(kept));
+  } catch {
+    // a queue of thousands is more than a browser keeps: then the music stops
+  }
+}
+
+/** Goes on with what `remember` kept, once; where a browser wants a click before it makes a sound, it waits for that. */
+export function resume(): void {
+  const text = sessionStorage.getItem(REMEMBERED);
+  sessionStorage.removeItem(REMEMBERED);
+  if (!text || !elements.length || mustLogIn()) return;
+  const kept = JSON.parse(text) as Remembered;
+  queue = queues.of(kept.tracks, kept.at);
+  radio = kept.radio;
+  begin(kept.time, kept.sounds);
+  heard = kept.heard;
 }
 
 /** Plays tracks from the one at `start`; `at` seconds into it. */

@@ -21,12 +21,11 @@ export async function answers(): Promise<boolean> {
   }
 }
 
-/** Starts the app anew, unless that was done a moment ago and did not help; returns whether. */
-export function startedAnew(): boolean {
+/** Whether to start the app anew by itself: not when that was done a moment ago and did not help. */
+export function mayStartAnew(): boolean {
   const before = Number(sessionStorage.getItem("soundkin.anew") ?? -Infinity);
   if (Date.now() - before < ANEW_AFTER) return false;
   sessionStorage.setItem("soundkin.anew", String(Date.now()));
-  location.reload();
   return true;
 }
 

@@ -48,7 +48,8 @@ async def log_in(asked: models.Login, shared: Shared, request: Request, response
         )
     network = network_of(request.client.host if request.client else "")
     name = asked.name.strip().casefold()
-    watched = (shared.by_both, f"{network} {name}"), (shared.by_network, network), (shared.by_name, name)
+    both = f"{network} {name}"
+    watched = (shared.by_both, both), (shared.by_network, network), (shared.by_name, name)
     wait = await anyio.to_thread.run_sync(lambda: max(throttle.wait(who) for throttle, who in watched))
     if wait > 0 or shared.logins.statistics().tasks_waiting >= _MOST_WAITING:
         raise Busy("too many attempts to log in: wait a little", max(1, math.ceil(wait)))
@@ -58,8 +59,8 @@ async def log_in(asked: models.Login, shared: Shared, request: Request, response
         for throttle, who in watched:
             await anyio.to_thread.run_sync(throttle.failed, who)
         raise Refused(401, "login", "the name or the password is wrong")
-    for throttle, who in watched:
-        await anyio.to_thread.run_sync(throttle.passed, who)
+    # what the network failed at other names, and others at this name, stays: who guesses may have an account, too
+    await anyio.to_thread.run_sync(shared.by_both.passed, both)
     user, secret = begun
     response.set_cookie(
         COOKIE,
