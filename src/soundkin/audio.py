@@ -106,7 +106,7 @@ class Listening:
         try:
             return cls(None if whole else int(excerpts), float(seconds.removesuffix("s")))
         except ValueError as error:
-            raise InputError(f'listening {name!r}; wanted "all", or a form like "10x6.05s"') from error
+            raise InputError(f'listening {name!r}; wanted "all", or a form like "9x6.05s"') from error
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Passage(Listening):
 
 # Two windows of the built-in encoder in a row in each excerpt: more is heard than in sixteen excerpts of one window, at
 # fewer places that have to be reached. benchmarks/bench_listening.py prints what each plan finds and costs.
-DEFAULT_LISTENING = Listening(10, 6.05)
+DEFAULT_LISTENING = Listening(9, 6.05)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 
 

@@ -28,7 +28,7 @@ class Space:
     window_seconds, hop_seconds : float
         Length of a window, and seconds from one to the next.
     listening : str
-        How much of a track is heard: "10x6.05s" or "all".
+        How much of a track is heard: "9x6.05s" or "all".
     pooling : str
         How windows become a track.
     dims : int
