@@ -31,7 +31,7 @@ FRONT = FrontEnd()
 _VERSION = 1
 _GROUP = 4  # frames of the front end that make one of these
 _USED = 120  # of its 128 bands: what codecs of a low bit rate leave away is above
-_SKETCH = 10  # pieces
+_SKETCH = 9  # pieces: as many as most tracks have
 SKETCH_DIMS = _SKETCH * BANDS
 """Length of a `sketch`."""
 LEAST_SECONDS = 1.0
