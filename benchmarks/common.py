@@ -165,7 +165,9 @@ class Prints:
             sound = synth.render(track, FRONT.rate)
             heard = excerpts_of(sound, FRONT.rate, MOMENTS)
             taken.append(
-                fingerprint([piece for one in heard for piece in pieces_of(one, len(sound) / FRONT.rate)])
+                fingerprint(
+                    [piece for one in heard for piece in pieces_of(one, len(sound) / FRONT.rate, MOMENTS)]
+                )
             )
         return cls([_taken_apart(print_) for print_ in taken])
 

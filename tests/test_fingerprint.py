@@ -101,13 +101,19 @@ def test_all_that_is_heard_by_default_is_in_it(seconds: int) -> None:
     assert min(frames) * FRAME_SECONDS == pytest.approx(DEFAULT_LISTENING.seconds, abs=0.2)
 
 
+def test_what_is_heard_is_in_it_unless_that_is_more_than_by_default_or_in_pieces_too_long() -> None:
+    assert moments_of(Listening(16, 3.07)) == Listening(16, 3.07)
+    for more in (WHOLE, Listening(5, 20.0), Listening(1, 50.0)):  # a piece has at most 255 frames, 23.7 s
+        assert moments_of(more) == MOMENTS
+
+
 def test_short_and_silent_tracks() -> None:
     assert compare(taken(SONG[: 3 * RATE]), taken(SONG[: 3 * RATE]), 2.5).score > 0.99
     silence = taken(np.zeros(30 * RATE, np.float32))
     assert compare(silence, silence, 2.5).score == 0
     assert compare(silence, PRINT, 2.5).score == 0
     assert fingerprint([]) == b""
-    assert pieces_of(next(excerpts_of(SONG[: int(0.6 * RATE)], RATE, MOMENTS)), 0.6) == []
+    assert pieces_of(next(excerpts_of(SONG[: int(0.6 * RATE)], RATE, MOMENTS)), 0.6, MOMENTS) == []
 
 
 def written(pieces: Pieces) -> bytes:

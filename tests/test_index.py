@@ -300,7 +300,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_points_of_a_genre_lie_side_by_side_in_every_block() -> None:
+def test_points_of_a_genre_are_to_lie_side_by_side_in_every_block() -> None:
+    """Whether the engine keeps to it shows in time alone: benchmarks/bench_index.py."""
     genres = [("rock",), ("jazz", "live"), ("folk",), ()]
     points = [Point(i, {}, {"genre": list(genres[i // 1000])}) for i in range(4000)]
     placed = sorted(map(edge._placed, points), key=lambda point: point.payload["place"])

@@ -161,8 +161,9 @@ class Passage(Listening):
         return [self.begin + i * (last - self.begin) / max(1, n - 1) for i in range(n)]
 
 
-# Two windows of the built-in encoder in a row in each excerpt: more is heard than in sixteen excerpts of one window, at
-# fewer places that have to be reached. benchmarks/bench_listening.py prints what each plan finds and costs.
+# Two windows of the built-in encoder in a row in each excerpt: of a track of a minute or longer more is heard than in
+# sixteen excerpts of one window, at fewer places that have to be reached. benchmarks/bench_listening.py prints what
+# each plan finds and costs.
 DEFAULT_LISTENING = Listening(9, 6.05)
 WHOLE = Listening(None, _WHOLE_SECONDS)
 

@@ -81,16 +81,16 @@ def moments_of(listening: Listening) -> Listening:
     Returns
     -------
     Listening
-        That itself, so that a library that goes on hearing as it began has one kind of fingerprints; where that is more
-        than `MOMENTS`, these.
+        That itself, so that a library that goes on hearing in sixteen excerpts of three seconds has one kind of
+        fingerprints; where that is more than `MOMENTS`, or excerpts are longer than a piece can be, these.
     """
     assert MOMENTS.excerpts is not None
     most = MOMENTS.excerpts * MOMENTS.seconds
     heard = math.inf if listening.excerpts is None else listening.excerpts * listening.seconds
-    return listening if heard <= most else MOMENTS
+    return listening if heard <= most and listening.seconds <= _MOST * FRAME_SECONDS else MOMENTS
 
 
-def pieces_of(excerpt: Excerpt, duration: float, moments: Listening = MOMENTS) -> list[Piece]:
+def pieces_of(excerpt: Excerpt, duration: float, moments: Listening) -> list[Piece]:
     """Return what a fingerprint takes of an excerpt.
 
     Parameters

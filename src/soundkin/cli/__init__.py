@@ -40,8 +40,8 @@ __all__ = ["cli", "main"]
 
 _INTERRUPTED, _OUR_BUG = 130, 70
 _CHOICES = 10
-# What writing to something open fails with, and nothing else: whatever the answer goes to can take no more.
-_UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+# What writing to something open fails with: in the end that is what the answer goes to, which can take no more.
+_UNWRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

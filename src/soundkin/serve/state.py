@@ -16,6 +16,7 @@ from fastapi import Depends, Query, Request
 
 from soundkin.embed import cores
 from soundkin.errors import InputError, NotFound, SoundkinError, StoreError
+from soundkin.index import IndexLocked
 from soundkin.library import Library
 from soundkin.recommend import Variety
 from soundkin.record import Record
@@ -65,7 +66,7 @@ class State:
         self.scanning = Scanning(self.library, music, self.after_scan)
         self.jobs = Jobs(self.library.opened_with)
         self.by_both = self.accounts.throttle("name from a network")
-        self.by_network = self.accounts.throttle("network", free=50)
+        self.by_network = self.accounts.throttle("network", free=50, longest=60.0)
         self.by_name = self.accounts.throttle("name", free=100, longest=60.0)
         self.logins = anyio.Semaphore(1)  # one password is stretched at a time: each takes a core and 32 MB
         self.closing = asyncio.Event()  # for answers that never end by themselves
@@ -174,6 +175,8 @@ class State:
     def _tidy(self) -> None:
         try:
             self.library.tidy()
+        except IndexLocked as error:  # another process builds it already
+            log.info("%s", error)
         except SoundkinError as error:
             log.warning("%s", error)
 
