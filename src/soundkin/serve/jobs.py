@@ -7,6 +7,7 @@ ago is worth more than none.
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from soundkin import workers
 from soundkin.errors import SoundkinError, StoreError
 from soundkin.explore import projection
-from soundkin.filters import common_spelling, counted
+from soundkin.filters import common_spelling
 from soundkin.library import Library
 from soundkin.recommend.clusters import describe, group
 from soundkin.record.database import Place
@@ -227,7 +228,7 @@ def duplicates_of(library: Library, space: str) -> list[Any]:
 def _table(values: list[str], kind: type, none: int) -> tuple[list[str], NDArray[Any]]:
     """Replace names by their places in a list of them, the most frequent first; the empty one by `none`."""
     spelled = common_spelling(value for value in values if value)
-    counts = counted(value for value in values if value)
+    counts = Counter(spelled[value] for value in values if value)
     listed = sorted(counts, key=lambda name: (-counts[name], name))[:none]
     place = {name: i for i, name in enumerate(listed)}
     return listed, np.array([place.get(spelled.get(value, ""), none) for value in values], kind)
